@@ -1,0 +1,35 @@
+"""Identifiers: random ones for what is new, derived ones for what may be said twice.
+
+An event that is emitted again after a crash must carry the ID it had the first time, so that the stream and every
+consumer recognise the repeat. Such IDs are name-based UUIDs (RFC 9562, version 5) over the facts that make the event.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import uuid
+
+_NAMESPACE = uuid.UUID("8f2f6c1e-3f0a-5d0b-9a3c-70656e73746f")
+_SEPARATOR = "\x1f"
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+def new_upload_id() -> str:
+    """Return a new opaque upload ID: 32 hexadecimal digits, unguessable."""
+    return secrets.token_hex(16)
+
+
+def is_upload_id(text: str) -> bool:
+    """Tell whether `text` has the form of an upload ID of ours: the only form that may become part of a path."""
+    return _UPLOAD_ID.fullmatch(text) is not None
+
+
+def new_event_id() -> str:
+    """Return a random event ID (UUID version 4), as the Go services write it."""
+    return str(uuid.uuid4())
+
+
+def derived_id(*facts: str | int) -> str:
+    """Return the event ID that belongs to `facts`: the same facts give the same ID, on every machine, for ever."""
+    return str(uuid.uuid5(_NAMESPACE, _SEPARATOR.join(str(fact) for fact in facts)))
