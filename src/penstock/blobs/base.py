@@ -1,0 +1,141 @@
+"""The port for bytes: where an upload's body is kept, while it is held back and after its release.
+
+An upload's bytes are *staged* from creation on and *released* exactly once; `discard` removes them wherever they are.
+A blob knows nothing of sessions, steps or names: its key is the upload ID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol, Self, runtime_checkable
+
+from ..errors import PenstockError, Unavailable
+
+
+class BlobMissing(PenstockError):
+    """No bytes are kept under this upload ID, neither staged nor released."""
+
+    code = "blob-missing"
+
+
+class OffsetConflict(PenstockError):
+    """The append would not begin where the staged bytes end; nothing was written."""
+
+    code = "offset-conflict"
+
+    def __init__(self, upload_id: str, *, offset: int, length_bytes: int) -> None:
+        super().__init__(f"upload {upload_id} holds {length_bytes} bytes; an append at offset {offset} does not fit")
+        self.upload_id = upload_id
+        self.offset = offset
+        self.length_bytes = length_bytes
+
+
+class StorageFull(Unavailable):
+    """There is no room for the bytes. What was written before stays valid."""
+
+    code = "storage-full"
+
+
+class BlobUnavailable(Unavailable):
+    """The storage did not answer or refused; it may work later."""
+
+    code = "blob-unavailable"
+
+
+class Appender(Protocol):
+    """Writes the body of one request to the end of a staged blob."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Add `chunk`; it may be buffered, in a bounded amount, until the context closes.
+
+        Raises:
+            StorageFull: the part that fitted is kept.
+            BlobUnavailable: the storage failed; what was written before is kept.
+        """
+        ...
+
+    async def rollback(self) -> None:
+        """Forget everything written in this context: the blob ends again where the context began."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Keeps the bytes of uploads. All methods may be called again after a crash in the middle of them."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def create(self, upload_id: str) -> None:
+        """Begin an empty staged blob. Does nothing when it exists already."""
+        ...
+
+    async def length(self, upload_id: str) -> int:
+        """Return how many bytes of a staged or released blob are there; for a staged one this is the tus offset.
+
+        Raises:
+            BlobMissing: nothing is kept under this ID.
+        """
+        ...
+
+    def append(self, upload_id: str, offset: int) -> AbstractAsyncContextManager[Appender]:
+        """Open a staged blob for the bytes from `offset` on.
+
+        However the context is left, by its end, an error or a cancellation, all bytes written so far are handed to
+        the operating system and count for `length`, unless `rollback` was called.
+
+        Raises:
+            BlobMissing: nothing is staged under this ID.
+            OffsetConflict: the blob does not end at `offset`.
+        """
+        ...
+
+    async def seal(self, upload_id: str) -> int:
+        """Force the staged bytes and their folder entry to disk; return their number.
+
+        When this returns, the bytes survive a power failure. Nobody may be told that they are there before.
+        """
+        ...
+
+    async def release(self, upload_id: str) -> None:
+        """Move the staged bytes to their final place, durably. Does nothing when they are there already.
+
+        Raises:
+            BlobMissing: nothing is kept under this ID.
+        """
+        ...
+
+    async def discard(self, upload_id: str) -> None:
+        """Remove the bytes, staged or released. Does nothing when there are none."""
+        ...
+
+    def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start` up to, not including, `stop` (None: to the end), in bounded pieces.
+
+        Raises:
+            BlobMissing: nothing is kept under this ID.
+        """
+        ...
+
+    async def staged(self) -> list[str]:
+        """Return the IDs of everything that is staged, for reconciliation."""
+        ...
+
+    async def free_bytes(self) -> int | None:
+        """Return how many bytes may still be written, or None when the storage cannot tell."""
+        ...
+
+
+@runtime_checkable
+class SupportsPath(Protocol):
+    """The ability of a local store: its blobs are files that other parts on this machine may open."""
+
+    def path(self, upload_id: str) -> Path:
+        """Return where the bytes are right now.
+
+        Raises:
+            BlobMissing: nothing is kept under this ID.
+        """
+        ...

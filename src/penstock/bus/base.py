@@ -1,0 +1,62 @@
+"""The port for events: at least once to every group, in no promised order.
+
+A *group* is a set of members that share the events, such as all instances of the coordinator; every group gets every
+event that one of its subscriptions asks for. A handler that returns has taken responsibility for the event (it is
+acknowledged); a handler that raises gets it again, later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, Self
+
+from ..errors import Unavailable
+from ..events.types import Envelope
+
+Handler = Callable[[Envelope], Awaitable[None]]
+"""Takes one event. Returning acknowledges it; raising has it delivered again after a pause."""
+
+Filter = Callable[[Envelope], bool]
+"""Tells whether a subscription wants an event; must be fast and must not raise."""
+
+
+class BusUnavailable(Unavailable):
+    """The event could not be handed over in time. It may or may not be on the bus: publish it again, same ID."""
+
+    code = "bus-unavailable"
+
+
+class Bus(Protocol):
+    """Carries events between the parts."""
+
+    durable: bool
+    """Whether published events survive the death of this process. Where they don't, what is in flight is
+    announced again at start."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def publish(self, *envelopes: Envelope) -> None:
+        """Hand events over, in this order; when this returns, every group will get each at least once.
+
+        Raises:
+            BusUnavailable: not all were taken.
+        """
+        ...
+
+    def subscribe(
+        self, group: str, types: Sequence[type], handler: Handler, *, workers: int, only: Filter | None = None
+    ) -> AbstractAsyncContextManager[None]:
+        """Deliver events of `types` to `handler` while the context is open, at most `workers` at a time.
+
+        `only` narrows the choice, such as to the start events of one step. Two subscriptions of one group share its
+        events if both want them. Leaving the context cancels the handlers that still run; their events stay
+        unacknowledged.
+        """
+        ...
+
+    def pending(self, group: str) -> int:
+        """Return how many events wait for a member of `group` or are being handled (for metrics and back-pressure)."""
+        ...

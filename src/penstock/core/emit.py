@@ -1,0 +1,103 @@
+"""The events that follow from an upload's progress, with the IDs that make a repeat recognisable.
+
+`awaited` is a function of the saved progress alone: whoever reads a record can say again what its writer said, or died
+before saying.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from ..events.types import (
+    Event,
+    PostprocessingFinished,
+    PostprocessingRetry,
+    PostprocessingStepFinished,
+    RestartPostprocessing,
+    ResumePostprocessing,
+    StartPostprocessingStep,
+    VirusscanResult,
+)
+from ..ids import derived_id
+from .progress import Progress, State
+
+
+class Emit(msgspec.Struct, frozen=True):
+    """An event to publish, with its ID. `initiator_id` names the client that began the upload."""
+
+    event: Event
+    event_id: str
+    initiator_id: str = ""
+
+
+def awaited_id(progress: Progress) -> str:
+    """Return the ID of the event whose answer moves this upload on: the start of its step, or the decision."""
+    return derived_id(progress.upload_id, progress.run, progress.status.current_step, progress.attempt)
+
+
+def awaited(progress: Progress) -> tuple[Emit, ...]:
+    """Return the event whose answer is awaited; nothing in a backoff and after the end, where none is."""
+    match progress.state:
+        case State.STEP | State.DELAY:
+            return (Emit(_start(progress), awaited_id(progress), progress.initiator_id),)
+        case State.FINISHED:
+            return (Emit(_finished(progress), awaited_id(progress), progress.initiator_id),)
+        case _:
+            return ()
+
+
+def retry(progress: Progress, pause: timedelta) -> Emit:
+    """Return the notice that the current step will be tried again after `pause`."""
+    notice = PostprocessingRetry(
+        upload_id=progress.upload_id,
+        filename=progress.filename,
+        executing_user=progress.user,
+        failures=progress.step_failures,
+        backoff_duration=pause // timedelta(microseconds=1) * 1000,
+    )
+    return Emit(notice, derived_id(awaited_id(progress), "retry"), progress.initiator_id)
+
+
+def restart(asked: ResumePostprocessing, event_id: str) -> Emit:
+    """Return the request to the storage side to begin an upload anew."""
+    return Emit(
+        RestartPostprocessing(upload_id=asked.upload_id, timestamp=asked.timestamp), derived_id(event_id, "restart")
+    )
+
+
+def error_of(result: PostprocessingStepFinished) -> str:
+    """Return what a step's result says to people about a failure; empty when it says nothing."""
+    match result.result:
+        case VirusscanResult(infected=True, description=signature):
+            return f"infected: {signature}"
+        case VirusscanResult(error_message=message):
+            return message
+        case {"error": str(message)} | {"ErrorMsg": str(message)}:
+            return message
+        case _:
+            return ""
+
+
+def _start(progress: Progress) -> StartPostprocessingStep:
+    return StartPostprocessingStep(
+        upload_id=progress.upload_id,
+        url=progress.url,
+        executing_user=progress.user,
+        filename=progress.filename,
+        filesize=progress.filesize,
+        resource_id=progress.resource_id,
+        step_to_start=progress.status.current_step,
+        impersonating_user=progress.impersonating_user,
+    )
+
+
+def _finished(progress: Progress) -> PostprocessingFinished:
+    return PostprocessingFinished(
+        upload_id=progress.upload_id,
+        filename=progress.filename,
+        executing_user=progress.user,
+        outcome=progress.status.outcome,
+        impersonating_user=progress.impersonating_user,
+    )

@@ -1,0 +1,77 @@
+"""The operator's choices that the state machine follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Self
+
+import msgspec
+
+from ..errors import ConfigurationError
+from ..events.types import BytesReceived
+from .progress import DELAY, FINISHED
+
+_ZERO = timedelta(0)
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How uploads are processed. Read by the machine at each event, so a changed value counts at once.
+
+    Only `steps` is frozen into an upload when its run begins.
+    """
+
+    steps: tuple[str, ...] = ()
+    """The steps in order. Empty: uploads are released as soon as all bytes are there."""
+    delay: timedelta = _ZERO
+    """How long the delay step waits."""
+    max_retries: int = 14
+    """How many retry outcomes one step may have; one more aborts the upload."""
+    retry_backoff: timedelta = timedelta(seconds=5)
+    """The pause before the first retry; doubled for each further one."""
+    max_backoff: timedelta = timedelta(hours=24)
+    """No pause is longer than this, whatever the formula says."""
+    step_timeouts: Mapping[str, timedelta] = msgspec.field(default_factory=dict[str, timedelta])
+    """By step name: how long an attempt may go without an answer or a sign of life. Others wait for ever."""
+    announce_after: tuple[timedelta, ...] = (timedelta(seconds=15), timedelta(seconds=30), timedelta(seconds=60))
+    """Pauses after which an unanswered start or decision is said again, with the same event ID. Their sum stays
+    within the 120 s in which JetStream recognises repeated IDs, so a repeat costs nothing where the first arrived."""
+
+    @classmethod
+    def create(cls, steps: Sequence[str], *, delay: timedelta = _ZERO, **others: object) -> Self:
+        """Build a policy from what the operator wrote.
+
+        A delay that is set but not listed among the steps becomes the last one; `appends_delay` tells beforehand.
+
+        Raises:
+            ConfigurationError: a step is named twice, or has a reserved or empty name.
+        """
+        ordered = tuple(steps)
+        if appends_delay(ordered, delay):
+            ordered += (DELAY,)
+        for name in ordered:
+            if ordered.count(name) > 1:
+                raise ConfigurationError(f"step {name!r} is listed twice; name each step once")
+            if not name.strip() or name == FINISHED:
+                raise ConfigurationError(f"{name!r} cannot be the name of a step; choose another word")
+        return cls(steps=ordered, delay=delay, **others)  # type: ignore[arg-type]  # checked by the struct's fields
+
+    def steps_for(self, received: BytesReceived) -> tuple[str, ...]:
+        """Return the steps for one upload, in order."""
+        del received  # one list for all
+        return self.steps
+
+    def backoff(self, failures: int) -> timedelta:
+        """Return the pause after the `failures`-th failure: `retry_backoff * 2^(failures - 1)`, at most `max_backoff`.
+
+        With a base of 5 s: 5 s, 10 s, 20 s, 40 s …
+        """
+        if failures > 64:
+            return self.max_backoff
+        seconds = self.retry_backoff.total_seconds() * 2.0 ** (failures - 1)
+        return self.max_backoff if seconds >= self.max_backoff.total_seconds() else timedelta(seconds=seconds)
+
+
+def appends_delay(steps: Sequence[str], delay: timedelta) -> bool:
+    """Tell whether `delay` will be appended as the last step because it is set but not listed."""
+    return delay > _ZERO and DELAY not in steps

@@ -1,0 +1,107 @@
+"""The port for progress: remembers each upload's record until it is released or removed.
+
+Several instances may share one store. They meet in `save` and `delete`, which take effect only on the revision that
+the caller has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime
+from typing import NewType, Protocol, Self
+
+import msgspec
+
+from ..core.progress import Progress
+from ..errors import PenstockError, Unavailable
+
+Revision = NewType("Revision", int)
+"""Identifies one saved state of one record. Only equality means anything."""
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """A record as it was read, with the revision to hand back when changing it."""
+
+    progress: Progress
+    revision: Revision
+
+
+class RevisionConflict(PenstockError):
+    """Somebody else has written since; nothing was written. Read again, decide again."""
+
+    code = "revision-conflict"
+    retryable = True
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(f"the progress of upload {upload_id} was changed by somebody else in the meantime")
+        self.upload_id = upload_id
+
+
+class StoreUnavailable(Unavailable):
+    """The store gave no answer in time. A change may or may not have been made: read before you decide."""
+
+    code = "store-unavailable"
+
+
+class ProgressStore(Protocol):
+    """Keeps `Progress` records by upload ID. Any method may raise `StoreUnavailable`."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def get(self, upload_id: str) -> Saved | None:
+        """Return one record, or None when there is none."""
+        ...
+
+    async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Saved]:
+        """Return the records that exist among `upload_ids`, in one or few round trips."""
+        ...
+
+    async def save(self, progress: Progress, *, expected: Revision | None) -> Revision:
+        """Write one upload's record unless somebody else has written since.
+
+        `expected` is the revision that was read; None means "must not exist". When this returns, the write survives
+        kill -9 of this process (where the store survives it at all: `memory` does not).
+
+        Raises:
+            RevisionConflict: another revision is saved, or the record is gone; nothing was written.
+        """
+        ...
+
+    async def delete(self, upload_id: str, *, expected: Revision) -> None:
+        """Remove one record unless somebody else has written since. Does nothing when it is gone already.
+
+        Raises:
+            RevisionConflict: another revision is saved; nothing was removed.
+        """
+        ...
+
+    async def due(self, now: datetime, *, limit: int) -> list[Saved]:
+        """Return at most `limit` records whose `due_at` is not after `now`, the longest due first."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """Return the earliest `due_at` of all records, or None when no timer runs."""
+        ...
+
+    def in_step(self, step: str) -> AsyncIterator[Saved]:
+        """Yield the records whose current step is `step` (`finished` included), oldest run first where the store
+        keeps an order. Records may change while this runs; each is yielded at most once."""
+        ...
+
+    def all(self) -> AsyncIterator[Saved]:
+        """Yield every record, without holding all of them in memory. As `in_step` otherwise."""
+        ...
+
+    async def count_by_step(self) -> dict[str, int]:
+        """Return how many records are in each step, `finished` included, for metrics."""
+        ...
+
+    async def remember_answer(self, step: str, at: datetime) -> None:
+        """Note that some service has answered for `step`, most recently at `at`."""
+        ...
+
+    async def answered(self) -> dict[str, datetime]:
+        """Return every step that was ever answered, with the time last noted."""
+        ...

@@ -1,0 +1,77 @@
+"""An upload as the gateway knows it: from its creation until its file is available, gone, or forgotten."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class Phase(StrEnum):
+    """Where an upload stands for the people who wait for it."""
+
+    RECEIVING = "receiving"
+    """Its bytes are on their way in. The length of the staged bytes is the offset."""
+    PROCESSING = "processing"
+    """All bytes are on disk; the steps run. Visible, can be cancelled, cannot be read."""
+    RELEASED = "released"
+    """Available to readers."""
+    REJECTED = "rejected"
+    """Postprocessing ended in `abort`, or an outcome we do not know: the bytes are kept, unreadable, for a restart."""
+    DELETED = "deleted"
+    """Postprocessing ended in `delete`: the bytes are gone, the entry tells why."""
+    CANCELLED = "cancelled"
+    """Removed by its owner or an operator; the bytes are gone."""
+    EXPIRED = "expired"
+    """Not completed in time; the bytes are gone."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return self not in (Phase.RECEIVING, Phase.PROCESSING)
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether bytes of this upload are kept."""
+        return self in (Phase.RECEIVING, Phase.PROCESSING, Phase.RELEASED, Phase.REJECTED)
+
+
+class ScanMark(msgspec.Struct, frozen=True):
+    """What the virus scanner said last."""
+
+    infected: bool
+    signature: str = ""
+    scanned_at: str = ""
+    """RFC 3339."""
+    error: str = ""
+
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the catalogue. Times are aware and in UTC."""
+
+    id: str
+    filename: str
+    """A single, safe name: never empty, no separators or control characters."""
+    space: str = "default"
+    """Where the file ends up; opaque to us."""
+    size_bytes: int | None = None
+    """None until known (deferred length, chunked PUT)."""
+    media_type: str = "application/octet-stream"
+    metadata: str = ""
+    """The tus `Upload-Metadata` header as the client sent it."""
+    phase: Phase = Phase.RECEIVING
+    run: int = 0
+    """How often postprocessing was begun for it."""
+    outcome: str = ""
+    """The decision of postprocessing, as it was said."""
+    reason: str = ""
+    """Why it was rejected or removed, for people."""
+    scan: ScanMark | None = None
+    initiator_id: str = ""
+    """Names the client that uploads, so that it recognises the events of its own doing."""
+    created_at: datetime
+    expires_at: datetime | None = None
+    """Until when an unfinished upload must be complete; None: no limit."""
+    received_at: datetime | None = None
+    ended_at: datetime | None = None
