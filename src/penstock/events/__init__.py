@@ -1,0 +1,1 @@
+"""Event types and their codec, byte-compatible with the Go services."""
