@@ -19,10 +19,50 @@ import msgspec
 from msgspec import Meta
 
 from .gotime import ZERO_TIME, to_timedelta
-from .objects import Int64, Reference, ResourceId, Timestamp, Uint64, User, UserId, check_uint64
+from .objects import (
+    Int64,
+    Opaque,
+    OpaqueEntry,
+    Reference,
+    ResourceId,
+    Timestamp,
+    Uint64,
+    User,
+    UserId,
+    check_uint64,
+)
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+__all__ = [
+    "DELAY",
+    "EVENT_TYPES",
+    "POLICIES",
+    "VIRUSSCAN",
+    "BytesReceived",
+    "CancelPostprocessing",
+    "Envelope",
+    "Event",
+    "Opaque",
+    "OpaqueEntry",
+    "Outcome",
+    "PostprocessingFinished",
+    "PostprocessingRetry",
+    "PostprocessingStepFinished",
+    "PostprocessingStepProgress",
+    "Reference",
+    "ResourceId",
+    "RestartPostprocessing",
+    "ResumePostprocessing",
+    "StartPostprocessingStep",
+    "Timestamp",
+    "UploadReady",
+    "User",
+    "UserId",
+    "VirusscanResult",
+    "wire_name",
+]
 
 VIRUSSCAN: Final = "virusscan"
 """Name of the step whose `result` is a `VirusscanResult`."""
@@ -318,18 +358,21 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """An event with what is known about its sending. `codec.seal` makes one, `codec` turns it into bytes and back."""
+    """An event with what is known about its sending.
+
+    `codec.seal` makes one; `codec` turns it into bytes and back.
+    """
 
     event: Event
     """The event itself."""
     event_id: str = ""
-    """Names this event; one that is emitted again after a crash has the same. Empty if the sender gave none."""
+    """Names this event; the same when it is emitted again after a crash. Empty if the sender gave none."""
     initiator_id: str = ""
     """Client that began the upload, to be spared its own notifications; empty if unknown."""
     trace_parent: str = ""
     """W3C `traceparent` of the span in which it was sent; empty if there is none."""
     causation_id: str = ""
-    """`event_id` of the StartPostprocessingStep that a step answers; empty if it does not say, as Go services."""
+    """`event_id` of the StartPostprocessingStep that a step answers; empty if it does not say, as Go's."""
     timestamp: str = ZERO_TIME
     """When it was sent: RFC 3339 with up to nine decimals, see `gotime`."""
     id: str = ""
