@@ -55,7 +55,7 @@ def retry(progress: Progress, pause: timedelta) -> Emit:
         filename=progress.filename,
         executing_user=progress.user,
         failures=progress.step_failures,
-        backoff_duration=pause // timedelta(microseconds=1) * 1000,
+        backoff_duration_ns=pause // timedelta(microseconds=1) * 1000,
     )
     return Emit(notice, derived_id(awaited_id(progress), "retry"), progress.initiator_id)
 

@@ -109,7 +109,7 @@ class VirusscanResult(_Event, frozen=True, kw_only=True):
     """When the scan ended: RFC 3339 with up to nine decimals, see `gotime`."""
     resource_id: ResourceId | None = None
     """The scanned file, copied from the start event."""
-    error_msg: str = ""
+    error_message: str = msgspec.field(default="", name="ErrorMsg")
     """Why the scan failed; empty when it did not."""
     timestamp: Timestamp | None = None
     """Not used by anybody: None."""
