@@ -8,11 +8,13 @@ acknowledged); a handler that raises gets it again, later.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from ..errors import Unavailable
 from ..events.types import Envelope
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
 
 Handler = Callable[[Envelope], Awaitable[None]]
 """Takes one event. Returning acknowledges it; raising has it delivered again after a pause."""

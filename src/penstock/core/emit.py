@@ -63,7 +63,8 @@ def retry(progress: Progress, pause: timedelta) -> Emit:
 def restart(asked: ResumePostprocessing, event_id: str) -> Emit:
     """Return the request to the storage side to begin an upload anew."""
     return Emit(
-        RestartPostprocessing(upload_id=asked.upload_id, timestamp=asked.timestamp), derived_id(event_id, "restart")
+        RestartPostprocessing(upload_id=asked.upload_id, timestamp=asked.timestamp),
+        derived_id(event_id, "restart"),
     )
 
 

@@ -20,6 +20,7 @@ from typing import TypeVar
 import msgspec
 
 from ..events.types import (
+    DELAY,
     BytesReceived,
     CancelPostprocessing,
     Envelope,
@@ -33,7 +34,7 @@ from ..events.types import (
 from . import emit
 from .emit import Emit
 from .policy import Policy
-from .progress import DELAY, FINISHED, RETRYING, Progress, State, Status
+from .progress import FINISHED, RETRYING, Progress, State, Status
 
 _HANDLED_KEPT = 16
 """How many event IDs a record remembers. A foreign step service cannot have more results in flight than this."""
@@ -44,8 +45,10 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Announce(msgspec.Struct, frozen=True):
-    """What the upload awaits may never have been said: say it again. Sent to every record after a start on a bus that
-    forgets, and where a stream was lost."""
+    """What the upload awaits may never have been said: say it again.
+
+    Sent to every record after a start on a bus that forgets, and where a stream was lost.
+    """
 
 
 Input = Envelope | Tick | Announce
@@ -86,8 +89,11 @@ class Verdict(StrEnum):
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """The machine's answer. `progress` is the same object as before when nothing needs saving; None means that there
-    is no record, or that it is to be removed."""
+    """The machine's answer.
+
+    `progress` is the same object as before when nothing needs saving; None means that there is no record, or that it
+    is to be removed.
+    """
 
     progress: Progress | None
     verdict: Verdict
@@ -169,7 +175,9 @@ def _recognise(progress: Progress, received: Envelope, kind: Kind) -> Transition
         step = event.finished_step if isinstance(event, PostprocessingStepFinished) else event.step
         if step != progress.status.current_step:
             return Transition(
-                progress, Verdict.STALE, reason=f"about step {step!r}; now in {progress.status.current_step!r}"
+                progress,
+                Verdict.STALE,
+                reason=f"about step {step!r}; now in {progress.status.current_step!r}",
             )
     if received.causation_id and received.causation_id != emit.awaited_id(progress):
         return Transition(progress, Verdict.STALE, reason=f"{kind} of an earlier attempt or run")
@@ -324,7 +332,10 @@ def _begin_delay(c: _Context) -> Transition:
 def _resume_decided(c: _Context) -> Transition:
     """Say the decision again, as a new statement, since the first may have been lost on the other side."""
     again = msgspec.structs.replace(
-        _changed(c, c.progress), attempt=c.progress.attempt + 1, announced=1, announce_at=_next_announcement(c, 0)
+        _changed(c, c.progress),
+        attempt=c.progress.attempt + 1,
+        announced=1,
+        announce_at=_next_announcement(c, 0),
     )
     return Transition(again, Verdict.APPLIED, emit.awaited(again))
 

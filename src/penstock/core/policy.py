@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from ..errors import ConfigurationError
-from ..events.types import BytesReceived
-from .progress import DELAY, FINISHED
+from ..events.types import DELAY
+from .progress import FINISHED
+
+if TYPE_CHECKING:
+    from ..events.types import BytesReceived
 
 _ZERO = timedelta(0)
 
@@ -33,7 +36,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """No pause is longer than this, whatever the formula says."""
     step_timeouts: Mapping[str, timedelta] = msgspec.field(default_factory=dict[str, timedelta])
     """By step name: how long an attempt may go without an answer or a sign of life. Others wait for ever."""
-    announce_after: tuple[timedelta, ...] = (timedelta(seconds=15), timedelta(seconds=30), timedelta(seconds=60))
+    announce_after: tuple[timedelta, ...] = (
+        timedelta(seconds=15),
+        timedelta(seconds=30),
+        timedelta(seconds=60),
+    )
     """Pauses after which an unanswered start or decision is said again, with the same event ID. Their sum stays
     within the 120 s in which JetStream recognises repeated IDs, so a repeat costs nothing where the first arrived."""
 

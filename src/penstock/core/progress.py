@@ -12,12 +12,10 @@ from enum import StrEnum
 
 import msgspec
 
-from ..events.types import ResourceId, User
+from ..events.types import DELAY, ResourceId, User
 
 FINISHED = "finished"
 """The value of `Status.current_step` once an outcome is decided; also what operators write for that state."""
-DELAY = "delay"
-"""The reserved name of the step that only waits."""
 RETRYING = "retry"
 """The value of `Status.outcome` while an upload waits for its next attempt."""
 

@@ -6,14 +6,16 @@ the caller has read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from datetime import datetime
-from typing import NewType, Protocol, Self
+from typing import TYPE_CHECKING, NewType, Protocol, Self
 
 import msgspec
 
 from ..core.progress import Progress
 from ..errors import PenstockError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from datetime import datetime
 
 Revision = NewType("Revision", int)
 """Identifies one saved state of one record. Only equality means anything."""
@@ -86,8 +88,11 @@ class ProgressStore(Protocol):
         ...
 
     def in_step(self, step: str) -> AsyncIterator[Saved]:
-        """Yield the records whose current step is `step` (`finished` included), oldest run first where the store
-        keeps an order. Records may change while this runs; each is yielded at most once."""
+        """Yield the records whose current step is `step` (`finished` included).
+
+        Oldest run first where the store keeps an order. Records may change while this runs; each is yielded at most
+        once.
+        """
         ...
 
     def all(self) -> AsyncIterator[Saved]:
