@@ -1,0 +1,56 @@
+"""What holds for every test: where it may connect, what it may run beside, how long properties are tried."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+TESTS = Path(__file__).parent
+
+# Tests in these folders start servers, kill them, and measure: those of one folder run one after the other.
+ONE_AT_A_TIME = ("crash", "e2e")
+
+# quick: while writing code. ci: the same examples every time. long: before a release. HYPOTHESIS_PROFILE chooses.
+_slow_disk = [HealthCheck.too_slow]
+settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=_slow_disk)
+settings.register_profile(
+    "ci", max_examples=100, deadline=None, derandomize=True, print_blob=True, suppress_health_check=_slow_disk
+)
+settings.register_profile("long", max_examples=5000, deadline=None, suppress_health_check=_slow_disk)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of a folder that wants the machine for itself into one group for xdist's `loadgroup`."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in ONE_AT_A_TIME:
+            item.add_marker(pytest.mark.xdist_group(folder))
+
+
+class LeftThisMachine(AssertionError):
+    """A test tried to reach another machine. Tests talk to 127.0.0.1 only."""
+
+
+def _is_here(host: str) -> bool:
+    if host in {"", "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _stay_on_this_machine(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "socket.connect":
+        address = arguments[1]
+        if isinstance(address, tuple) and not _is_here(str(address[0])):
+            raise LeftThisMachine(f"a test connects to {address}")
+
+
+sys.addaudithook(_stay_on_this_machine)
