@@ -1,0 +1,290 @@
+"""The rules: what follows from one kind of input in one state. `machine.TABLE` says which rule applies where."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..events.types import (
+    DELAY,
+    BytesReceived,
+    Outcome,
+    PostprocessingStepFinished,
+    PostprocessingStepProgress,
+    ResumePostprocessing,
+)
+from . import emit
+from .progress import FINISHED, RETRYING, Progress, Status
+from .transition import Context, Transition, Verdict
+
+if TYPE_CHECKING:
+    from .emit import Emit
+
+_HANDLED_KEPT = 16
+"""How many event IDs a record remembers. A foreign step service cannot have more results in flight than this."""
+
+
+def begin(c: Context) -> Transition:
+    """All bytes are there: start the first step. On a known upload, with another event ID, this is a restart."""
+    event = c.event(BytesReceived)
+    fresh = Progress(
+        upload_id=event.upload_id,
+        url=event.url,
+        user=event.executing_user,
+        impersonating_user=event.impersonating_user,
+        filename=event.filename,
+        filesize=event.filesize,
+        resource_id=event.resource_id,
+        steps=c.policy.steps_for(event),
+        status=Status(FINISHED),
+        initiator_id=c.initiator_id,
+        started_at=c.now,
+        run_id=c.event_id,
+        handled=() if c.before is None else c.before.handled,
+    )
+    return _enter(c, fresh, after=None)
+
+
+def advance(c: Context) -> Transition:
+    """The current step is done: start the following one, or finish."""
+    return _enter(c, c.progress, after=c.progress.status.current_step)
+
+
+def _enter(c: Context, progress: Progress, *, after: str | None) -> Transition:
+    """Start the step that follows `after` (None: the first), or finish with `continue`.
+
+    A delay step of no duration is announced, as the Go service does, and passed at once.
+    """
+    emits: list[Emit] = []
+    progress = msgspec.structs.replace(progress, last_error="")
+    # A record whose step is not one of its steps was damaged: run all of them rather than let the file pass.
+    done = progress.steps.index(after) + 1 if after in progress.steps else 0
+    remaining = progress.steps[done:]
+    for step in remaining:
+        entered = _started(c, progress, step, attempt=1, step_failures=0)
+        emits.extend(emit.awaited(entered))
+        if step != DELAY or c.policy.delay > timedelta(0):
+            return Transition(entered, Verdict.APPLIED, tuple(emits))
+    finished = _decided(c, progress, Outcome.CONTINUE)
+    return Transition(finished, Verdict.APPLIED, (*emits, *emit.awaited(finished)))
+
+
+def start_again(c: Context) -> Transition:
+    """Begin another attempt of the current step, now."""
+    step = c.progress.status.current_step
+    entered = _started(c, c.progress, step, attempt=c.progress.attempt + 1, step_failures=c.progress.step_failures)
+    return Transition(entered, Verdict.APPLIED, emit.awaited(entered))
+
+
+def back_off(c: Context) -> Transition:
+    """The step asks to be tried again: wait, or give up after too many failures."""
+    event = c.event(PostprocessingStepFinished)
+    reason = emit.error_of(event) or f"step {event.finished_step!r} asked for a retry"
+    return _failed_attempt(c, reason)
+
+
+def _failed_attempt(c: Context, reason: str) -> Transition:
+    progress = c.progress
+    counted = msgspec.structs.replace(
+        progress, failures=progress.failures + 1, step_failures=progress.step_failures + 1, last_error=reason
+    )
+    if counted.step_failures > c.policy.max_retries:
+        given_up = _decided(c, counted, Outcome.ABORT)
+        return Transition(given_up, Verdict.APPLIED, emit.awaited(given_up))
+    pause = c.policy.backoff(counted.step_failures)
+    waiting = msgspec.structs.replace(
+        _changed(c, counted),
+        status=Status(progress.status.current_step, RETRYING),
+        resume_at=c.now + pause,
+        deadline_at=None,
+        announce_at=None,
+        fraction=None,
+    )
+    return Transition(waiting, Verdict.APPLIED, (emit.retry(waiting, pause),))
+
+
+def stop(c: Context) -> Transition:
+    """The step decided the upload's fate; an outcome that we do not know is handed on as it is."""
+    event = c.event(PostprocessingStepFinished)
+    reason = emit.error_of(event) or c.progress.last_error
+    progress = msgspec.structs.replace(c.progress, last_error=reason)
+    decided = _decided(c, progress, event.outcome)
+    return Transition(decided, Verdict.APPLIED, emit.awaited(decided))
+
+
+def note_progress(c: Context) -> Transition:
+    """The step is alive: put its deadline off."""
+    event = c.event(PostprocessingStepProgress)
+    alive = msgspec.structs.replace(
+        c.progress,
+        heard_at=c.now,
+        announce_at=None,
+        deadline_at=_deadline(c, c.progress.status.current_step),
+        fraction=event.fraction,
+        updated_at=c.now,
+    )
+    return Transition(alive, Verdict.APPLIED)
+
+
+def begin_delay(c: Context) -> Transition:
+    """A Go instance started the delay and kept the timer in its memory: write the timer down."""
+    if c.progress.resume_at is not None:
+        return Transition(c.progress, Verdict.DUPLICATE, reason="the delay runs already")
+    waiting = msgspec.structs.replace(_changed(c, c.progress), resume_at=c.now + c.policy.delay)
+    return Transition(waiting, Verdict.APPLIED)
+
+
+def resume_decided(c: Context) -> Transition:
+    """Say the decision again, as a new statement, since the first may have been lost on the other side."""
+    again = msgspec.structs.replace(
+        _changed(c, c.progress),
+        attempt=c.progress.attempt + 1,
+        announced=1,
+        announce_at=_next_announcement(c, 0),
+    )
+    return Transition(again, Verdict.APPLIED, emit.awaited(again))
+
+
+def repeat(c: Context) -> Transition:
+    """Say again what is awaited, with the ID it had."""
+    return Transition(c.progress, Verdict.REPEATED, emit.awaited(c.progress))
+
+
+def ask_for_restart(c: Context) -> Transition:
+    """Resume of an upload without a record: only the storage side can begin it anew."""
+    event = c.event(ResumePostprocessing)
+    if not event.upload_id:
+        return Transition(None, Verdict.UNKNOWN, reason="no upload ID")
+    return Transition(None, Verdict.APPLIED, (emit.restart(event, c.event_id),))
+
+
+def forget(c: Context) -> Transition:
+    """The upload is done, or no longer wanted: remove its record."""
+    del c
+    return Transition(None, Verdict.APPLIED)
+
+
+def keep_failed(c: Context) -> Transition:
+    """The storage side could not, or was not to, make the file available: keep the record for a restart."""
+    failed = msgspec.structs.replace(
+        _changed(c, c.progress), finished=True, announce_at=None, deadline_at=None, resume_at=None
+    )
+    return Transition(failed, Verdict.APPLIED)
+
+
+def tick(c: Context) -> Transition:
+    """Fire whatever timer is due; an early call does nothing."""
+    progress = _unskewed(c)
+    if progress.deadline_at is not None and progress.deadline_at <= c.now:
+        lapsed = msgspec.structs.replace(c, before=progress)
+        step = progress.status.current_step
+        waited = c.policy.step_timeouts.get(step)
+        return _failed_attempt(lapsed, f"step {step!r} gave no answer" + (f" within {waited}" if waited else ""))
+    if progress.announce_at is not None and progress.announce_at <= c.now:
+        said = msgspec.structs.replace(
+            progress,
+            announced=progress.announced + 1,
+            announce_at=_next_announcement(c, progress.announced),
+            updated_at=c.now,
+        )
+        return Transition(said, Verdict.APPLIED, emit.awaited(said))
+    return _adjusted(c, progress)
+
+
+def tick_backoff(c: Context) -> Transition:
+    """The pause before the next attempt may be over. A record without a timer was left by a Go instance."""
+    progress = _unskewed(c)
+    if progress.resume_at is None or progress.resume_at <= c.now:
+        return start_again(msgspec.structs.replace(c, before=progress))
+    return _adjusted(c, progress)
+
+
+def tick_delay(c: Context) -> Transition:
+    """The delay may be over."""
+    progress = _unskewed(c)
+    if progress.resume_at is None:
+        return begin_delay(c)
+    if progress.resume_at <= c.now:
+        return advance(msgspec.structs.replace(c, before=progress))
+    return _adjusted(c, progress)
+
+
+def _adjusted(c: Context, progress: Progress) -> Transition:
+    if progress is c.progress:
+        return Transition(progress, Verdict.IGNORED, reason="no timer is due")
+    return Transition(progress, Verdict.APPLIED)
+
+
+# --- building blocks --------------------------------------------------------------------------------------------------
+
+_SKEW = timedelta(seconds=5)
+"""Clocks of instances may differ by this much without anybody calling it a jump."""
+
+
+def _unskewed(c: Context) -> Progress:
+    """Move the timers back when the clock was set back, so that a pause stays as long as it was meant to be."""
+    progress = c.progress
+    if progress.updated_at is None or c.now >= progress.updated_at - _SKEW:
+        return progress
+    jump = progress.updated_at - c.now
+
+    def back(at: datetime | None) -> datetime | None:
+        return None if at is None else at - jump
+
+    return msgspec.structs.replace(
+        progress,
+        resume_at=back(progress.resume_at),
+        deadline_at=back(progress.deadline_at),
+        announce_at=back(progress.announce_at),
+        updated_at=c.now,
+    )
+
+
+def _changed(c: Context, progress: Progress) -> Progress:
+    """Stamp a change, and remember the event that brought it."""
+    handled = (*progress.handled, c.event_id)[-_HANDLED_KEPT:] if c.event_id else progress.handled
+    return msgspec.structs.replace(progress, handled=handled, updated_at=c.now)
+
+
+def _started(c: Context, progress: Progress, step: str, *, attempt: int, step_failures: int) -> Progress:
+    waits = step == DELAY
+    return msgspec.structs.replace(
+        _changed(c, progress),
+        status=Status(step),
+        attempt=attempt,
+        step_failures=step_failures,
+        step_started_at=c.now,
+        heard_at=None,
+        resume_at=c.now + c.policy.delay if waits else None,
+        deadline_at=None if waits else _deadline(c, step),
+        announced=1,
+        announce_at=None if waits else _next_announcement(c, 0),
+        fraction=None,
+    )
+
+
+def _decided(c: Context, progress: Progress, outcome: str) -> Progress:
+    return msgspec.structs.replace(
+        _changed(c, progress),
+        status=Status(FINISHED, str(outcome)),
+        attempt=1,
+        step_started_at=c.now,
+        heard_at=None,
+        resume_at=None,
+        deadline_at=None,
+        announced=1,
+        announce_at=_next_announcement(c, 0),
+        fraction=None,
+    )
+
+
+def _deadline(c: Context, step: str) -> datetime | None:
+    timeout = c.policy.step_timeouts.get(step)
+    return None if timeout is None else c.now + timeout
+
+
+def _next_announcement(c: Context, announced: int) -> datetime | None:
+    pauses = c.policy.announce_after
+    return c.now + pauses[announced] if announced < len(pauses) else None
