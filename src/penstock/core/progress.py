@@ -7,7 +7,7 @@ it (because a Go instance rewrote it) is complete all the same.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -18,6 +18,8 @@ FINISHED = "finished"
 """The value of `Status.current_step` once an outcome is decided; also what operators write for that state."""
 RETRYING = "retry"
 """The value of `Status.outcome` while an upload waits for its next attempt."""
+SKEW = timedelta(seconds=5)
+"""Clocks of instances may differ by this much without anybody calling it a jump."""
 
 
 class State(StrEnum):
@@ -116,6 +118,15 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     def run(self) -> str:
         """The run's identity, also for records that a Go instance wrote."""
         return self.run_id or self.upload_id
+
+    def neglected(self, now: datetime) -> bool:
+        """Tell whether no timer of this record can be relied on.
+
+        So it is with a wait that has no timer, because a Go instance kept it in its memory, and with a record from
+        the future, because the clock was set back.
+        """
+        waits = self.state in (State.BACKOFF, State.DELAY)
+        return (waits and self.resume_at is None) or (self.updated_at is not None and now < self.updated_at - SKEW)
 
     def stalled(self, now: datetime, after_seconds: float) -> bool:
         """Tell whether an answer has been awaited for longer than `after_seconds` without a sign of life."""

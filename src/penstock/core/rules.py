@@ -16,7 +16,7 @@ from ..events.types import (
     ResumePostprocessing,
 )
 from . import emit
-from .progress import FINISHED, RETRYING, Progress, Status
+from .progress import FINISHED, RETRYING, SKEW, Progress, Status
 from .transition import Context, Transition, Verdict
 
 if TYPE_CHECKING:
@@ -219,14 +219,11 @@ def _adjusted(c: Context, progress: Progress) -> Transition:
 
 # --- building blocks --------------------------------------------------------------------------------------------------
 
-_SKEW = timedelta(seconds=5)
-"""Clocks of instances may differ by this much without anybody calling it a jump."""
-
 
 def _unskewed(c: Context) -> Progress:
     """Move the timers back when the clock was set back, so that a pause stays as long as it was meant to be."""
     progress = c.progress
-    if progress.updated_at is None or c.now >= progress.updated_at - _SKEW:
+    if progress.updated_at is None or c.now >= progress.updated_at - SKEW:
         return progress
     jump = progress.updated_at - c.now
 

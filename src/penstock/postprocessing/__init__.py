@@ -1,0 +1,1 @@
+"""The coordinator: takes events in, asks the machine, and keeps its promises over crashes."""

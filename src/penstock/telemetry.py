@@ -1,0 +1,66 @@
+"""What is counted and measured, under the names that `/metrics` shows.
+
+One object per application, handed to whoever counts: there is no global registry, so two applications in one process
+(as in tests) do not mix.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+
+
+class Metrics:
+    """The metrics of one application. Values that are looked up when asked for are set by `http/metrics`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.inputs = Counter(
+            "penstock_inputs",
+            "Events and timers that the coordinator handled, by kind and verdict.",
+            ["kind", "verdict"],
+            registry=self.registry,
+        )
+        self.outcomes = Counter(
+            "penstock_outcomes", "Decisions about uploads, by outcome.", ["outcome"], registry=self.registry
+        )
+        self.step_outcomes = Counter(
+            "penstock_step_outcomes",
+            "Results of steps by outcome.",
+            ["step", "outcome"],
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "penstock_retries", "Attempts that failed and will be repeated, by step.", ["step"], registry=self.registry
+        )
+        self.step_seconds = Histogram(
+            "penstock_step_seconds",
+            "Time from the start of a step's attempt to its result.",
+            ["step"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.processing_seconds = Histogram(
+            "penstock_processing_seconds",
+            "Time from the last byte of an upload to the decision about it.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.received_bytes = Counter(
+            "penstock_received_bytes", "Bytes of uploads that came in.", registry=self.registry
+        )
+        self.in_step = Gauge("penstock_uploads_in_step", "Uploads in each step now.", ["step"], registry=self.registry)
+        self.uploads = Gauge("penstock_uploads", "Uploads in each phase now.", ["phase"], registry=self.registry)
+        self.queue_depth = Gauge(
+            "penstock_queue_depth",
+            "Events waiting or in work, by group.",
+            ["group"],
+            registry=self.registry,
+        )
+        self.oldest_seconds = Gauge(
+            "penstock_oldest_processing_seconds", "Age of the longest-running postprocessing.", registry=self.registry
+        )
+        self.stalled = Gauge(
+            "penstock_stalled_uploads", "Uploads that have waited too long for an answer.", registry=self.registry
+        )
