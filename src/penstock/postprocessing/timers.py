@@ -36,6 +36,7 @@ class Timers:
     async def run(self) -> None:
         """Fire timers until cancelled. A store or a bus that is away is waited for."""
         while True:
+            self._coordinator.near_timer.clear()
             try:
                 moved, full = await self.fire()
                 pause = timedelta(0) if full and moved else await self._until_next(moved=moved > 0)
@@ -56,7 +57,6 @@ class Timers:
 
     async def _wait(self, pause: timedelta) -> None:
         """Wait for `pause`, or until a timer was set that ends before the next look."""
-        self._coordinator.near_timer.clear()
         waits = {
             asyncio.ensure_future(self._clock.sleep(pause)),
             asyncio.ensure_future(self._coordinator.near_timer.wait()),
