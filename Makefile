@@ -1,5 +1,5 @@
 # `make` alone lists what there is. Each target does its own set-up; see scripts/setup for what that means.
-# ARGS hands arguments on: make test ARGS="tests/unit -k codec", make serve ARGS="--help", make bench ARGS=upload
+# ARGS hands arguments on: make test ARGS="tests/unit -k codec", make serve ARGS="--help", make bench ARGS=list
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test check bench format lock clean
@@ -26,7 +26,7 @@ check: ## Checks format, lint, types, import levels, generated files and the lis
 	@scripts/setup test
 	@scripts/check
 
-bench: ## Measures speed, CPU and memory beside other servers; ARGS names one measurement.
+bench: ## Measures speed, CPU and memory beside other servers. ARGS=list names the measurements, ARGS=NAME takes one.
 	@scripts/setup bench
 	@bench/run $(ARGS)
 

@@ -58,19 +58,11 @@ def lock_faults(name: str, wanted: list[Requirement]) -> list[str]:
 
 def description_faults(direct: set[str]) -> list[str]:
     """Returns what is missing from docs/dependencies.md, and what is too much in it."""
-    lines = [
-        canonicalize_name(name) for name in DESCRIBED.findall((ROOT / "docs/dependencies.md").read_text())
-    ]
+    lines = [canonicalize_name(name) for name in DESCRIBED.findall((ROOT / "docs/dependencies.md").read_text())]
     described = set(lines)
     return [
-        *(
-            f"docs/dependencies.md has no line for `{name}`: why it, what else?"
-            for name in direct - described
-        ),
-        *(
-            f"docs/dependencies.md describes `{name}`, which pyproject.toml lacks."
-            for name in described - direct
-        ),
+        *(f"docs/dependencies.md has no line for `{name}`: why it, what else?" for name in direct - described),
+        *(f"docs/dependencies.md describes `{name}`, which pyproject.toml lacks." for name in described - direct),
         *(f"docs/dependencies.md describes `{name}` twice." for name in described if lines.count(name) > 1),
     ]
 

@@ -30,9 +30,7 @@ def run(*command: str | Path, home: Path) -> str:
         "PYTHONWARNINGS": "error",
         "LC_ALL": "C.UTF-8",
     }
-    done = subprocess.run(
-        command, cwd=home, env=environment, capture_output=True, text=True, timeout=100, check=False
-    )
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -82,9 +80,7 @@ def test_it_holds_every_file_of_the_package_and_nothing_else(wheel: Path) -> Non
 
 def test_it_states_its_licence_and_the_pythons_it_runs_on(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        (metadata,) = (
-            archive.read(n).decode() for n in archive.namelist() if n.endswith(".dist-info/METADATA")
-        )
+        (metadata,) = (archive.read(n).decode() for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
         licences = [n for n in archive.namelist() if n.endswith(".dist-info/licenses/LICENSE")]
     assert f"\nVersion: {penstock.__version__}\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
