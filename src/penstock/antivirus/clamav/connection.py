@@ -1,0 +1,127 @@
+"""One connection to clamd: the socket code around `protocol`, for one command."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..base import ScannerUnavailable
+from .address import Address, UnixAddress
+from .protocol import LONGEST_REPLY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_CONNECT_SECONDS = 10.0
+"""clamd accepts at once even when all its threads are busy."""
+_CLOSE_SECONDS = 5.0
+"""How long after its answer the other side may take to close the connection, and after a broken pipe to say why."""
+
+
+class Received(NamedTuple):
+    """What came back."""
+
+    raw: bytes
+    closed_cleanly: bool
+    """Whether the other side closed the connection, having read all that we sent."""
+
+
+class Connection:
+    """Sends one command with what belongs to it, and reads until the other side closes."""
+
+    def __init__(self, sock: socket.socket, address: Address) -> None:
+        self._sock = sock
+        self._address = address
+        self._loop = asyncio.get_running_loop()
+
+    async def send(self, data: bytes) -> None:
+        """Send all of `data`.
+
+        Raises:
+            ScannerUnavailable: the connection broke. The other side may have said why: `receive` still works.
+        """
+        try:
+            await self._loop.sock_sendall(self._sock, data)
+        except OSError as err:
+            raise ScannerUnavailable(f"clamd at {self._address} broke off the connection: {err.strerror}") from err
+
+    async def send_descriptor(self, fd: int) -> None:
+        """Send one byte with a copy of an open file descriptor; over a unix socket only.
+
+        Raises:
+            ScannerUnavailable: the connection broke.
+        """
+        try:
+            socket.send_fds(self._sock, [b"\0"], [fd])
+        except OSError as err:
+            raise ScannerUnavailable(f"clamd at {self._address} takes no file descriptor: {err.strerror}") from err
+
+    async def receive(self) -> Received:
+        """Read until the connection ends, or a complete answer was not followed by its end.
+
+        May run while `send` does.
+        """
+        raw = b""
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                while len(raw) <= LONGEST_REPLY_BYTES:
+                    more = await self._loop.sock_recv(self._sock, 4096)
+                    if not more:
+                        return Received(raw, closed_cleanly=True)
+                    if b"\0" in more:
+                        limit.reschedule(self._loop.time() + _CLOSE_SECONDS)
+                    raw += more
+        except OSError:
+            # A reset, or the end of our patience. What came before it is kept: it may be clamd's reason.
+            return Received(raw, closed_cleanly=False)
+        return Received(raw, closed_cleanly=False)
+
+
+@asynccontextmanager
+async def connected(address: Address) -> AsyncIterator[Connection]:
+    """Open a connection, and close it at the end.
+
+    Raises:
+        ScannerUnavailable: nobody listens there, or does not answer.
+    """
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            sock = await _connect(address)
+    except TimeoutError as err:
+        raise ScannerUnavailable(f"clamd at {address} did not accept a connection in {_CONNECT_SECONDS:g} s") from err
+    except (OSError, UnicodeError) as err:  # a UnicodeError is a host name that cannot be one
+        raise ScannerUnavailable(f"no connection to clamd at {address}: {err}") from err
+    try:
+        yield Connection(sock, address)
+    finally:
+        sock.close()
+
+
+async def _connect(address: Address) -> socket.socket:
+    if isinstance(address, UnixAddress):
+        return await _connect_one(socket.AF_UNIX, address.path)
+    loop = asyncio.get_running_loop()
+    failure: OSError | None = None
+    for family, _, _, _, target in await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
+        try:
+            return await _connect_one(family, target)
+        except OSError as err:
+            failure = err
+    raise failure or OSError("the name has no address")
+
+
+async def _connect_one(family: int, target: str | tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if family != socket.AF_UNIX:
+            # A machine that vanished is noticed even while we only wait for its answer.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        await asyncio.get_running_loop().sock_connect(sock, target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

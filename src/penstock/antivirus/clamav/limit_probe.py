@@ -1,0 +1,57 @@
+"""Finds out whether clamd really looks at files as large as we are told that it does.
+
+A file above clamd's MaxFileSize or MaxScanSize is answered with "OK" as if it had been scanned (unless it is set to
+`AlertExceedsMax yes`). Whoever tells us larger limits than clamd has would let unscanned files pass as clean. So we
+show clamd a file of exactly the size that we are told is possible, with EICAR at its beginning.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..base import LocalFile, Scanner, ScanReport, SelfTestFailed, Verdict
+from ..eicar import eicar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = structlog.get_logger(__name__)
+
+_SMALL_BYTES = 64 * 1024
+
+
+async def check_limit(scanner: Scanner, *, limit_bytes: int) -> None:
+    """Have a file of `limit_bytes` scanned that begins with EICAR and goes on with zeros.
+
+    Raises:
+        SelfTestFailed: it is called clean, though a small file of the same kind is not.
+    """
+    if limit_bytes <= _SMALL_BYTES or (await _probe(scanner, limit_bytes)).verdict is not Verdict.CLEAN:
+        return
+    if (await _probe(scanner, _SMALL_BYTES)).verdict is Verdict.CLEAN:
+        # Its signatures know EICAR as a file of 68 bytes only, so nothing follows from the larger one.
+        log.warning("clamd_limit_not_verified", scanner=scanner.name, limit_bytes=limit_bytes)
+        return
+    raise SelfTestFailed(
+        f"clamd says OK of a file of {limit_bytes} bytes without looking at it: its MaxFileSize or MaxScanSize is "
+        "smaller than the limit that we are told. Raise clamd's, or give us the lower of the two."
+    )
+
+
+async def _probe(scanner: Scanner, size_bytes: int) -> ScanReport:
+    with _eicar_and_zeros(size_bytes) as path:
+        return await scanner.scan(LocalFile(path), size_bytes=size_bytes)
+
+
+@contextmanager
+def _eicar_and_zeros(size_bytes: int) -> Iterator[Path]:
+    # The zeros are a hole in the file: they take no room on the disk and no time to write.
+    with tempfile.TemporaryFile() as file:
+        file.write(eicar())
+        file.truncate(size_bytes)
+        yield Path(f"/proc/self/fd/{file.fileno()}")

@@ -1,0 +1,133 @@
+"""A real clamd, started for the tests: it knows EICAR and nothing else, so it is ready in a moment."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from penstock.antivirus.eicar import eicar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+LIMIT_BYTES = 256 * 1024 * 1024
+"""How large a file this clamd looks at, streamed or not."""
+
+
+class Clamd:
+    """One clamd of our own; ends with the context that started it."""
+
+    def __init__(self, folder: Path, options: dict[str, str]) -> None:
+        self.folder = folder
+        self.socket_path = folder / "clamd.sock"
+        self.port = _free_port()
+        self.unix_address = f"unix://{self.socket_path}"
+        self.tcp_address = f"tcp://127.0.0.1:{self.port}"
+        self._log = folder / "clamd.log"
+        self._configuration = folder / "clamd.conf"
+        self._write_configuration(options)
+        self.process = self._start()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def temporary_files(self) -> list[Path]:
+        """Where clamd keeps the streams that it receives and looks at."""
+        return list((self.folder / "tmp").iterdir())
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it, in the way that is left when it does not end by itself."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def start_again(self) -> None:
+        """Start it on the same socket and port after it has ended."""
+        self.process = self._start()
+
+    def _write_configuration(self, options: dict[str, str]) -> None:
+        database = self.folder / "db"
+        database.mkdir()
+        (self.folder / "tmp").mkdir()
+        # Name, any type of file, any offset, bytes. clamd adds ".UNOFFICIAL" to the name.
+        (database / "local.ndb").write_text(f"Eicar-Test-Signature:0:*:{eicar().hex()}\n")
+        settings = {
+            "Foreground": "yes",
+            "DatabaseDirectory": str(database),
+            "TemporaryDirectory": str(self.folder / "tmp"),
+            "LocalSocket": str(self.socket_path),
+            "FixStaleSocket": "yes",
+            "TCPAddr": "127.0.0.1",
+            "TCPSocket": str(self.port),
+            "LogFile": str(self._log),
+            "SelfCheck": "0",
+            "DisableCache": "yes",
+            "MaxThreads": "4",
+            "StreamMaxLength": str(LIMIT_BYTES),
+            "MaxFileSize": str(LIMIT_BYTES),
+            "MaxScanSize": str(LIMIT_BYTES),
+        } | options
+        self._configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        program = shutil.which("clamd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+        if program is None:
+            pytest.fail("clamd is not installed; Debian has it in the package clamav-daemon")
+        output = (self.folder / "clamd.out").open("wb")
+        with output:
+            process = subprocess.Popen([program, "-c", str(self._configuration)], stdout=output, stderr=output)
+        ends_at = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if process.poll() is not None or time.monotonic() > ends_at:
+                process.kill()
+                process.wait()
+                pytest.fail(f"clamd did not come up:\n{self.last_words()}")
+            time.sleep(0.02)
+        return process
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                connection.sendall(b"zPING\0")
+                return connection.recv(16) == b"PONG\0"
+        except OSError:
+            return False
+
+    def last_words(self) -> str:
+        """What it wrote last, for the message of a test that fails."""
+        files = (self.folder / "clamd.out", self._log)
+        return "\n".join(file.read_text(errors="replace")[-2000:] for file in files if file.exists())
+
+
+@contextmanager
+def running_clamd(folder: Path, **options: str) -> Iterator[Clamd]:
+    """Run clamd in an empty folder, with `options` in its configuration beside our own."""
+    server = Clamd(folder, options)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
