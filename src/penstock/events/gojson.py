@@ -54,6 +54,8 @@ class Decoder(Generic[T]):
     its zero value), broken UTF-8 (becomes U+FFFD). A number in quotes, 5.0 for an integer or a negative
     size is refused, by Go and here.
 
+    One difference: of an object that is repeated under its usual name, the last replaces the first; Go merges them.
+
     The struct, and those within it, must be declared with `forbid_unknown_fields=True`: an unknown key is
     what tells the quick way that somebody writes names in another case.
     """
