@@ -16,8 +16,8 @@ from ..events.types import (
     PostprocessingRetry,
     PostprocessingStepFinished,
     RestartPostprocessing,
-    ResumePostprocessing,
     StartPostprocessingStep,
+    Timestamp,
     VirusscanResult,
 )
 from ..ids import derived_id
@@ -60,12 +60,14 @@ def retry(progress: Progress, pause: timedelta) -> Emit:
     return Emit(notice, derived_id(awaited_id(progress), "retry"), progress.initiator_id)
 
 
-def restart(asked: ResumePostprocessing, event_id: str) -> Emit:
-    """Return the request to the storage side to begin an upload anew."""
-    return Emit(
-        RestartPostprocessing(upload_id=asked.upload_id, timestamp=asked.timestamp),
-        derived_id(event_id, "restart"),
-    )
+def restart(upload_id: str, asked_by: str, now: datetime) -> Emit:
+    """Return the request to the storage side to begin an upload anew.
+
+    `asked_by` is the ID of the event that led to it.
+    """
+    seconds, nanos = divmod(unix_nanoseconds(now), 1_000_000_000)
+    request = RestartPostprocessing(upload_id=upload_id, timestamp=Timestamp(seconds=seconds, nanos=nanos))
+    return Emit(request, derived_id(asked_by, "restart"))
 
 
 def error_of(result: PostprocessingStepFinished) -> str:

@@ -157,7 +157,7 @@ def ask_for_restart(c: Context) -> Transition:
     event = c.event(ResumePostprocessing)
     if not event.upload_id:
         return Transition(None, Verdict.UNKNOWN, reason="no upload ID")
-    return Transition(None, Verdict.APPLIED, (emit.restart(event, c.event_id),))
+    return Transition(None, Verdict.APPLIED, (emit.restart(event.upload_id, c.event_id, c.now),))
 
 
 def forget(c: Context) -> Transition:
