@@ -1,0 +1,80 @@
+"""Server-sent events: what happens to uploads, live, and from where a client left off (HTML Standard, 9.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import StreamingResponse
+
+if TYPE_CHECKING:
+    from ..uploads.feed import FeedEntry
+    from .services import Services
+
+_HEARTBEAT_SECONDS = 15.0
+"""Proxies close connections that are silent for longer, commonly after 30 to 60 s."""
+_BATCH = 500
+_FINAL = frozenset({"released", "rejected", "deleted", "cancelled", "expired"})
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def router(services: Services) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["events"])
+    after_query = Query(ge=0, description="Replay what came after this number; without it, only what comes from now on.")
+
+    @routes.get("/events", summary="Follow all uploads", response_class=StreamingResponse)
+    async def all_events(
+        last_event_id: Annotated[int | None, Header(ge=0)] = None, after: Annotated[int | None, after_query] = None
+    ) -> StreamingResponse:
+        start = last_event_id if last_event_id is not None else after
+        start = await services.feed.last() if start is None else start
+        return StreamingResponse(_stream(services, start, None), media_type="text/event-stream", headers=_HEADERS)
+
+    @routes.get("/uploads/{upload_id}/events", summary="Follow one upload", response_class=StreamingResponse)
+    async def upload_events(
+        upload_id: str,
+        last_event_id: Annotated[int | None, Header(ge=0)] = None,
+        after: Annotated[int | None, after_query] = None,
+    ) -> StreamingResponse:
+        await services.upload(upload_id)
+        start = last_event_id if last_event_id is not None else after or 0
+        return StreamingResponse(_stream(services, start, upload_id), media_type="text/event-stream", headers=_HEADERS)
+
+    return routes
+
+
+async def _stream(services: Services, after: int, upload_id: str | None) -> AsyncIterator[bytes]:
+    """Yield entries after number `after`: of one upload until it ends, or of all for ever.
+
+    The table is the truth; the subscription only says that there is something new to read.
+    """
+    with services.feed.subscribe() as news:
+        yield b"retry: 1000\n\n"
+        while True:
+            entries = await services.feed.since(after, upload=upload_id, limit=_BATCH)
+            for entry in entries:
+                after = entry.seq
+                yield _rendered(entry)
+            if upload_id and entries and entries[-1].kind in _FINAL and await _ended(services, upload_id):
+                yield b"event: end\ndata: {}\n\n"
+                return
+            if len(entries) == _BATCH:
+                continue
+            try:
+                async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                    await news.wait()
+            except TimeoutError:
+                yield b": still here\n\n"
+
+
+async def _ended(services: Services, upload_id: str) -> bool:
+    upload = await services.catalogue.get(upload_id)
+    return upload is None or upload.phase.ended
+
+
+def _rendered(entry: FeedEntry) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.seq, entry.kind.encode(), msgspec.json.encode(entry))

@@ -1,0 +1,142 @@
+"""`/api/v1/uploads`: what is on its way, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+
+from ..errors import PenstockError
+from ..postprocessing.commands import Row
+from ..uploads.upload import Phase, Upload
+from .services import Services
+from .views import Results, RowView, UploadPage, UploadView
+
+
+class Action(BaseModel):
+    """What to do, and about which uploads; the filters narrow the choice together."""
+
+    action: Annotated[
+        Literal["resume", "restart", "clean"],
+        Field(description="resume: go on with the current step. restart: from the first step. clean: remove."),
+    ]
+    id: str | None = None
+    processing: bool | None = None
+    expired: bool | None = None
+    has_virus: bool | None = None
+    dry_run: Annotated[bool, Field(description="Only tell what would be done.")] = False
+
+
+def router(services: Services) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/uploads", tags=["uploads"])
+
+    @routes.get("", summary="List uploads, newest first")
+    async def list_uploads(
+        *,
+        id: Annotated[str | None, Query(description="Only this one.")] = None,  # noqa: A002  the parameter's public name
+        phase: Phase | None = None,
+        sessions: Annotated[
+            bool | None, Query(description="Only those that are not at their end: receiving, processing, rejected.")
+        ] = None,
+        processing: bool | None = None,
+        expired: bool | None = None,
+        has_virus: bool | None = None,
+        space: str | None = None,
+        step: Annotated[str | None, Query(description="Only those now in this step.")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        cursor: str | None = None,
+    ) -> UploadPage:
+        ids = [id] if id else None
+        if step is not None:
+            in_step = [saved.progress.upload_id async for saved in services.store.in_step(step)]
+            ids = [one for one in in_step if ids is None or one in ids]
+        page = await services.catalogue.list(
+            ids=ids,
+            phases=_phases(phase, sessions=sessions, processing=processing),
+            expired=expired,
+            has_virus=has_virus,
+            space=space,
+            limit=limit,
+            cursor=cursor,
+            now=services.clock.now(),
+        )
+        return UploadPage(uploads=await services.views(page.uploads), next=page.next)
+
+    @routes.get("/{upload_id}", summary="Show one upload")
+    async def get_upload(upload_id: str) -> UploadView:
+        return (await services.views([await services.upload(upload_id)]))[0]
+
+    @routes.delete("/{upload_id}", status_code=204, summary="Cancel or delete an upload, at any time")
+    async def delete_upload(upload_id: str) -> Response:
+        await services.upload(upload_id)
+        await services.receiver.terminate(upload_id)
+        return Response(status_code=204)
+
+    @routes.post("/actions", summary="Resume, restart or clean uploads")
+    async def act(action: Action) -> Results:
+        rows: list[Row] = []
+        cursor = None
+        while True:
+            page = await services.catalogue.list(
+                ids=[action.id] if action.id else None,
+                phases=_phases(None, sessions=True, processing=action.processing),
+                expired=action.expired,
+                has_virus=action.has_virus,
+                space=None,
+                limit=1000,
+                cursor=cursor,
+                now=services.clock.now(),
+            )
+            rows += [await _act(services, upload, action) for upload in page.uploads]
+            cursor = page.next
+            if cursor is None:
+                return Results(results=[RowView(**_fields(row)) for row in rows])
+
+    return routes
+
+
+_SESSIONS = (Phase.RECEIVING, Phase.PROCESSING, Phase.REJECTED)
+
+
+def _phases(phase: Phase | None, *, sessions: bool | None, processing: bool | None) -> list[Phase] | None:
+    phases = list(Phase) if phase is None else [phase]
+    if sessions is not None:
+        phases = [one for one in phases if (one in _SESSIONS) is sessions]
+    if processing is not None:
+        phases = [one for one in phases if (one is Phase.PROCESSING) is processing]
+    return None if len(phases) == len(Phase) else phases
+
+
+async def _act(services: Services, upload: Upload, action: Action) -> Row:
+    def row(*, ok: bool, detail: str, step: str = "") -> Row:
+        return Row(upload.id, upload.filename, action.action, step or upload.phase, ok, detail)
+
+    infected = upload.scan is not None and upload.scan.infected
+    if action.action == "restart" and infected and not action.id:
+        return row(ok=False, detail="infected: left alone; name it by its ID to restart it all the same")
+    if action.action != "clean" and upload.phase is Phase.RECEIVING:
+        return row(ok=False, detail="its bytes are not all there yet")
+    if action.dry_run:
+        return row(ok=True, detail="would be done")
+    try:
+        match action.action:
+            case "resume":
+                saved = await services.store.get(upload.id)
+                if saved is None:
+                    await services.gateway.restart(upload.id)
+                    return row(ok=True, detail="had no record: begun anew")
+                return await services.commands.resume_one(saved)
+            case "restart":
+                await services.gateway.restart(upload.id)
+                return row(ok=True, detail="all steps run again")
+            case "clean":
+                await services.receiver.terminate(upload.id)
+                return row(ok=True, detail="removed, bytes freed")
+    except PenstockError as error:
+        return row(ok=False, detail=str(error))
+
+
+def _fields(row: Row) -> dict[str, object]:
+    return {name: getattr(row, name) for name in row.__struct_fields__}

@@ -1,0 +1,209 @@
+"""Uploads and records as the API shows them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from ..core.progress import RETRYING, Progress, State
+from ..uploads.upload import Phase, Upload
+
+
+class Processing(BaseModel):
+    """Where an upload stands in postprocessing."""
+
+    step: Annotated[str, Field(description="The current step, or `finished`.")]
+    steps: list[str]
+    state: Annotated[str, Field(description="step, backoff, delay, finished or failed.")]
+    attempt: Annotated[int, Field(description="Which start of the current step this is, from 1.")]
+    failures: Annotated[int, Field(description="Retries so far, over all steps.")]
+    next_try_at: Annotated[datetime | None, Field(description="When a backoff or a delay ends.")]
+    started_at: datetime | None
+    step_started_at: datetime | None
+    last_error: str
+    fraction: Annotated[float | None, Field(description="How far the step says it is, 0 to 1.")]
+    stalled: Annotated[bool, Field(description="No answer and no sign of life for too long.")]
+
+    @classmethod
+    def of(cls, progress: Progress, now: datetime, stalled_after_seconds: float) -> Processing:
+        """Show a record."""
+        return cls(
+            step=progress.status.current_step,
+            steps=list(progress.steps),
+            state=progress.state,
+            attempt=progress.attempt,
+            failures=progress.failures,
+            next_try_at=progress.resume_at,
+            started_at=progress.started_at,
+            step_started_at=progress.step_started_at,
+            last_error=progress.last_error,
+            fraction=progress.fraction,
+            stalled=progress.stalled(now, stalled_after_seconds),
+        )
+
+
+class Scan(BaseModel):
+    """What the virus scanner said last."""
+
+    infected: bool
+    signature: str
+    scanned_at: str
+    error: str
+
+
+class Links(BaseModel):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    content: str
+    tus: str
+
+
+class UploadView(BaseModel):
+    """An upload from its creation on, with what is happening to it."""
+
+    id: str
+    filename: str
+    space: str
+    size: Annotated[int | None, Field(description="Bytes; null while unknown.")]
+    offset: Annotated[int, Field(description="Bytes that have arrived.")]
+    media_type: str
+    phase: Phase
+    processing: Processing | None
+    outcome: str
+    reason: Annotated[str, Field(description="Why it was rejected or removed, in words.")]
+    scan: Scan | None
+    run: Annotated[int, Field(description="How often postprocessing was begun.")]
+    created_at: datetime
+    received_at: datetime | None
+    ended_at: datetime | None
+    expires_at: datetime | None
+    expired: bool
+    age_seconds: float
+    metadata: dict[str, str]
+    links: Links
+
+    @classmethod
+    def of(
+        cls, upload: Upload, *, offset: int, progress: Progress | None, now: datetime, stalled_after_seconds: float
+    ) -> UploadView:
+        """Show an upload with its record, where it has one."""
+        overdue = upload.phase is Phase.RECEIVING and upload.expires_at is not None and upload.expires_at <= now
+        shows_run = progress is not None and upload.phase in (Phase.PROCESSING, Phase.REJECTED)
+        return cls(
+            id=upload.id,
+            filename=upload.filename,
+            space=upload.space,
+            size=upload.size_bytes,
+            offset=offset,
+            media_type=upload.media_type,
+            phase=upload.phase,
+            processing=Processing.of(progress, now, stalled_after_seconds) if progress and shows_run else None,
+            outcome=upload.outcome,
+            reason=upload.reason,
+            scan=None
+            if upload.scan is None
+            else Scan(
+                infected=upload.scan.infected,
+                signature=upload.scan.signature,
+                scanned_at=upload.scan.scanned_at,
+                error=upload.scan.error,
+            ),
+            run=upload.run,
+            created_at=upload.created_at,
+            received_at=upload.received_at,
+            ended_at=upload.ended_at,
+            expires_at=upload.expires_at,
+            expired=overdue or upload.phase is Phase.EXPIRED,
+            age_seconds=(now - upload.created_at).total_seconds(),
+            metadata=decoded_metadata(upload.metadata),
+            links=Links(
+                self=f"/api/v1/uploads/{upload.id}",
+                events=f"/api/v1/uploads/{upload.id}/events",
+                content=f"/api/v1/files/{upload.id}/content",
+                tus=f"/uploads/{upload.id}",
+            ),
+        )
+
+
+class RecordView(BaseModel):
+    """A coordinator's record."""
+
+    id: str
+    filename: str
+    size: int
+    step: str
+    state: State
+    attempt: int
+    failures: int
+    next_try_at: datetime | None
+    age_seconds: float
+    last_error: str
+    stalled: bool
+    outcome: str
+
+    @classmethod
+    def of(cls, progress: Progress, now: datetime, stalled_after_seconds: float) -> RecordView:
+        """Show a record."""
+        outcome = progress.status.outcome
+        return cls(
+            id=progress.upload_id,
+            filename=progress.filename,
+            size=progress.filesize,
+            step=progress.status.current_step,
+            state=progress.state,
+            attempt=progress.attempt,
+            failures=progress.failures,
+            next_try_at=progress.resume_at,
+            age_seconds=(now - progress.started_at).total_seconds() if progress.started_at else 0.0,
+            last_error=progress.last_error,
+            stalled=progress.stalled(now, stalled_after_seconds),
+            outcome="" if outcome == RETRYING else outcome,
+        )
+
+
+class RowView(BaseModel):
+    """What an action did to one upload."""
+
+    id: str
+    filename: str
+    action: str
+    step: str
+    ok: bool
+    detail: str
+
+
+class Results(BaseModel):
+    """A row for each upload that an action was about."""
+
+    results: list[RowView]
+
+
+class UploadPage(BaseModel):
+    """Some uploads, newest first."""
+
+    uploads: list[UploadView]
+    next: Annotated[str | None, Field(description="Pass as `cursor` for the following page; null at the end.")]
+
+
+class RecordPage(BaseModel):
+    """Some records."""
+
+    records: list[RecordView]
+
+
+def decoded_metadata(header: str) -> dict[str, str]:
+    """Return the pairs of an Upload-Metadata header for display; bytes that are no text show as replacement marks."""
+    pairs: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in header.split(","))):
+        key, _, value = item.partition(" ")
+        try:
+            pairs[key] = base64.b64decode(value.strip()).decode(errors="replace")
+        except (binascii.Error, ValueError):
+            pairs[key] = ""
+    return pairs
