@@ -6,10 +6,11 @@ before saying.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..events.gotime import to_nanoseconds, unix_nanoseconds
 from ..events.types import (
     Event,
     PostprocessingFinished,
@@ -22,6 +23,9 @@ from ..events.types import (
 )
 from ..ids import derived_id
 from .progress import Progress, State
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
 
 
 class Emit(msgspec.Struct, frozen=True):
@@ -55,7 +59,7 @@ def retry(progress: Progress, pause: timedelta) -> Emit:
         filename=progress.filename,
         executing_user=progress.user,
         failures=progress.step_failures,
-        backoff_duration_ns=pause // timedelta(microseconds=1) * 1000,
+        backoff_duration_ns=to_nanoseconds(pause),
     )
     return Emit(notice, derived_id(awaited_id(progress), "retry"), progress.initiator_id)
 
