@@ -19,7 +19,7 @@ class BackendsContract(Contract):
 
     Options:
         folders: Packages whose children are backends. One that does not exist yet is passed over.
-        shared: Names of children that are no backends, in any of the folders.
+        shared: Children that are no backends: by name, for any of the folders, or as a whole path for one.
     """
 
     type_name = "backends"
@@ -36,7 +36,7 @@ class BackendsContract(Contract):
             for folder in folders
             if folder in graph.modules
             for backend in sorted(graph.find_children(folder))
-            if backend.rpartition(".")[2] not in shared
+            if backend.rpartition(".")[2] not in shared and backend not in shared
             for details in _imports_from_outside(graph, backend)
         ]
         return ContractCheck(kept=not found, metadata={"found": found})

@@ -12,7 +12,7 @@ def contract() -> BackendsContract:
     return BackendsContract(
         name="backends",
         session_options={},
-        contract_options={"folders": ["product.store", "product.later"], "shared": ["base", "layout"]},
+        contract_options={"folders": ["product.store", "product.later"], "shared": ["base", "product.store.files"]},
     )
 
 
@@ -34,7 +34,7 @@ def graph(*imports: tuple[str, str]) -> ImportGraph:
 def test_a_backend_may_import_what_its_folder_shares() -> None:
     allowed = graph(
         ("product.store.memory", "product.store.base"),
-        ("product.store.sqlite", "product.store.layout"),
+        ("product.store.sqlite", "product.store.files"),
         ("product.app", "product.store.base"),
     )
     assert contract().check(allowed, verbose=False).kept
