@@ -124,8 +124,8 @@ class Coordinator:
                 break
             except RevisionConflict:
                 record = await self._records.read(upload_id, fresh=True)
-        for emit in transition.emits:
-            await self._publisher.publish(emit.event, event_id=emit.event_id, initiator_id=emit.initiator_id)
+        if transition.emits:
+            await self._publisher.emit(*transition.emits)
         await self._note(record, received, transition)
         return transition
 

@@ -1,0 +1,83 @@
+"""What operators ask for: go on with uploads that stand still, and say which ones there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..core.progress import FINISHED, State
+from ..core.transition import Verdict
+from ..errors import Unavailable
+from ..events.types import Envelope, ResumePostprocessing
+from ..ids import new_event_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ..core.transition import Transition
+    from ..store.base import ProgressStore, Saved
+    from .coordinator import Coordinator
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What was done about one upload. `ok` is False when nothing was; `detail` says why."""
+
+    id: str
+    filename: str
+    action: str
+    step: str
+    ok: bool
+    detail: str = ""
+
+
+class Commands:
+    """Carries out the operators' commands on the records of a store."""
+
+    def __init__(self, *, store: ProgressStore, coordinator: Coordinator) -> None:
+        self._store = store
+        self._coordinator = coordinator
+
+    async def select(self, upload_id: str | None, step: str | None) -> AsyncIterator[Saved]:
+        """Yield the records that a command is about: one upload, else all in `step` (None: `finished`)."""
+        if upload_id:
+            saved = await self._store.get(upload_id)
+            if saved is not None:
+                yield saved
+            return
+        async for saved in self._store.in_step(step or FINISHED):
+            yield saved
+
+    async def resume(self, upload_id: str | None, step: str | None) -> list[Row]:
+        """Start the current step of each selected upload again; repeat the decision of those that have one.
+
+        An upload that fails does not stop the others.
+        """
+        return [await self.resume_one(saved) async for saved in self.select(upload_id, step)]
+
+    async def resume_one(self, saved: Saved) -> Row:
+        """Resume one upload and tell what became of it."""
+        progress = saved.progress
+
+        def row(*, ok: bool, detail: str) -> Row:
+            return Row(progress.upload_id, progress.filename, "resume", progress.status.current_step, ok, detail)
+
+        if progress.state is State.FAILED:
+            return row(ok=False, detail=f"ended with {progress.status.outcome!r}; restart it to run its steps again")
+        envelope = Envelope(event=ResumePostprocessing(upload_id=progress.upload_id), event_id=new_event_id())
+        try:
+            transition = await self._coordinator.apply(progress.upload_id, envelope)
+        except Unavailable as error:
+            return row(ok=False, detail=str(error))
+        return row(ok=transition.verdict in (Verdict.APPLIED, Verdict.REPEATED), detail=_told(transition))
+
+
+def _told(transition: Transition) -> str:
+    after = transition.progress
+    if after is None:
+        return transition.reason or "no record any more"
+    if after.state is State.FINISHED:
+        return f"the decision {after.status.outcome!r} was sent again"
+    if after.state is State.DELAY:
+        return f"the delay goes on until {after.resume_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"step {after.status.current_step!r} was started again, attempt {after.attempt}"
