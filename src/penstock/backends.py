@@ -1,0 +1,77 @@
+"""The one table of choices: for each kind of part, the names that settings may give and the classes behind them.
+
+A backend is imported when it is chosen, never before, so nobody needs the client libraries of what they don't use.
+Other packages add choices through entry points of the group `penstock.<kind>`, such as::
+
+    [project.entry-points."penstock.store"]
+    dynamodb = "my_package.store:DynamoStore"
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final, NamedTuple
+
+from .errors import ConfigurationError
+
+
+class Backend(NamedTuple):
+    """Where a class is found."""
+
+    path: str
+    """`module:class`."""
+    extra: str = ""
+    """The extra of the package that brings what the module imports; empty when it needs nothing more."""
+
+
+TABLE: Final[dict[str, dict[str, Backend]]] = {
+    "blobs": {
+        "local": Backend("penstock.blobs.local:LocalBlobs"),
+    },
+    "bus": {
+        "local": Backend("penstock.bus.local:LocalBus"),
+    },
+    "delivery": {
+        "path": Backend("penstock.delivery.path:PathDelivery"),
+    },
+    "scanner": {
+        "clamav": Backend("penstock.antivirus.clamav:ClamavScanner"),
+        "yara": Backend("penstock.antivirus.yara:YaraScanner"),
+    },
+    "store": {
+        "memory": Backend("penstock.store.memory:MemoryStore"),
+        "noop": Backend("penstock.store.noop:NoopStore"),
+        "sqlite": Backend("penstock.store.sql:SqlStore"),
+    },
+}
+"""Kept in alphabetical order, kinds and names (a test looks)."""
+
+
+def names(kind: str) -> list[str]:
+    """Return the names that may be chosen for a kind, those of other packages included."""
+    return sorted({*TABLE[kind], *(entry.name for entry in entry_points(group=f"penstock.{kind}"))})
+
+
+def load(kind: str, name: str) -> Any:
+    """Return the class behind a name; its constructor takes plain arguments, not settings.
+
+    Raises:
+        ConfigurationError: there is no such choice, or what it needs is not installed.
+    """
+    backend = TABLE[kind].get(name)
+    if backend is None:
+        for entry in entry_points(group=f"penstock.{kind}"):
+            if entry.name == name:
+                return entry.load()
+        raise ConfigurationError(f"{kind}={name}: not known. Choose one of {', '.join(names(kind))}.")
+    module, _, attribute = backend.path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if not backend.extra or (error.name or "").startswith("penstock"):
+            raise
+        raise ConfigurationError(
+            f"{kind}={name} needs the module {error.name!r}, which is not installed. "
+            f"Install it with: pip install 'penstock[{backend.extra}]'"
+        ) from error
