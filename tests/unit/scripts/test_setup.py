@@ -64,6 +64,12 @@ def test_who_is_not_root_is_told_the_command_and_nothing_happens(machine: Machin
     assert sorted(path.name for path in clone.iterdir()) == ["scripts"]
 
 
+def test_a_missing_library_is_named_by_its_package(machine: Machine) -> None:
+    done = machine("test", id="echo 1000", python3='case "$*" in *libatomic.so.1) exit 1 ;; *) exit 0 ;; esac')
+    assert done.returncode == 2
+    assert done.stderr.rstrip().endswith("libatomic1. Install them and try again.")
+
+
 def test_the_demo_asks_for_no_more_than_python(machine: Machine) -> None:
     done = machine("demo", id="echo 1000", apt_get=APT_THAT_FAILS, python3=PYTHON_WITHOUT_VENV)
     assert done.returncode == 2
