@@ -1,0 +1,7 @@
+"""The database of one installation: its tables, their migrations, and who may write when."""
+
+from __future__ import annotations
+
+from .database import Database, DatabaseUnavailable
+
+__all__ = ["Database", "DatabaseUnavailable"]

@@ -1,0 +1,1 @@
+"""The migrations: Alembic's environment and, in `versions`, one file per change of the tables."""

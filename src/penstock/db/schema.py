@@ -1,0 +1,66 @@
+"""Brings the tables of a database up to what this version of the program works with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import inspect, text
+
+from ..errors import ConfigurationError
+from .tables import SCHEMA_REVISION
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class NewerSchema(ConfigurationError):
+    """A later version of the program has written this database, in a way that this one cannot know."""
+
+    code = "newer-schema"
+
+    def __init__(self, database: str, found: str) -> None:
+        super().__init__(
+            f"{database} was written by a newer version of Penstock (schema {found}; this version knows up to "
+            f"{SCHEMA_REVISION}). Start that version again, or restore the backup from before the upgrade."
+        )
+        self.found = found
+
+
+def upgrade(engine: Engine, name: str) -> None:
+    """Create or change the tables as needed, all at once or not at all; `name` is the database's, for messages.
+
+    A database that is up to date costs one look. Two processes that start together take turns.
+
+    Raises:
+        NewerSchema: nothing was changed.
+    """
+    with engine.connect() as connection:
+        if current_revision(connection) == SCHEMA_REVISION:
+            return
+    with engine.begin() as connection:  # holds the write lock: what the other process did in between is seen now
+        found = current_revision(connection)
+        if found is not None and found > SCHEMA_REVISION:
+            raise NewerSchema(name, found)
+        if found != SCHEMA_REVISION:
+            _migrate(connection)
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the newest migration that the database has seen; None when it is empty."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command  # costs a tenth of a second, so only who needs it pays
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,71 @@
+"""How SQLite is opened: several readers beside one writer, and what was committed survives a power failure.
+
+The write-ahead log is flushed to disk at each commit (`synchronous=FULL`): an upload whose last byte was acknowledged
+must still be known after the power came back. Group commit makes many writes share one flush.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import NullPool, create_engine, event
+
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sqlalchemy import URL, Connection, Engine
+
+_LOCK_TIMEOUT_SECONDS: Final = 10.0
+"""How long to wait for another process that writes, such as a command of an operator."""
+
+_EVERYWHERE: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -8192",  # KiB
+    "PRAGMA wal_autocheckpoint = 4000",  # pages of 4 KiB: each checkpoint flushes the main file
+)
+
+
+def writer_engine(url: URL) -> Engine:
+    """Return an engine whose transactions take the write lock at their begin, so that none fails half-way for it."""
+    return _engine(url, begin="BEGIN IMMEDIATE", pragmas=_EVERYWHERE)
+
+
+def reader_engine(url: URL) -> Engine:
+    """Return an engine whose transactions see one unchanging state, and cannot write."""
+    return _engine(url, begin="BEGIN", pragmas=(*_EVERYWHERE, "PRAGMA query_only = ON"))
+
+
+def check(url: URL) -> None:
+    """Refuse a URL that names no file.
+
+    Raises:
+        ConfigurationError: it is a database in memory, which no second connection would see.
+    """
+    if url.database in (None, "", ":memory:"):
+        raise ConfigurationError(f"database {url}: names no file. Write sqlite:///path/to/penstock.db")
+
+
+def _engine(url: URL, *, begin: str, pragmas: tuple[str, ...]) -> Engine:
+    engine = create_engine(
+        url,
+        poolclass=NullPool,
+        # Each connection is used by one thread at a time; which one is our business.
+        connect_args={"timeout": _LOCK_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
+
+    def prepare(connection: sqlite3.Connection, record: object) -> None:
+        del record
+        connection.isolation_level = None  # the driver shall not begin transactions of its own
+        for pragma in pragmas:
+            connection.execute(pragma)
+
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin_transaction)
+    return engine

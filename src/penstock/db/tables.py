@@ -1,0 +1,127 @@
+"""All tables, as the migrations leave them behind; a test compares the two.
+
+Times are whole microseconds UTC (`instants`). What each index is for stands beside it: each costs something at every
+write.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
+
+SCHEMA_REVISION: Final = "0001"
+"""The newest migration, which this version of the program works with."""
+
+# SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("filename", Text, nullable=False),
+    Column("space", Text, nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("media_type", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("run", Integer, nullable=False),
+    Column("run_cause", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("infected", Boolean),
+    Column("scan_signature", Text, nullable=False),
+    Column("scanned_at", Text, nullable=False),
+    Column("scan_error", Text, nullable=False),
+    Column("initiator_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("received_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("discard_pending", Boolean, nullable=False),
+    # Lists in the order of arrival, by phase. `seq` is named in each: SQLite would append it, PostgreSQL would not.
+    Index("ix_uploads_phase", "phase", "seq"),
+    Index("ix_uploads_space", "space", "phase", "seq"),
+    # The newest file of a name in its space, and all uploads of a name.
+    Index("ix_uploads_filename", "filename", "phase", "space", "seq"),
+    Index("ix_uploads_infected", "seq", sqlite_where=text("infected = 1"), postgresql_where=text("infected")),
+    # What the sweeper looks for; in all but these rows the columns are empty, so that the indexes stay small.
+    Index(
+        "ix_uploads_expires_at",
+        "expires_at",
+        sqlite_where=text("phase = 'receiving'"),
+        postgresql_where=text("phase = 'receiving'"),
+    ),
+    Index(
+        "ix_uploads_ended_at",
+        "ended_at",
+        sqlite_where=text("phase IN ('deleted', 'cancelled', 'expired')"),
+        postgresql_where=text("phase IN ('deleted', 'cancelled', 'expired')"),
+    ),
+    Index(
+        "ix_uploads_discard_pending",
+        "seq",
+        sqlite_where=text("discard_pending = 1"),
+        postgresql_where=text("discard_pending"),
+    ),
+    # Numbers of removed rows are not given out again: a cursor in a client's hands stays true.
+    sqlite_autoincrement=True,
+)
+"""The catalogue of uploads, in the order of their arrival.
+
+`run_cause` is the event ID of the request that began the run (empty: nobody asked for it). `discard_pending` is true
+from the moment at which the upload's bytes are given up until they are gone.
+"""
+
+feed = Table(
+    "feed",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("upload_id", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("ix_feed_upload_id", "upload_id", "seq"),
+    # A client that comes back with the last number it saw must never see that number given to something else.
+    sqlite_autoincrement=True,
+)
+"""What happened to the uploads, in order. `key` names the happening, so that it is written once; `data` is JSON."""
+
+orphans = Table(
+    "orphans",
+    metadata,
+    Column("upload_id", Text, primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
+)
+"""Staged bytes that belong to no upload, and when that was first noticed."""
+
+progress = Table(
+    "progress",
+    metadata,
+    Column("upload_id", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("step", Text, nullable=False, index=True),
+    Column("due_at", BigInteger, index=True),
+    Column("record", LargeBinary, nullable=False),
+)
+"""The coordinator's records, as JSON, with what they are looked up by."""
+
+step_answers = Table(
+    "step_answers",
+    metadata,
+    Column("step", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)
+"""When each step was last answered."""
