@@ -49,12 +49,28 @@ class BlobUnavailable(Unavailable):
 class Appender(Protocol):
     """Writes the body of one request to the end of a staged blob."""
 
+    @property
+    def length_bytes(self) -> int:
+        """Where the blob ends: inside the context with what is still buffered, afterwards as it really is."""
+        ...
+
     async def write(self, chunk: bytes) -> None:
         """Add `chunk`; it may be buffered, in a bounded amount, until the context closes.
+
+        An error may belong to an earlier chunk, and may come as late as the end of the context.
 
         Raises:
             StorageFull: the part that fitted is kept.
             BlobUnavailable: the storage failed; what was written before is kept.
+        """
+        ...
+
+    async def seal(self) -> None:
+        """Do what `BlobStore.seal` does, for the blob with everything written so far. No write may follow.
+
+        Raises:
+            StorageFull: the part that fitted is kept.
+            BlobUnavailable: the bytes may not be on disk. `length` tells from where they have to be sent again.
         """
         ...
 
@@ -82,11 +98,14 @@ class BlobStore(Protocol):
         """
         ...
 
-    def append(self, upload_id: str, offset: int) -> AbstractAsyncContextManager[Appender]:
-        """Open a staged blob for the bytes from `offset` on.
+    def append(self, upload_id: str, offset: int, *, tentative: bool = False) -> AbstractAsyncContextManager[Appender]:
+        """Open a staged blob for the bytes from `offset` on. One context at a time for each blob.
 
         However the context is left, by its end, an error or a cancellation, all bytes written so far are handed to
-        the operating system and count for `length`, unless `rollback` was called.
+        the operating system and count for `length`, unless `rollback` was called. When `tentative`, they count only
+        if the context is left without an error: a cancellation and a crash in the middle leave no trace of them.
+
+        The errors below may come from entering, from the first `write`, or from leaving; nothing was written then.
 
         Raises:
             BlobMissing: nothing is staged under this ID.
@@ -98,6 +117,10 @@ class BlobStore(Protocol):
         """Force the staged bytes and their folder entry to disk; return their number.
 
         When this returns, the bytes survive a power failure. Nobody may be told that they are there before.
+
+        Raises:
+            BlobMissing: nothing is staged under this ID.
+            BlobUnavailable: the bytes may not be on disk. `length` tells from where they have to be sent again.
         """
         ...
 

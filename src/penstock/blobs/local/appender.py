@@ -1,0 +1,130 @@
+"""Puts the chunks of a request together to batches, and hands these to a thread that writes them.
+
+A hop to a thread costs as much as copying a few hundred KiB, so small chunks share one; and while a batch is being
+written the next one fills, so that the network and the disk work at the same time. No more than the two are held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from ...errors import PenstockError
+from ..base import Appender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .staged import StagedFile
+
+T = TypeVar("T")
+
+BATCH_BYTES: Final = 1024 * 1024
+"""When a batch is handed over. Measured on tmpfs: half costs 10 % more CPU, twice as much saves nothing."""
+BATCH_PIECES: Final = 256
+"""The same for small chunks: each one costs some 60 bytes beside its own, and the system takes 1024 at once."""
+
+
+class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
+    """Writes to one staged file. The file is opened with the first batch, in its hop."""
+
+    def __init__(self, file: StagedFile, run: Callable[..., asyncio.Future[Any]], *, tentative: bool) -> None:
+        """`run` calls a function in a thread."""
+        self._file = file
+        self._run = run
+        self._tentative = tentative
+        self._filling: list[bytes] = []
+        self._filling_bytes = 0
+        self._length_bytes = file.length_bytes
+        self._start_bytes = file.length_bytes
+        self._writing: asyncio.Future[None] | None = None
+        self._failed = False
+        self._finished = False
+
+    @property
+    def length_bytes(self) -> int:
+        """Where the blob ends."""
+        return self._file.length_bytes if self._finished or self._failed else self._length_bytes
+
+    async def write(self, chunk: bytes) -> None:
+        """Add a chunk; wait when two batches are full."""
+        self._filling.append(chunk)
+        self._filling_bytes += len(chunk)
+        self._length_bytes += len(chunk)
+        if self._filling_bytes >= BATCH_BYTES or len(self._filling) >= BATCH_PIECES:
+            await self._wait_for_batch()
+            self._writing = self._run(self._file.write, self._take())
+
+    async def seal(self) -> None:
+        """Write the rest and force everything to disk, in one hop."""
+        await self._finish(keep=True, sync=True)
+
+    async def rollback(self) -> None:
+        """Let the blob end where the context began."""
+        self._take()
+        self._length_bytes = self._start_bytes
+        with suppress(PenstockError):  # what could not be written is to be forgotten anyway
+            await self._wait_for_batch()
+        if self._file.opened:
+            await to_the_end(self._run(self._file.rollback))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._finished:
+            return
+        try:
+            await self._finish(keep=kind is None or not self._tentative, sync=False)
+        except PenstockError:
+            # Whoever is on the way out with an error already, or is being cancelled, learns from the length what the
+            # storage made of the rest.
+            if error is None:
+                raise
+
+    async def _finish(self, *, keep: bool, sync: bool) -> None:
+        failure: PenstockError | None = None
+        try:
+            await self._wait_for_batch()
+        except PenstockError as error:
+            failure = error
+        self._finished = True
+        pieces = self._take()
+        if self._failed:
+            pieces, sync, keep = [], False, keep and not self._tentative
+        if self._file.opened or not self._failed:
+            await to_the_end(self._run(lambda: self._file.finish(pieces, keep=keep, sync=sync)))
+        if failure is not None:
+            raise failure
+
+    async def _wait_for_batch(self) -> None:
+        if self._writing is None:
+            return
+        try:
+            await to_the_end(self._writing)
+        except PenstockError:
+            self._failed = True
+            raise
+
+    def _take(self) -> list[bytes]:
+        pieces, self._filling, self._filling_bytes = self._filling, [], 0
+        return pieces
+
+
+async def to_the_end(work: asyncio.Future[T]) -> T:
+    """Wait for a thread's work, which cannot be stopped, even if this task is cancelled meanwhile.
+
+    Otherwise bytes could reach the file after its lock was given to somebody else. The cancellation is passed on
+    when the work has ended.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        work.exception()
+        raise cancelled
+    return work.result()
