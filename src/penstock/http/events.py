@@ -24,7 +24,9 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 def router(services: Services) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["events"])
-    after_query = Query(ge=0, description="Replay what came after this number; without it, only what comes from now on.")
+    after_query = Query(
+        ge=0, description="Replay what came after this number; without it, only what comes from now on."
+    )
 
     @routes.get("/events", summary="Follow all uploads", response_class=StreamingResponse)
     async def all_events(

@@ -19,7 +19,9 @@ class Selection(BaseModel):
     """Which uploads: one by its ID, or all in a step."""
 
     upload_id: str | None = None
-    step: Annotated[str | None, Field(description="A step, or `finished`, which is meant when nothing is given.")] = None
+    step: Annotated[str | None, Field(description="A step, or `finished`, which is meant when nothing is given.")] = (
+        None
+    )
 
 
 def router(services: Services) -> APIRouter:
@@ -27,9 +29,7 @@ def router(services: Services) -> APIRouter:
     routes = APIRouter(prefix="/postprocessing", tags=["postprocessing"])
 
     @routes.get("", summary="List what the coordinator is working on")
-    async def list_records(
-        step: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
-    ) -> RecordPage:
+    async def list_records(step: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> RecordPage:
         return RecordPage(records=await services.records(step, limit))
 
     @routes.post("/resume", summary="Go on with the current step")
@@ -61,6 +61,4 @@ async def _restart(services: Services, saved: Saved, *, named: bool) -> Row:
 
 
 def _results(rows: list[Row]) -> Results:
-    return Results(
-        results=[RowView(**{name: getattr(row, name) for name in row.__struct_fields__}) for row in rows]
-    )
+    return Results(results=[RowView(**{name: getattr(row, name) for name in row.__struct_fields__}) for row in rows])

@@ -10,7 +10,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from .. import __version__
-from ..core.progress import State
 
 if TYPE_CHECKING:
     from .services import Services
@@ -83,7 +82,7 @@ def router(services: Services) -> APIRouter:
 
 async def _look_up(services: Services) -> None:
     """Set the values that are not counted along the way."""
-    metrics, now = services.metrics, services.clock.now()
+    metrics = services.metrics
     metrics.in_step.clear()
     for step, number in (await services.store.count_by_step()).items():
         metrics.in_step.labels(step).set(number)
@@ -91,11 +90,6 @@ async def _look_up(services: Services) -> None:
         metrics.uploads.labels(phase).set(number)
     for group in services.bus.groups():
         metrics.queue_depth.labels(group).set(services.bus.pending(group))
-    oldest, stalled = 0.0, 0
-    async for saved in services.store.all():
-        progress = saved.progress
-        stalled += progress.stalled(now, services.stalled_after.total_seconds())
-        if progress.started_at is not None and progress.state is not State.FAILED:
-            oldest = max(oldest, (now - progress.started_at).total_seconds())
-    metrics.oldest_seconds.set(oldest)
-    metrics.stalled.set(stalled)
+    numbers = await services.survey.numbers()
+    metrics.oldest_seconds.set(numbers.oldest_seconds)
+    metrics.stalled.set(numbers.stalled)

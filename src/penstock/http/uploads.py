@@ -35,7 +35,7 @@ def router(services: Services) -> APIRouter:
     @routes.get("", summary="List uploads, newest first")
     async def list_uploads(
         *,
-        id: Annotated[str | None, Query(description="Only this one.")] = None,  # noqa: A002  the parameter's public name
+        id: Annotated[str | None, Query(description="Only this one.")] = None,
         phase: Phase | None = None,
         sessions: Annotated[
             bool | None, Query(description="Only those that are not at their end: receiving, processing, rejected.")

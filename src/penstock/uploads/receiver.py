@@ -165,10 +165,15 @@ class Receiver:
                 return (upload if upload.phase in _COMPLETE else await self._finish(upload)), stands
             if length is not None:
                 self._check_fits(upload, stands + length)
-            async with self._blobs.append(upload_id, stands) as appender:
-                stands += await self._write(upload, stands, appender, body, checksum)
-            if upload.size_bytes is None or stands == upload.size_bytes:
-                upload = await self._finish(upload)
+            tentative = checksum is not None
+            async with self._blobs.append(upload_id, stands, tentative=tentative) as appender:
+                await self._write(upload, appender, body, checksum)
+                complete = upload.size_bytes is None or appender.length_bytes == upload.size_bytes
+                if complete:
+                    await appender.seal()
+            stands = appender.length_bytes
+            if complete:
+                upload = await self._gateway.received(upload_id, size_bytes=stands)
             return upload, stands
 
     async def terminate(self, upload_id: str) -> None:
@@ -181,26 +186,20 @@ class Receiver:
             await self._gateway.cancel(upload_id)
 
     async def _write(
-        self, upload: Upload, begin: int, appender: Appender, body: AsyncIterator[bytes], checksum: Checksum | None
-    ) -> int:
-        written = 0
+        self, upload: Upload, appender: Appender, body: AsyncIterator[bytes], checksum: Checksum | None
+    ) -> None:
+        begin = appender.length_bytes
         digest = None if checksum is None else ALGORITHMS[checksum.algorithm]()
         try:
             async for chunk in body:
-                self._check_fits(upload, begin + written + len(chunk))
+                self._check_fits(upload, appender.length_bytes + len(chunk))
                 await appender.write(chunk)
-                written += len(chunk)
                 if digest is not None:
                     digest.update(chunk)
-            if checksum is not None and digest is not None:
-                checksum.check(digest.digest())
-        except BaseException:
-            if checksum is not None:
-                await appender.rollback()
-            raise
         finally:
-            self._metrics.received_bytes.inc(written)
-        return written
+            self._metrics.received_bytes.inc(max(0, appender.length_bytes - begin))
+        if checksum is not None and digest is not None:
+            checksum.check(digest.digest())
 
     def _check_fits(self, upload: Upload, end: int) -> None:
         if upload.size_bytes is None:
@@ -209,11 +208,27 @@ class Receiver:
             raise TooLarge(f"the body goes up to byte {end}, but Upload-Length is {upload.size_bytes}.")
 
     async def _check_room(self, size_bytes: int) -> None:
+        """Compare a size with what is free and not promised to the uploads that are on their way in."""
         free = await self._blobs.free_bytes()
-        if free is not None and size_bytes + _SPARE_BYTES > free:
-            raise StorageFull(
-                f"{size_bytes} bytes do not fit: {max(0, free - _SPARE_BYTES)} are free. Try again later."
-            )
+        if free is None:
+            return
+        left = free - _SPARE_BYTES
+        if size_bytes <= left // 2 and await self._catalogue.declared_bytes() <= left // 2:
+            return  # however little of what was declared has arrived, there is room
+        missing = size_bytes + await self._missing_bytes()
+        if missing > left:
+            room = max(0, left - missing + size_bytes)
+            raise StorageFull(f"{size_bytes} bytes do not fit: there is room for {room}. Try again later.")
+
+    async def _missing_bytes(self) -> int:
+        missing, cursor = 0, None
+        while True:
+            page = await self._catalogue.list(phases=[Phase.RECEIVING], limit=1000, cursor=cursor)
+            for upload in page.uploads:
+                missing += max(0, (upload.size_bytes or 0) - await self.offset(upload.id))
+            cursor = page.next
+            if cursor is None:
+                return missing
 
     async def _finish(self, upload: Upload) -> Upload:
         size_bytes = await self._blobs.seal(upload.id)

@@ -6,11 +6,13 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import InvalidRequest
 from .errors import ChecksumMismatch, UnsupportedChecksum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 VERSION: Final = "1.0.0"
 EXTENSIONS: Final = ("creation", "creation-with-upload", "termination", "expiration", "checksum")

@@ -1,0 +1,1 @@
+"""HTTP: the upload protocols, the API, event streams, health and metrics."""

@@ -1,0 +1,68 @@
+"""The ASGI application: the upload protocols on a short path, everything else through FastAPI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
+
+from .. import __version__, web
+from . import events, files, postprocessing, status, uploads
+from .asgi import Asgi, Receive, Scope, Send
+from .content import Content
+from .problems import install
+from .put import Put
+from .tus import Tus
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from .services import Services
+
+_DESCRIPTION = """
+Files are uploaded by tus 1.0.0 at `/uploads/` or by `PUT /files/{name}`, held back while their steps run, and then
+released, rejected or deleted. Errors are problem details (RFC 9457).
+"""
+
+
+def build(services: Services) -> Asgi:
+    """Return the application over running services."""
+    tus = Tus(services)
+    put = Put(services)
+    content = Content(services)
+    api = _api(services)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope.get("path", "")
+        if scope["type"] == "http" and path.startswith("/uploads"):
+            await tus(scope, receive, send)
+        elif scope["type"] == "http" and path.startswith("/files/"):
+            await (put if scope["method"] == "PUT" else content)(scope, receive, send)
+        elif scope["type"] == "http" and path.startswith("/api/v1/files/") and path.endswith("/content"):
+            await content(scope, receive, send)
+        else:
+            await api(scope, receive, send)
+
+    return app
+
+
+def _api(services: Services) -> FastAPI:
+    api = FastAPIOffline(title="Penstock", version=__version__, description=_DESCRIPTION, redoc_url=None)
+    versioned = APIRouter(prefix="/api/v1")
+    for part in (uploads, files, postprocessing, events):
+        versioned.include_router(part.router(services))
+    versioned.include_router(status.api_router(services))
+    api.include_router(versioned)
+    api.include_router(status.router(services))
+    api.mount("/static", StaticFiles(directory=web.STATIC), name="static")
+
+    @api.get("/", include_in_schema=False)
+    async def page(request: Request) -> FileResponse:
+        del request
+        return FileResponse(web.STATIC / "index.html")
+
+    install(api)
+    return api

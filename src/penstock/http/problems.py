@@ -1,0 +1,104 @@
+"""Errors as responses: a status and a problem document (RFC 9457) that says what to do."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from ..blobs.base import BlobMissing, OffsetConflict, StorageFull
+from ..errors import InvalidRequest, NotFound, PenstockError, Unavailable
+from ..uploads import errors, tus
+from .asgi import Answer
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+
+class StillProcessing(PenstockError):
+    """The file is there, but its steps have not passed it yet (RFC 8470, 5.2: 425 Too Early)."""
+
+    code = "processing"
+    retryable = True
+
+
+class MethodNotAllowed(InvalidRequest):
+    """This address does not take that method."""
+
+    code = "method-not-allowed"
+
+
+_STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
+    (NotFound, 404),
+    (MethodNotAllowed, 405),
+    (errors.WrongOffset, 409),
+    (OffsetConflict, 409),
+    (errors.Interrupted, 409),
+    (errors.Gone, 410),
+    (BlobMissing, 410),
+    (tus.VersionMismatch, 412),
+    (errors.TooLarge, 413),
+    (tus.UnsupportedBody, 415),
+    (errors.Locked, 423),
+    (StillProcessing, 425),
+    (errors.ChecksumMismatch, 460),
+    (StorageFull, 507),
+    (InvalidRequest, 400),
+    (Unavailable, 503),
+)
+"""The first that fits counts, so special cases come before what they are cases of."""
+_RETRY_AFTER_SECONDS: Final = {423: 2, 425: 2, 503: 5, 507: 60}
+_TITLES: Final = {425: "Too Early", 460: "Checksum Mismatch"}
+
+
+def status_of(error: PenstockError) -> int:
+    """Return the status for an error."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def problem(status: int, code: str, detail: str, **headers: str) -> Answer:
+    """Return a problem document as a response."""
+    title = _TITLES.get(status) or HTTPStatus(status).phrase
+    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+    sent = {"Content-Type": "application/problem+json", "Cache-Control": "no-store", **headers}
+    if status in _RETRY_AFTER_SECONDS:
+        sent.setdefault("Retry-After", str(_RETRY_AFTER_SECONDS[status]))
+    return Answer(status, sent, msgspec.json.encode(body))
+
+
+def answer_to(error: PenstockError) -> Answer:
+    """Return the response to an error."""
+    status = status_of(error)
+    headers = {"Upload-Offset": str(error.offset)} if isinstance(error, errors.WrongOffset) else {}
+    if isinstance(error, tus.VersionMismatch):
+        headers["Tus-Version"] = tus.VERSION
+    return problem(status, error.code, str(error), **headers)
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
+
+
+def install(api: FastAPI) -> None:
+    """Have FastAPI answer errors in this form, its own included."""
+
+    @api.exception_handler(PenstockError)
+    async def ours(request: Request, error: PenstockError) -> Response:
+        del request
+        return _response(answer_to(error))
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        del request
+        found = "; ".join(f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors())
+        return _response(problem(422, "invalid-request", f"{found}. See /docs for what this address takes."))
+
+    @api.exception_handler(HTTPException)
+    async def framework(request: Request, error: HTTPException) -> Response:
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        detail = f"{request.method} {request.url.path}: {error.detail}. See /docs for what there is."
+        return _response(problem(error.status_code, code, detail, **(error.headers or {})))

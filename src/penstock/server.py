@@ -1,0 +1,64 @@
+"""The HTTP server: granian, embedded, so that it shares our event loop and ends with our process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from .http.asgi import Asgi
+
+_BACKLOG = 1024
+
+
+def check_free(host: str, port: int) -> None:
+    """Make sure that we can listen at an address.
+
+    Raises:
+        ConfigurationError: somebody else listens there, or the address is not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"http_addr={host}:{port}: cannot listen there: {error.strerror}. "
+                "Stop what uses it, or choose another address, such as with --http-addr 127.0.0.1:8081."
+            ) from error
+
+
+async def serve(app: Asgi, host: str, port: int, *, stop: asyncio.Event, grace: timedelta) -> None:
+    """Answer requests until `stop` is set; then let those in flight end, for at most `grace`."""
+    server = Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        backlog=_BACKLOG,
+        log_enabled=False,
+        log_level=LogLevels.error,
+    )
+    serving = asyncio.ensure_future(server.serve())
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            server.stop()
+            await asyncio.wait({serving}, timeout=grace.total_seconds())
+    finally:
+        stopping.cancel()
+        serving.cancel()
+    if serving.done() and not serving.cancelled():
+        serving.result()

@@ -1,0 +1,108 @@
+"""A real `penstock serve`, as an operator would start it, to be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import httpx
+
+READY_SECONDS = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PenstockServer:
+    """One server on a port and a data folder that outlive its process."""
+
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+        self.port = free_port()
+        self.data_dir = folder / "data"
+        self.log_path = folder / "server.log"
+        self.arguments = arguments
+        self.environment = environment
+        self.process: subprocess.Popen[bytes] | None = None
+        self.starts = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def staging(self) -> list[Path]:
+        folder = self.data_dir / "staging"
+        return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the process; do not wait for it."""
+        command = [
+            sys.executable,
+            "-m",
+            "penstock",
+            "serve",
+            "--data-dir",
+            str(self.data_dir),
+            "--http-addr",
+            f"127.0.0.1:{self.port}",
+            *self.arguments,
+        ]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "OC"))}
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, env=inherited | self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        self.starts += 1
+        return self.process
+
+    def start(self) -> Self:
+        """Start it and wait until it is ready."""
+        process = self.launch()
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end:
+            if process.poll() is not None:
+                break
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                    return self
+            except httpx.TransportError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError(f"penstock serve is not ready; its last words:\n{self.last_words()}")
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    def stop(self, seconds: float = 20) -> int:
+        """Ask it to end; return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=seconds)
+
+    def last_words(self, lines: int = 40) -> str:
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
