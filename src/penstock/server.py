@@ -55,7 +55,7 @@ async def serve(app: Asgi, host: str, port: int, *, stop: asyncio.Event, grace: 
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
-            server.stop()
+            server.stop()  # type: ignore[no-untyped-call]  # granian's own
             await asyncio.wait({serving}, timeout=grace.total_seconds())
     finally:
         stopping.cancel()

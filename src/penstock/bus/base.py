@@ -59,6 +59,10 @@ class Bus(Protocol):
         """
         ...
 
+    def groups(self) -> list[str]:
+        """Return the groups that have, or had, a subscription here, in alphabetical order."""
+        ...
+
     def pending(self, group: str) -> int:
         """Return how many events wait for a member of `group` or are being handled (for metrics and back-pressure)."""
         ...

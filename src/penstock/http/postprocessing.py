@@ -61,4 +61,4 @@ async def _restart(services: Services, saved: Saved, *, named: bool) -> Row:
 
 
 def _results(rows: list[Row]) -> Results:
-    return Results(results=[RowView(**{name: getattr(row, name) for name in row.__struct_fields__}) for row in rows])
+    return Results(results=[RowView.of(row) for row in rows])

@@ -9,7 +9,7 @@ import msgspec
 
 from ..errors import PenstockError
 from ..uploads import tus
-from ..uploads.errors import Disconnected, TooLarge
+from ..uploads.errors import Disconnected
 from .asgi import Answer, Receive, Scope, Send, body_of, headers_of, send_answer
 from .problems import answer_to
 
@@ -43,11 +43,7 @@ class Put:
         upload = await self._receiver.create(name, size_bytes=length, media_type=media_type)
         if length != 0:
             try:
-                upload, stands = await self._receiver.receive(
-                    upload.id, 0, body_of(receive), length=length, checksum=None
-                )
-                if length is not None and stands < length:
-                    raise TooLarge(f"only {stands} of {length} bytes arrived.")
+                upload, _ = await self._receiver.receive(upload.id, 0, body_of(receive), length=length, checksum=None)
             except BaseException:
                 await self._receiver.terminate(upload.id)
                 raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 from .. import __version__
 
 if TYPE_CHECKING:
+    from ..health import Check
     from .services import Services
 
 
@@ -22,6 +22,11 @@ class CheckView(BaseModel):
     ok: bool
     detail: str
     hint: str
+
+    @classmethod
+    def of(cls, check: Check) -> CheckView:
+        """Show a check."""
+        return cls(name=check.name, ok=check.ok, detail=check.detail, hint=check.hint)
 
 
 class Doctor(BaseModel):
@@ -43,17 +48,13 @@ def api_router(services: Services) -> APIRouter:
 
     @routes.get("/doctor", summary="Look at everything that can be wrong")
     async def doctor() -> Doctor:
-        return Doctor(checks=[CheckView(**_shown(check)) for check in await services.checks()])
+        return Doctor(checks=[CheckView.of(check) for check in await services.checks()])
 
     @routes.get("/info", summary="Name and version")
     async def info() -> Info:
         return Info()
 
     return routes
-
-
-def _shown(check: msgspec.Struct) -> dict[str, object]:
-    return {name: value for name, value in msgspec.structs.asdict(check).items() if name != "gates"}
 
 
 def router(services: Services) -> APIRouter:

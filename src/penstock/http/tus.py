@@ -42,7 +42,7 @@ class Tus:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; the order of the checks is: version, method, headers, upload, offset, body."""
         headers = headers_of(scope)
-        method = headers.get("x-http-method-override", scope["method"]).upper()
+        method = (headers.get("x-http-method-override") or str(scope["method"])).upper()
         try:
             answer = await self._answer(method, scope, headers, receive)
         except Disconnected:

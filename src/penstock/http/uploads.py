@@ -92,7 +92,7 @@ def router(services: Services) -> APIRouter:
             rows += [await _act(services, upload, action) for upload in page.uploads]
             cursor = page.next
             if cursor is None:
-                return Results(results=[RowView(**_fields(row)) for row in rows])
+                return Results(results=[RowView.of(row) for row in rows])
 
     return routes
 
@@ -136,7 +136,3 @@ async def _act(services: Services, upload: Upload, action: Action) -> Row:
                 return row(ok=True, detail="removed, bytes freed")
     except PenstockError as error:
         return row(ok=False, detail=str(error))
-
-
-def _fields(row: Row) -> dict[str, object]:
-    return {name: getattr(row, name) for name in row.__struct_fields__}

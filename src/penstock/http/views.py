@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from ..core.progress import RETRYING, Progress, State
+from ..postprocessing.commands import Row
 from ..uploads.upload import Phase, Upload
 
 
@@ -176,6 +177,11 @@ class RowView(BaseModel):
     step: str
     ok: bool
     detail: str
+
+    @classmethod
+    def of(cls, row: Row) -> RowView:
+        """Show a row."""
+        return cls(id=row.id, filename=row.filename, action=row.action, step=row.step, ok=row.ok, detail=row.detail)
 
 
 class Results(BaseModel):
