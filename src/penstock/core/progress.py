@@ -39,14 +39,14 @@ class State(StrEnum):
     """The storage side reported that the upload did not become available. Kept until restarted or removed."""
 
 
-class Status(msgspec.Struct, frozen=True, rename="pascal"):
+class Status(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=True):
     """The step an upload is in, and what was last said of it."""
 
     current_step: str
     outcome: str = ""
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One upload's record. Times are aware and in UTC; None means "not set"."""
 
     upload_id: str = msgspec.field(name="ID")

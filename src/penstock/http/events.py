@@ -54,7 +54,7 @@ async def _stream(services: Services, after: int, upload_id: str | None) -> Asyn
 
     The table is the truth; the subscription only says that there is something new to read.
     """
-    with services.feed.subscribe() as news:
+    with services.feed.subscribe(upload_id) as news:
         yield b"retry: 1000\n\n"
         while True:
             entries = await services.feed.since(after, upload=upload_id, limit=_BATCH)

@@ -1,0 +1,121 @@
+"""kill -9 at random moments, with many uploads in flight: every one ends as it should, with no help."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.servers.penstock import PenstockServer
+
+from .client import File, Uploader, make_file
+
+ROUNDS = 30
+IN_FLIGHT = 50
+SEED = 20_261_121
+ENDED = {"released", "rejected", "deleted", "cancelled", "expired"}
+SETTLE_SECONDS = 90.0
+
+
+@pytest.mark.timeout(480)
+async def test_kills_lose_nothing(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    server = PenstockServer(
+        tmp_path,
+        "--steps",
+        str(Path(__file__).parent / "trouble.py"),
+        POSTPROCESSING_STEPS="virusscan,trouble,delay",
+        POSTPROCESSING_DELAY="300ms",
+        POSTPROCESSING_RETRY_BACKOFF_DURATION="200ms",
+        PENSTOCK_LOG_LEVEL="warning",
+        TROUBLE_MARKS=str(marks),
+    )
+    files: list[File] = []
+    seen = {"receiving": 0, "step": 0, "delay": 0, "backoff": 0, "finished": 0}
+    with server:
+        async with Uploader(server.url) as uploader, asyncio.TaskGroup() as running:
+            killing = running.create_task(_kill_rounds(server, seen))
+            workers = [running.create_task(_keep_busy(uploader, files, killing)) for _ in range(IN_FLIGHT)]
+            await asyncio.wait(workers)
+        uploads = await _settled(server, files)
+        _check_outcomes(server, files, uploads)
+    assert server.starts == ROUNDS + 1
+    assert len(files) >= IN_FLIGHT
+    assert uploader.patches_cut > 0
+    assert all(seen[state] for state in ("receiving", "step", "delay", "backoff")), seen
+
+
+async def _kill_rounds(server: PenstockServer, seen: dict[str, int]) -> None:
+    chance = random.Random(SEED)
+    for _ in range(ROUNDS):
+        await asyncio.sleep(chance.uniform(0.05, 1.5))
+        await _note_states(server, seen)
+        server.kill()
+        await asyncio.to_thread(server.start)
+
+
+async def _note_states(server: PenstockServer, seen: dict[str, int]) -> None:
+    """Look what the kill is going to meet."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=5, trust_env=False) as client:
+        page = (await client.get("/api/v1/uploads", params={"sessions": True, "limit": 1000})).json()["uploads"]
+    for upload in page:
+        seen["receiving"] += upload["phase"] == "receiving"
+        if upload["processing"]:
+            seen[upload["processing"]["state"]] = seen.get(upload["processing"]["state"], 0) + 1
+
+
+async def _keep_busy(uploader: Uploader, files: list[File], killing: asyncio.Task[None]) -> None:
+    while not killing.done():
+        file = make_file(len(files), SEED)
+        files.append(file)
+        await uploader.upload(file)
+
+
+async def _settled(server: PenstockServer, files: list[File]) -> dict[str, dict[str, Any]]:
+    """Wait until everything has ended; return the uploads by ID."""
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while True:
+            uploads = await _all_uploads(server)
+            open_ones = [one for one in uploads.values() if one["phase"] not in ENDED]
+            if not open_ones and all(file.upload_id in uploads for file in files):
+                return uploads
+            await asyncio.sleep(0.3)
+
+
+async def _all_uploads(server: PenstockServer) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    cursor: str | None = None
+    async with httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as client:
+        while True:
+            page = (
+                await client.get("/api/v1/uploads", params={"limit": 1000} | ({"cursor": cursor} if cursor else {}))
+            ).json()
+            found |= {one["id"]: one for one in page["uploads"]}
+            cursor = page["next"]
+            if cursor is None:
+                return found
+
+
+def _check_outcomes(server: PenstockServer, files: list[File], uploads: dict[str, dict[str, Any]]) -> None:
+    wrong = [
+        (file.name, uploads[file.upload_id]["phase"], uploads[file.upload_id]["reason"])
+        for file in files
+        if uploads[file.upload_id]["phase"] != ("deleted" if file.infected else "released")
+    ]
+    assert not wrong
+    assert len(uploads) == len(files)
+    with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as client:
+        for file in files:
+            answer = client.get(f"/api/v1/files/{file.upload_id}/content")
+            if file.infected:
+                assert answer.status_code == 410
+            else:
+                assert hashlib.sha256(answer.content).hexdigest() == file.sha256, file
+        assert client.get("/api/v1/postprocessing").json()["records"] == []
+    assert server.staging == []
