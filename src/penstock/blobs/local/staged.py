@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..base import BlobUnavailable, OffsetConflict
 from .tree import FILE_MODE, STAGED, Tree, errors_about, remove, sync_folder
@@ -11,7 +11,8 @@ from .tree import FILE_MODE, STAGED, Tree, errors_about, remove, sync_folder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_OPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_EVERYTHING: Final = 1 << 62
 
 
 class StagedFile:
@@ -135,7 +136,7 @@ def settle(tree: Tree, upload_id: str, descriptor: int) -> int:
 
 
 def marked_length(tree: Tree, upload_id: str) -> int | None:
-    """Return the length from which on staged bytes are tentative, or None when all of them count."""
+    """Return the length from which on staged bytes are tentative, or None when there is no mark."""
     try:
         mark = os.open(tree.mark(upload_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -145,7 +146,7 @@ def marked_length(tree: Tree, upload_id: str) -> int | None:
     finally:
         os.close(mark)
     # A mark without its end was not yet written when its process died, so nothing was written after it either.
-    return int(text) if text.endswith(b"\n") else None
+    return int(text) if text.endswith(b"\n") else _EVERYTHING
 
 
 def _after(pieces: Sequence[bytes | memoryview], written: int) -> Sequence[bytes | memoryview]:

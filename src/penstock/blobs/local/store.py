@@ -41,8 +41,7 @@ class LocalBlobs(BlobStore, SupportsPath):
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        # Whoever had work in these threads has waited for it.
-        self._pool.shutdown(wait=False)
+        await asyncio.to_thread(self._pool.shutdown)
 
     async def create(self, upload_id: str) -> None:
         """Begin an empty staged file."""

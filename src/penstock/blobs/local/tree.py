@@ -70,8 +70,10 @@ class Tree:
             ConfigurationError: they cannot.
         """
         try:
-            made = [self._make(stage, shard) for stage in (STAGED, RELEASED) for shard in _SHARDS]
-            if any(made):
+            os.makedirs(self._base, _FOLDER_MODE, exist_ok=True)
+            stages = [_make(f"{self._base}/{stage}") for stage in (STAGED, RELEASED)]
+            shards = [_make(f"{self._base}/{stage}/{shard}") for stage in (STAGED, RELEASED) for shard in _SHARDS]
+            if any(stages + shards):
                 for folder in (f"{self._base}/{STAGED}", f"{self._base}/{RELEASED}", self._base):
                     sync_folder(folder)
                 sync_folder(str(self.root.parent))
@@ -87,18 +89,20 @@ class Tree:
             raise BlobMissing(f"{upload_id[:100]!r} is not an upload ID, so no bytes are kept under it")
         return f"{self._base}/{stage}/{upload_id[:2]}/{upload_id}"
 
-    def _make(self, stage: str, shard: str) -> bool:
-        folder = f"{self._base}/{stage}/{shard}"
-        if os.path.isdir(folder):
-            return False
-        os.makedirs(folder, _FOLDER_MODE, exist_ok=True)
-        return True
-
     def _probe(self) -> None:
         for stage in (STAGED, RELEASED):
             probe = f"{self._base}/{stage}/.writable-{os.getpid()}"
             os.close(os.open(probe, os.O_CREAT | os.O_WRONLY, FILE_MODE))
             os.unlink(probe)
+
+
+def _make(folder: str) -> bool:
+    """Make a folder unless it is there; tell whether it was made."""
+    try:
+        os.mkdir(folder, _FOLDER_MODE)
+    except FileExistsError:
+        return False
+    return True
 
 
 def sync_folder(path: str) -> None:
