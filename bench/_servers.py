@@ -1,0 +1,98 @@
+"""Starts the servers that are measured, each on a free port with an empty folder, and ends them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from _load import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PEERS = Path(__file__).parent / "peers"
+_START_SECONDS = 30.0
+
+
+def free_port() -> int:
+    """Return a port that nobody uses right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _penstock(port: int, folder: Path) -> tuple[list[str], str]:
+    command = [sys.executable, "-m", "penstock", "serve", "--http-addr", f"127.0.0.1:{port}", "--data-dir", str(folder)]
+    return command, "/uploads/"
+
+
+def _tus_node(port: int, folder: Path) -> tuple[list[str], str]:
+    if not (PEERS.parent / "node_modules").exists():
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent"], cwd=PEERS.parent, check=True)
+    return ["node", str(PEERS / "tus-node.mjs"), str(port), str(folder)], "/files"
+
+
+def _tus_python(port: int, folder: Path) -> tuple[list[str], str]:
+    return [sys.executable, str(PEERS / "tus_python.py"), str(port), str(folder)], "/files/"
+
+
+SERVERS: dict[str, Callable[[int, Path], tuple[list[str], str]]] = {
+    "penstock": _penstock,
+    "@tus/server": _tus_node,
+    "tuspyserver": _tus_python,
+}
+
+
+@contextmanager
+def running(name: str, *, steps: str = "") -> Iterator[Target]:
+    """Run one of `SERVERS` in a folder in memory while the context is open."""
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108  tmpfs is the point
+    port = free_port()
+    command, path = SERVERS[name](port, folder)
+    environment = os.environ | {"POSTPROCESSING_STEPS": steps, "PENSTOCK_LOG_LEVEL": "error"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=PEERS)
+    try:
+        _wait(port, process)
+        yield Target(name, port, path, process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(folder)
+
+
+def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"{process.args!r} does not listen")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process and its children so far."""
+    process = psutil.Process(pid)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
+
+
+def resident_mib(pid: int) -> float:
+    """Return the memory of a process and its children, in MiB."""
+    process = psutil.Process(pid)
+    return float(sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))) / 2**20
