@@ -48,6 +48,9 @@ class Recorder(Bus):
     ) -> AbstractAsyncContextManager[None]:
         raise NotImplementedError
 
+    def groups(self) -> list[str]:
+        return []
+
     def pending(self, group: str) -> int:
         return len(self.calls)
 

@@ -1,0 +1,127 @@
+"""The events that wait for one group, and which of its members may take them. Nothing here waits or looks at a clock.
+
+Events are queued by who wants them: members that want the same events share one queue, so none sits in front of a busy
+member while another one is idle.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Generic, TypeVar
+
+from ...events.types import Envelope
+from ..base import Filter
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One event on its way through a group, from its publication until a handler has returned."""
+
+    number: int
+    """Counts the group's events; the lower one came first."""
+    envelope: Envelope
+    failures: int = 0
+    """How often a handler has raised."""
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One subscription's place in its group."""
+
+    types: frozenset[type]
+    only: Filter | None
+    queues: list[deque[Entry]] = field(default_factory=list)
+    """What it may take from; kept by the group."""
+
+    def wants(self, envelope: Envelope) -> bool:
+        """Tell whether the subscription asks for this event."""
+        return type(envelope.event) in self.types and (self.only is None or self.only(envelope))
+
+
+M = TypeVar("M", bound=Member)
+
+
+class Group(Generic[M]):
+    """Every event is in here once, by its ID: a repeat of one that waits or is being handled adds nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: list[M] = []
+        self.pending = 0
+        """Events that wait, pause, or are being handled."""
+        self.failures = 0
+        """How often a handler has raised."""
+        self._numbered = 0
+        self._ids: set[str] = set()
+        self._queues: dict[tuple[M, ...], deque[Entry]] = {}
+        self._unwanted: deque[Entry] = deque()
+        """Taken in while somebody wanted them, who has left since: for the next member that does."""
+
+    def wanted_by(self, envelope: Envelope) -> tuple[M, ...]:
+        """Return the members that ask for this event."""
+        return tuple(member for member in self.members if member.wants(envelope))
+
+    def holds(self, event_id: str) -> bool:
+        """Tell whether an event of this ID waits, pauses, or is being handled."""
+        return event_id in self._ids
+
+    def admit(self, envelope: Envelope, members: tuple[M, ...]) -> None:
+        """Take a new event in for `members`, which want it."""
+        self._numbered += 1
+        self.pending += 1
+        if envelope.event_id:
+            self._ids.add(envelope.event_id)
+        self._queue(members).append(Entry(self._numbered, envelope))
+
+    def take(self, member: M) -> Entry | None:
+        """Hand out the oldest event that this member may handle; None when there is none."""
+        queues = member.queues
+        if len(queues) == 1:
+            return queues[0].popleft() if queues[0] else None
+        waiting = [queue for queue in queues if queue]
+        return min(waiting, key=lambda queue: queue[0].number).popleft() if waiting else None
+
+    def finish(self, entry: Entry) -> None:
+        """Forget an event that was handled."""
+        self.pending -= 1
+        self._ids.discard(entry.envelope.event_id)
+
+    def give_back(self, entry: Entry, *, first: bool) -> tuple[M, ...]:
+        """Queue again what was taken and not handled, in front or at the end; return who may take it now."""
+        members = self.wanted_by(entry.envelope)
+        queue = self._queue(members) if members else self._unwanted
+        if first:
+            queue.appendleft(entry)
+        else:
+            queue.append(entry)
+        return members
+
+    def join(self, member: M) -> None:
+        """Add a member; it shares what waits already."""
+        self._rearrange([*self.members, member])
+
+    def leave(self, member: M) -> None:
+        """Remove a member. What it alone wanted waits for the next one that does."""
+        self._rearrange([other for other in self.members if other is not member])
+
+    def _queue(self, members: tuple[M, ...]) -> deque[Entry]:
+        queue = self._queues.get(members)
+        if queue is None:
+            queue = self._queues[members] = deque()
+            for member in members:
+                member.queues.append(queue)
+        return queue
+
+    def _rearrange(self, members: list[M]) -> None:
+        """Queue everything anew for other members, in its old order."""
+        waiting = chain(*self._queues.values(), self._unwanted)
+        entries = sorted(waiting, key=lambda entry: entry.number)
+        for member in self.members:
+            member.queues.clear()
+        self._queues.clear()
+        self._unwanted.clear()
+        self.members = members
+        for entry in entries:
+            self.give_back(entry, first=False)
