@@ -77,7 +77,7 @@ class Subscription(Member):
         except Exception as error:  # noqa: BLE001  # whatever went wrong, the event has to come again
             self._failed(entry, error, retries)
         except BaseException:
-            self._return(entry, first=True)
+            self._group.give_back(entry, first=True)  # nobody is woken: the other workers are about to end as well
             raise
         else:
             self._group.finish(entry)
