@@ -35,6 +35,7 @@ class Subscription(Member):
         self._group = group
         self._handler = handler
         self._idle: list[asyncio.Future[None]] = []
+        self._ended = False
 
     @property
     def idle(self) -> int:
@@ -50,9 +51,9 @@ class Subscription(Member):
                 return
 
     async def work(self, retries: Retries) -> None:
-        """Be one of the workers until cancelled."""
+        """Be one of the workers until cancelled, or until a handler has died under one of them."""
         handling.set(True)
-        while True:
+        while not self._ended:
             entry = self._group.take(self)
             if entry is None:
                 await self._wait()
@@ -77,7 +78,8 @@ class Subscription(Member):
         except Exception as error:  # noqa: BLE001  # whatever went wrong, the event has to come again
             self._failed(entry, error, retries)
         except BaseException:
-            self._group.give_back(entry, first=True)  # nobody is woken: the other workers are about to end as well
+            self._ended = True
+            self._return(entry, first=True)
             raise
         else:
             self._group.finish(entry)
