@@ -46,7 +46,7 @@ class PenstockServer:
 
     @property
     def staging(self) -> list[Path]:
-        folder = self.data_dir / "staging"
+        folder = self.data_dir / "blobs" / "staged"
         return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
 
     def launch(self) -> subprocess.Popen[bytes]:

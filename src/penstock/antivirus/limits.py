@@ -1,40 +1,13 @@
-"""Which files are scanned: sizes as operators write them, what happens above a limit, how long a scan may take."""
+"""Which files are scanned: what happens above a limit, what a scanner calls its own, how long a scan may take."""
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from enum import StrEnum
 
 import msgspec
 
 from .base import Verdict
-
-_SIZE = re.compile(r"([0-9]+) ?(|[KMGTPE]i?B)")
-_EXPONENTS = {letter: power for power, letter in enumerate("KMGTPE", start=1)}
-
-
-def parse_size(text: str) -> int | None:
-    """Return a size in bytes as the Go services write it; None means "no limit".
-
-    A whole number of bytes, or one with a unit: `KB MB GB TB PB EB` (powers of 1000) or `KiB MiB GiB TiB PiB EiB`
-    (powers of 1024), with or without a blank before it. An empty text and `0` mean "no limit".
-
-    Raises:
-        ValueError: anything else, such as `1.5GB`, `10B` or `-1`; the message says what to write.
-    """
-    if not text:
-        return None
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError(
-            f"{text!r} is not a size. Write a whole number of bytes, or one with a unit, such as 100MB (1000 x 1000) "
-            "or 100MiB (1024 x 1024); 0 means no limit."
-        )
-    number, unit = int(match[1]), match[2]
-    if unit:
-        number *= (1024 if "i" in unit else 1000) ** _EXPONENTS[unit[0]]
-    return number or None
 
 
 class Oversize(StrEnum):

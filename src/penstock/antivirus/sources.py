@@ -28,7 +28,8 @@ class OpenFile:
     fd: int
     path: Path
     size_bytes: int
-    _modified_ns: int
+    modified_ns: int
+    """When it was written to last, at the time when it was opened."""
 
     async def verify_unchanged(self) -> None:
         """Make sure that the bytes are those that were there when the file was opened.
@@ -37,7 +38,7 @@ class OpenFile:
             SourceUnreadable: the file has been written to since.
         """
         now = await asyncio.to_thread(os.fstat, self.fd)
-        if (now.st_size, now.st_mtime_ns) != (self.size_bytes, self._modified_ns):
+        if (now.st_size, now.st_mtime_ns) != (self.size_bytes, self.modified_ns):
             raise SourceUnreadable(f"{self.path} was changed while it was scanned; the verdict is worth nothing")
 
     async def pieces(self) -> AsyncIterator[bytes]:

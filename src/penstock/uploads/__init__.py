@@ -1,0 +1,1 @@
+"""Uploads: how they come in, what is known of them, and what becomes of them."""

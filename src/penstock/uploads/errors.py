@@ -1,8 +1,49 @@
-"""Why a request of an uploader cannot be carried out. Status codes are given to them in `http/problems`."""
+"""Why a request of an uploader cannot be carried out. Status codes are given to them in `http/problems`::
+
+    InvalidRequest
+    ├── BadHeader             a header, or what it says, cannot be read
+    │   └── UnsupportedChecksum
+    ├── UnsafeName            (in `names`)
+    ├── VersionMismatch       another version of tus
+    ├── UnsupportedBody       a body of the wrong media type
+    ├── TooLarge              more bytes than allowed, or than announced
+    ├── WrongOffset           not where the upload ends
+    ├── ChecksumMismatch      not the bytes that were meant
+    ├── Disconnected          the body ended before its end
+    ├── Idle                  the body stood still
+    └── Gone                  cancelled, removed, rejected or expired
+    Unavailable
+    ├── Interrupted           another request has taken over, or the server is ending
+    └── Locked                another request does not let go
+"""
 
 from __future__ import annotations
 
 from ..errors import InvalidRequest, Unavailable
+
+
+class BadHeader(InvalidRequest):
+    """A header is missing, cannot be read, or asks for what this server does not do."""
+
+    code = "bad-header"
+
+
+class UnsupportedChecksum(BadHeader):
+    """The checksum's algorithm is unknown, or the header cannot be read."""
+
+    code = "unsupported-checksum"
+
+
+class VersionMismatch(InvalidRequest):
+    """The client speaks another version of tus, or does not say which."""
+
+    code = "tus-version"
+
+
+class UnsupportedBody(InvalidRequest):
+    """The body's media type is not the one for bytes of an upload."""
+
+    code = "unsupported-body"
 
 
 class TooLarge(InvalidRequest):
@@ -33,14 +74,20 @@ class ChecksumMismatch(InvalidRequest):
     code = "checksum-mismatch"
 
 
-class UnsupportedChecksum(InvalidRequest):
-    """The checksum's algorithm is unknown, or the header cannot be read."""
+class Disconnected(InvalidRequest):
+    """The client went away in the middle of the body, or made a mess of its framing."""
 
-    code = "unsupported-checksum"
+    code = "disconnected"
+
+
+class Idle(InvalidRequest):
+    """No byte of the body arrived for too long."""
+
+    code = "idle"
 
 
 class Interrupted(Unavailable):
-    """Another request for the same upload has taken over; what had arrived until then was kept."""
+    """Somebody else needs the upload; what had arrived until then was kept, unless it had a checksum."""
 
     code = "interrupted"
 
@@ -49,7 +96,3 @@ class Locked(Unavailable):
     """Another request for the same upload does not let go."""
 
     code = "locked"
-
-
-class Disconnected(Exception):
-    """The client went away in the middle of the body. There is nobody to answer."""

@@ -1,14 +1,26 @@
-"""Which file names are taken. A bad name is refused, never mended: the uploader would look for it under the old one."""
+"""Which file names are taken. A bad name is refused, never mended: the uploader would look for it under the old one.
+
+A name ends up in folders of people on all systems, in headers and in terminals; what would lead elsewhere in any of
+them, or look like another name, is refused here, once, for every protocol.
+"""
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from typing import Final
 
 from ..errors import InvalidRequest
 
-LONGEST_BYTES = 255
+LONGEST_BYTES: Final = 255
 """In UTF-8; the limit of common file systems."""
-_SEPARATORS = frozenset("/\\")
+_SEPARATORS: Final = frozenset("/\\")
+_CONTROL: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Control characters, halves of surrogate pairs, and what breaks lines."""
+_DIRECTION: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Turn the direction of what follows, so that `…gnp.exe` reads as `…exe.png`."""
+_DEVICE: Final = re.compile(r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE)
+"""Windows opens a device for these, whatever the extension."""
 
 
 class UnsafeName(InvalidRequest):
@@ -21,7 +33,7 @@ def checked_name(name: str) -> str:
     """Return `name` if it is a single, printable file name.
 
     Raises:
-        UnsafeName: it is empty, has a separator or a control character, leads elsewhere, or is too long.
+        UnsafeName: it is empty, leads elsewhere, could be mistaken for another, or is too long.
     """
     reason = _objection(name)
     if reason:
@@ -32,12 +44,16 @@ def checked_name(name: str) -> str:
 def _objection(name: str) -> str:
     if not name.strip():
         return "is empty"
-    if name in (".", ".."):
+    if name.strip(". ") == "":
         return "names a folder"
     if _SEPARATORS & set(name):
         return "has a path separator"
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+    if any(unicodedata.category(character) in _CONTROL for character in name):
         return "has a control character"
+    if _DIRECTION & set(name):
+        return "has a character that turns the direction of the text"
+    if _DEVICE.fullmatch(name.rstrip(" ")):
+        return "is reserved for a device on Windows"
     if len(name.encode()) > LONGEST_BYTES:
         return f"is longer than {LONGEST_BYTES} bytes"
     return ""

@@ -2,91 +2,100 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..errors import InvalidRequest
-from .errors import ChecksumMismatch, UnsupportedChecksum
+from .checksum import ALGORITHMS, Checksum, read_checksum
+from .errors import BadHeader, TooLarge, UnsupportedBody, VersionMismatch
+from .metadata import Metadata, read_metadata
+from .upload import Phase, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 VERSION: Final = "1.0.0"
 EXTENSIONS: Final = ("creation", "creation-with-upload", "termination", "expiration", "checksum")
 BODY_TYPE: Final = "application/offset+octet-stream"
-ALGORITHMS: Final[Mapping[str, Callable[[], Any]]] = {
-    name: getattr(hashlib, name) for name in ("md5", "sha1", "sha256", "sha512")
-}
-"""For `Upload-Checksum`; sha1 is the one that every server has to know."""
-_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
-_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+"""Up to an exabyte: any such number fits into 64 bits, and into every database."""
+_METHOD: Final = re.compile(r"[A-Za-z]{1,20}", re.ASCII)
 
 
-class VersionMismatch(InvalidRequest):
-    """The client speaks another version, or does not say which."""
+class Creation(NamedTuple):
+    """A request for a new upload, with or without a body."""
 
-    code = "tus-version"
-
-
-class UnsupportedBody(InvalidRequest):
-    """The body's media type is not the one for bytes of an upload."""
-
-    code = "unsupported-body"
+    size_bytes: int
+    metadata: Metadata
+    with_body: bool
+    checksum: Checksum | None
 
 
-class BadHeader(InvalidRequest):
-    """A header is missing or cannot be read."""
+class Continuation(NamedTuple):
+    """A request that adds bytes to an upload."""
 
-    code = "bad-header"
-
-
-class Metadata(NamedTuple):
-    """What `Upload-Metadata` says to us."""
-
-    filename: str
-    """Empty when it is not given."""
-    media_type: str
-    space: str
-    raw: str
-    """As it was sent."""
+    offset: int
+    checksum: Checksum | None
 
 
-class Checksum(NamedTuple):
-    """What the body of a request must hash to."""
+def method_of(method: str, headers: Mapping[str, str]) -> str:
+    """Return what a request really asks for (Core, X-HTTP-Method-Override).
 
-    algorithm: str
-    digest: bytes
-
-    def check(self, actual: bytes) -> None:
-        """Compare.
-
-        Raises:
-            ChecksumMismatch: they differ.
-        """
-        if actual != self.digest:
-            raise ChecksumMismatch(
-                f"the body's {self.algorithm} is {base64.b64encode(actual).decode()}, not the one announced. "
-                "It was not kept: send the same bytes again."
-            )
+    Raises:
+        BadHeader: the override is no method.
+    """
+    override = headers.get("x-http-method-override")
+    if override is None:
+        return method.upper()
+    if not _METHOD.fullmatch(override):
+        raise BadHeader(f"X-HTTP-Method-Override: {override[:40]!r} is not a method. Send one such as PATCH.")
+    return override.upper()
 
 
 def check_version(headers: Mapping[str, str]) -> None:
-    """Make sure that the client speaks our version (Core protocol, Tus-Resumable).
+    """Make sure that the client speaks our version (Core, Tus-Resumable).
 
     Raises:
         VersionMismatch: it does not, or does not say so.
     """
     version = headers.get("tus-resumable")
     if version != VERSION:
-        said = f"Tus-Resumable: {version}" if version else "no Tus-Resumable header"
+        said = f"Tus-Resumable: {version[:40]!r}" if version is not None else "no Tus-Resumable header"
         raise VersionMismatch(f"{said}; this server speaks tus {VERSION}. Send Tus-Resumable: {VERSION}.")
 
 
+def creation(headers: Mapping[str, str], body_bytes: int | None) -> Creation:
+    """Read a POST (Creation, Creation With Upload). `body_bytes` is the length of its body, None if it does not say.
+
+    Raises:
+        BadHeader, UnsupportedChecksum, ChecksumMismatch, UnsupportedBody: see there.
+        TooLarge: the body is longer than the upload is to be.
+    """
+    for header, instead in _NOT_HERE.items():
+        if header in headers:
+            raise BadHeader(f"{header.title()}: this server does not do that. {instead}")
+    size_bytes = number(headers, "Upload-Length")
+    # A media type without a body is stray, and of a body that does not tell its length nobody knows whether it is one.
+    with_body = body_bytes is None or body_bytes > 0
+    if with_body:
+        check_body_type(headers)
+    if body_bytes is not None and body_bytes > size_bytes:
+        raise TooLarge(f"the body has {body_bytes} bytes, but Upload-Length is {size_bytes}. Nothing was created.")
+    return Creation(size_bytes, read_metadata(headers.get("upload-metadata", "")), with_body, _checksum(headers))
+
+
+def continuation(headers: Mapping[str, str]) -> Continuation:
+    """Read a PATCH (Core).
+
+    Raises:
+        BadHeader, UnsupportedChecksum, ChecksumMismatch, UnsupportedBody: see there.
+    """
+    check_body_type(headers)
+    return Continuation(number(headers, "Upload-Offset"), _checksum(headers))
+
+
 def number(headers: Mapping[str, str], name: str) -> int:
-    """Return a header that is a whole number, 0 or more.
+    """Return a header that is a whole number of bytes.
 
     Raises:
         BadHeader: it is missing or something else.
@@ -95,21 +104,8 @@ def number(headers: Mapping[str, str], name: str) -> int:
     if text is None:
         raise BadHeader(f"{name} is missing. Send it as a whole number of bytes.")
     if not _NUMBER.fullmatch(text):
-        raise BadHeader(f"{name}: {text[:40]!r} is not a whole number of bytes from 0 up to 18 digits")
+        raise BadHeader(f"{name}: {text[:40]!r} is not a whole number of bytes, of 1 to 18 digits.")
     return int(text)
-
-
-def upload_length(headers: Mapping[str, str]) -> int:
-    """Return how many bytes a new upload will have (Creation).
-
-    Raises:
-        BadHeader: it is not given, or put off, or the upload is to be a part of another.
-    """
-    if "upload-concat" in headers:
-        raise BadHeader("Upload-Concat: this server does not join uploads. Send the file as one upload.")
-    if "upload-defer-length" in headers:
-        raise BadHeader("Upload-Defer-Length: this server wants the size at creation. Send Upload-Length.")
-    return number(headers, "Upload-Length")
 
 
 def check_body_type(headers: Mapping[str, str]) -> None:
@@ -119,70 +115,46 @@ def check_body_type(headers: Mapping[str, str]) -> None:
         UnsupportedBody: it is not.
     """
     sent = headers.get("content-type", "")
-    if sent.partition(";")[0].strip().lower() != BODY_TYPE:
+    if sent.partition(";")[0].strip(" \t").lower() != BODY_TYPE:
         raise UnsupportedBody(f"Content-Type: {sent[:80] or '(none)'}. Send the bytes as {BODY_TYPE}.")
 
 
-def metadata(headers: Mapping[str, str]) -> Metadata:
-    """Read `Upload-Metadata` (Creation): pairs of a key and a base64 value, separated by commas.
-
-    Raises:
-        BadHeader: a key is empty, repeated or has forbidden characters, or a value is not base64.
-    """
-    raw = headers.get("upload-metadata", "")
-    values: dict[str, bytes] = {}
-    for item in raw.split(",") if raw.strip() else []:
-        key, _, encoded = item.strip().partition(" ")
-        if not _KEY.fullmatch(key) or key in values:
-            raise BadHeader(f"Upload-Metadata: key {key[:40]!r} is empty, repeated, or not plain ASCII")
-        try:
-            values[key] = base64.b64decode(encoded.strip(), validate=True)
-        except binascii.Error as error:
-            raise BadHeader(f"Upload-Metadata: the value of {key!r} is not base64: {error}") from error
-    return Metadata(
-        filename=_text(values, "filename", "name"),
-        media_type=_media_type(_text(values, "filetype", "type")),
-        space=_text(values, "space") or "default",
-        raw=raw,
-    )
+def options_headers(max_size_bytes: int | None) -> dict[str, str]:
+    """Return what OPTIONS tells about this server (Core)."""
+    headers = {
+        "Tus-Version": VERSION,
+        "Tus-Extension": ",".join(EXTENSIONS),
+        "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+    }
+    if max_size_bytes is not None:
+        headers["Tus-Max-Size"] = str(max_size_bytes)
+    return headers
 
 
-def checksum(headers: Mapping[str, str]) -> Checksum | None:
-    """Read `Upload-Checksum` (Checksum); None when it is not sent.
+def status_headers(upload: Upload, offset: int) -> dict[str, str]:
+    """Return what HEAD tells about an upload (Core, Creation)."""
+    headers = {"Upload-Offset": str(offset), "Cache-Control": "no-store", **expiry_headers(upload)}
+    if upload.size_bytes is not None:
+        headers["Upload-Length"] = str(upload.size_bytes)
+    if upload.metadata:
+        headers["Upload-Metadata"] = upload.metadata
+    return headers
 
-    Raises:
-        UnsupportedChecksum: an unknown algorithm, or not base64.
-        ChecksumMismatch: the digest has a length that no body can have.
-    """
+
+def expiry_headers(upload: Upload) -> dict[str, str]:
+    """Return until when an upload may be continued (Expiration); one that is complete does not expire."""
+    if upload.phase is not Phase.RECEIVING or upload.expires_at is None:
+        return {}
+    return {"Upload-Expires": format_datetime(upload.expires_at, usegmt=True)}
+
+
+def _checksum(headers: Mapping[str, str]) -> Checksum | None:
     header = headers.get("upload-checksum")
-    if header is None:
-        return None
-    algorithm, _, encoded = header.strip().partition(" ")
-    if algorithm not in ALGORITHMS:
-        raise UnsupportedChecksum(
-            f"Upload-Checksum: {algorithm[:20]!r}. Choose one of {', '.join(sorted(ALGORITHMS))}."
-        )
-    try:
-        digest = base64.b64decode(encoded.strip(), validate=True)
-    except binascii.Error as error:
-        raise UnsupportedChecksum(f"Upload-Checksum: the digest is not base64: {error}") from error
-    if len(digest) != ALGORITHMS[algorithm]().digest_size:
-        raise ChecksumMismatch(f"Upload-Checksum: {len(digest)} bytes are no {algorithm} digest")
-    return Checksum(algorithm, digest)
+    return None if header is None else read_checksum(header)
 
 
-def _text(values: Mapping[str, bytes], *keys: str) -> str:
-    for key in keys:
-        if values.get(key):
-            try:
-                return values[key].decode()
-            except UnicodeDecodeError as error:
-                raise BadHeader(f"Upload-Metadata: the value of {key!r} is not UTF-8") from error
-    return ""
-
-
-_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}", re.ASCII)
-
-
-def _media_type(text: str) -> str:
-    return text if _MEDIA_TYPE.fullmatch(text) else "application/octet-stream"
+_NOT_HERE: Final = {
+    "upload-concat": "Send the file as one upload.",
+    "upload-defer-length": "Send Upload-Length with the creation.",
+}
+"""Headers of extensions that we do not announce. To pass them over would be to do something else than was asked."""

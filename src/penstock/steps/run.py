@@ -1,0 +1,133 @@
+"""The work on one start event, and who watches over it while the function runs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ..bus.base import BusUnavailable
+from ..events.types import PostprocessingStepProgress
+from .results import sayable
+from .upload import StopSignal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ..bus.publish import Publisher
+    from ..clock import Clock
+    from ..events.types import StartPostprocessingStep
+    from .call import Call
+    from .upload import Beat
+
+log = structlog.get_logger(__name__)
+
+SIGN_OF_LIFE: Final = timedelta(seconds=5)
+"""A function that runs longer than this is reported as taken in hand, once, even if it gives no heartbeat."""
+HEARTBEAT_PAUSE: Final = timedelta(seconds=1)
+"""The shortest time between two heartbeats that are passed on."""
+
+
+class Stop(StrEnum):
+    """Why a function is asked to end before it has."""
+
+    CANCELLED = "cancelled"
+    """The upload is not wanted any more: nobody waits for an answer."""
+    TIMEOUT = "timeout"
+    """It has been silent for too long: the attempt has failed."""
+    CLOSING = "closing"
+    """This process ends: the event stays unanswered, somebody else will do it."""
+
+
+class Run:
+    """One start event being worked on."""
+
+    def __init__(self, start: StartPostprocessingStep, *, start_id: str, sending_id: str, clock: Clock) -> None:
+        self.start = start
+        self.start_id = start_id
+        self.sending_id = sending_id
+        """Names the very message: one with another ID says the same once more."""
+        self.signal = StopSignal()
+        self.call: Call | None = None
+        """None until the bytes are there."""
+        loop = asyncio.get_running_loop()
+        self.stopped: asyncio.Future[Stop] = loop.create_future()
+        """Has a value as soon as the function is to end."""
+        self.settled: asyncio.Future[None] = loop.create_future()
+        """Done when the answer is on the bus, or it is certain that there will be none."""
+        self._loop = loop
+        self._clock = clock
+        self._heard_at = clock.monotonic()
+        self._beat: Beat = (None, "")
+        self._beaten = asyncio.Event()
+        self.beats = 0
+
+    def stop(self, reason: Stop) -> None:
+        """Have the function end; the first reason counts."""
+        if not self.stopped.done():
+            self.stopped.set_result(reason)
+
+    def settle(self) -> None:
+        """Tell those who wait for the end of this run."""
+        if not self.settled.done():
+            self.settled.set_result(None)
+
+    def on_beat(self, beat: Beat) -> None:
+        """Take a heartbeat from the function; may be called from any thread, however often."""
+        self._beat = beat
+        self._heard_at = self._clock.monotonic()
+        self.beats += 1
+        if not self._beaten.is_set():
+            try:
+                self._loop.call_soon_threadsafe(self._beaten.set)
+            except RuntimeError:  # the server has ended, and left this function behind
+                return
+
+    @asynccontextmanager
+    async def watched(self, publisher: Publisher, timeout: timedelta | None) -> AsyncIterator[None]:
+        """Pass heartbeats on and keep an eye on the time, while the context is open."""
+        self._heard_at = self._clock.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            watchers = [tasks.create_task(self._report(publisher)), tasks.create_task(self._show_life())]
+            if timeout is not None:
+                watchers.append(tasks.create_task(self._limit_silence(timeout)))
+            try:
+                yield
+            finally:
+                for watcher in watchers:
+                    watcher.cancel()
+
+    async def _report(self, publisher: Publisher) -> None:
+        while True:
+            await self._beaten.wait()
+            self._beaten.clear()
+            fraction, message = self._beat
+            progress = PostprocessingStepProgress(
+                upload_id=self.start.upload_id,
+                step=self.start.step_to_start,
+                fraction=fraction,
+                message=sayable(message),
+            )
+            try:
+                await publisher.publish(progress, causation_id=self.start_id)
+            except BusUnavailable as error:
+                log.warning("heartbeat_lost", upload=self.start.upload_id, error=str(error))
+            await self._clock.sleep(HEARTBEAT_PAUSE)
+
+    async def _show_life(self) -> None:
+        """Say once that the work was begun, so that the start is not asked for again and again."""
+        await self._clock.sleep(SIGN_OF_LIFE)
+        if not self.beats:
+            self._beaten.set()
+
+    async def _limit_silence(self, timeout: timedelta) -> None:
+        while True:
+            left = timeout.total_seconds() - (self._clock.monotonic() - self._heard_at)
+            if left <= 0:
+                self.stop(Stop.TIMEOUT)
+                return
+            await self._clock.sleep(timedelta(seconds=left))

@@ -1,0 +1,317 @@
+"""The catalogue: every upload from its creation until it is forgotten, and the one place where its phase changes.
+
+A change takes effect only on the phase and run that were read, together with its entry in the feed, in one
+transaction. What the catalogue says happened to an upload is what readers of the feed are told, each thing once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import bindparam, delete, func, insert, literal_column, select, true, tuple_, update
+from sqlalchemy.exc import IntegrityError
+
+from ..db.instants import to_microseconds
+from ..db.tables import uploads
+from ..errors import InvalidRequest, PenstockError
+from . import journal
+from .filters import Filters, pages
+from .journal import Details, Happening, Kind
+from .rows import COLUMNS, changing_values, fixed_values, scan_values, upload_of
+from .upload import Phase, ScanMark, Upload
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Connection, Executable, Select
+
+    from ..clock import Clock
+    from ..db import Database
+    from .feed import Feed
+
+
+class UploadExists(PenstockError):
+    """There is an upload of this ID already; nothing was changed."""
+
+    code = "upload-exists"
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A part of a list, and where it goes on."""
+
+    uploads: list[Upload]
+    next: str | None
+    """The cursor of the next page; None: this was the last one."""
+
+
+_BATCH: Final = 500
+_DECIDED: Final = (Phase.RELEASED, Phase.REJECTED, Phase.DELETED)
+_NOW_GONE: Final = tuple(phase for phase in Phase if phase.ended and not phase.holds_bytes)
+
+# Statements are built once: putting one together costs more than running it. Phases that a partial index is about
+# stand in the text itself, or SQLite would not see that the index applies.
+_ADD: Final = insert(uploads)
+_GET: Final = select(*COLUMNS).where(uploads.c.id == bindparam("upload"))
+_GET_MANY: Final = select(*COLUMNS).where(uploads.c.id.in_(bindparam("ids", expanding=True)))
+_CHANGE: Final = update(uploads).where(
+    uploads.c.id == bindparam("upload"), uploads.c.phase == bindparam("in_phase"), uploads.c.run == bindparam("in_run")
+)
+_MARK: Final = update(uploads).where(
+    uploads.c.id == bindparam("upload"), uploads.c.phase.not_in([phase.value for phase in _NOW_GONE])
+)
+_EXPLAIN: Final = update(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.phase == Phase.PROCESSING.value)
+_CAUSE: Final = select(uploads.c.run_cause).where(uploads.c.id == bindparam("upload"))
+_COUNTS: Final = select(uploads.c.phase, func.count()).group_by(uploads.c.phase)
+_OLDEST: Final = select(*COLUMNS).where(uploads.c.phase == bindparam("in_phase")).order_by(uploads.c.seq).limit(1)
+_LATEST: Final = (
+    select(*COLUMNS)
+    .where(
+        uploads.c.filename == bindparam("name"),
+        uploads.c.phase == bindparam("in_phase"),
+        uploads.c.space == bindparam("in_space"),
+    )
+    .order_by(uploads.c.seq.desc())
+    .limit(1)
+)
+_IS_RECEIVING: Final = uploads.c.phase == literal_column(f"'{Phase.RECEIVING}'")
+_DECLARED: Final = select(func.coalesce(func.sum(uploads.c.size_bytes), 0)).where(_IS_RECEIVING)
+_IS_GONE: Final = uploads.c.phase.in_([literal_column(f"'{phase}'") for phase in _NOW_GONE])
+_TO_DISCARD: Final = uploads.c.discard_pending == true()
+_DISCARDED: Final = update(uploads).where(uploads.c.id == bindparam("upload")).values(discard_pending=False)
+_FORGET: Final = delete(uploads).where(
+    uploads.c.id.in_(bindparam("ids", expanding=True)),
+    uploads.c.phase.in_([phase.value for phase in _NOW_GONE]),
+    uploads.c.discard_pending.is_not(true()),
+)
+
+
+class Catalogue:
+    """All uploads. Every method may raise `DatabaseUnavailable`; a change that did has not happened.
+
+    Args:
+        database: open while this is used.
+        feed: is told when there is something new to read.
+        clock: dates the entries of the feed.
+    """
+
+    def __init__(self, database: Database, feed: Feed, clock: Clock) -> None:
+        self._database = database
+        self._feed = feed
+        self._clock = clock
+
+    async def add(self, upload: Upload) -> None:
+        """Enter a new upload.
+
+        Raises:
+            UploadExists: one of this ID is there; nothing was changed.
+        """
+        values = {
+            **fixed_values(upload),
+            **changing_values(upload),
+            **scan_values(upload.scan),
+            "run_cause": "",
+            "discard_pending": False,
+        }
+        created = self._happening(upload, Kind.CREATED)
+
+        def work(connection: Connection) -> None:
+            connection.execute(_ADD, values)
+            journal.append(connection, upload.phase, [created])
+
+        try:
+            await self._database.write(work)
+        except IntegrityError as error:
+            raise UploadExists(f"there is an upload {upload.id} already") from error
+        self._feed.wake()
+
+    async def get(self, upload_id: str) -> Upload | None:
+        """Return one upload, or None when there is none."""
+        row = await self._database.read(lambda connection: connection.execute(_GET, {"upload": upload_id}).first())
+        return None if row is None else upload_of(row)
+
+    async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Upload]:
+        """Return those of the uploads that exist, by ID."""
+        found: dict[str, Upload] = {}
+        ids = iter(upload_ids)
+        while batch := list(islice(ids, _BATCH)):
+            rows = await self._database.read(_rows(_GET_MANY, {"ids": batch}))
+            found |= {upload.id: upload for upload in map(upload_of, rows)}
+        return found
+
+    async def list(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        phases: Sequence[Phase] | None = None,
+        expired: bool | None = None,
+        has_virus: bool | None = None,
+        space: str | None = None,
+        filename: str | None = None,
+        now: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return a page of the uploads that match all filters (`Filters`), the newest first.
+
+        `cursor` is a page's `next`; uploads that come, change or go in between neither repeat nor hide others.
+
+        Raises:
+            InvalidRequest: the cursor is none of ours.
+        """
+        filters = Filters(
+            ids=ids, phases=phases, expired=expired, has_virus=has_virus, space=space, filename=filename, now=now
+        )
+        statements = pages(filters, COLUMNS, before=_number(cursor), limit=limit + 1)
+        rows = await self._database.read(lambda connection: _merged(connection, statements, limit + 1))
+        more = len(rows) > limit
+        return Page([upload_of(row) for row in rows[:limit]], str(rows[limit - 1][0]) if more else None)
+
+    async def change(self, before: Upload, after: Upload, *, cause: str = "") -> bool:
+        """Put `after` in the place of `before`; return False if somebody was faster, and nothing was changed.
+
+        What counts is that phase and run are still those of `before`. When this returns True, the change and its
+        entries in the feed are on disk. From a change on that gives the bytes up (deleted, cancelled, expired) the
+        upload is among those `to_discard`.
+
+        Args:
+            before: as it was read.
+            after: the same upload, in another phase or run. Its scan is not written: see `mark_scan`.
+            cause: the event that asked for this run, to be recognised by `caused_by`.
+        """
+        if (before.phase, before.run) == (after.phase, after.run):
+            raise ValueError(f"upload {before.id}: neither phase nor run would change")
+        values = {
+            **changing_values(after),
+            "discard_pending": before.phase.holds_bytes and not after.phase.holds_bytes,
+            "upload": before.id,
+            "in_phase": before.phase.value,
+            "in_run": before.run,
+        }
+        if after.run != before.run:
+            values["run_cause"] = cause
+        decided = [self._happening(after, Kind.DECIDED)] if after.phase in _DECIDED else []
+        happening = self._happening(after, _kind_of(before, after))
+
+        def work(connection: Connection) -> bool:
+            if connection.execute(_CHANGE, values).rowcount != 1:
+                return False
+            if decided:
+                journal.append(connection, before.phase, decided)
+            journal.append(connection, after.phase, [happening])
+            return True
+
+        changed = await self._database.write(work)
+        if changed:
+            self._feed.wake()
+        return changed
+
+    async def caused_by(self, upload_id: str) -> str:
+        """Return the event that asked for the present run; empty if nobody did, or there is no such upload."""
+        cause = await self._database.read(lambda connection: connection.execute(_CAUSE, {"upload": upload_id}).scalar())
+        return cause or ""
+
+    async def mark_scan(self, upload_id: str, scan: ScanMark) -> bool:
+        """Note what the scanner said; return False if there is no such upload, or not any more."""
+        values = {"upload": upload_id, **scan_values(scan)}
+        return await self._database.write(lambda connection: connection.execute(_MARK, values).rowcount == 1)
+
+    async def explain(self, upload_id: str, reason: str) -> bool:
+        """Note what a step said about its failure, for the case that it decides; return False if it is too late."""
+        values = {"upload": upload_id, "reason": reason}
+        return await self._database.write(lambda connection: connection.execute(_EXPLAIN, values).rowcount == 1)
+
+    async def counts(self) -> dict[Phase, int]:
+        """Return how many uploads are in each phase, those with none included."""
+        found = dict.fromkeys(Phase, 0)
+        for phase, number in await self._database.read(_rows(_COUNTS)):
+            found[Phase(phase)] = number
+        return found
+
+    async def declared_bytes(self) -> int:
+        """Return the sum of the sizes of all uploads whose bytes are on their way in, arrived or not."""
+        total: int = await self._database.read(lambda connection: connection.execute(_DECLARED).scalar_one())
+        return total
+
+    async def oldest(self, phase: Phase) -> Upload | None:
+        """Return the upload of a phase that was created first, or None."""
+        rows = await self._database.read(_rows(_OLDEST, {"in_phase": phase.value}))
+        return upload_of(rows[0]) if rows else None
+
+    async def latest(self, space: str, filename: str, phase: Phase = Phase.RELEASED) -> Upload | None:
+        """Return the newest upload of this name in a space that is in `phase`, or None."""
+        values = {"name": filename, "in_space": space, "in_phase": phase.value}
+        rows = await self._database.read(_rows(_LATEST, values))
+        return upload_of(rows[0]) if rows else None
+
+    def overdue(self, now: datetime) -> AsyncIterator[Sequence[Upload]]:
+        """Yield, in batches, the uploads that are not complete though their time is over; the longest overdue first."""
+        due = uploads.c.expires_at <= to_microseconds(now)
+        return self._batches((_IS_RECEIVING, due), uploads.c.expires_at)
+
+    def gone_before(self, cutoff: datetime) -> AsyncIterator[Sequence[Upload]]:
+        """Yield, in batches, the uploads that gave up their bytes, all of them, up to `cutoff`."""
+        past = uploads.c.ended_at <= to_microseconds(cutoff)
+        return self._batches((_IS_GONE, past, uploads.c.discard_pending.is_not(true())), uploads.c.ended_at)
+
+    def to_discard(self) -> AsyncIterator[Sequence[Upload]]:
+        """Yield, in batches, the uploads whose bytes were given up, but may still be there."""
+        return self._batches((_TO_DISCARD,), uploads.c.seq)
+
+    async def discarded(self, upload_id: str) -> None:
+        """Note that the bytes of an upload that gave them up are gone."""
+        await self._database.write(lambda connection: connection.execute(_DISCARDED, {"upload": upload_id}))
+
+    async def forget(self, upload_ids: Sequence[str]) -> int:
+        """Remove entries of uploads that have no bytes; return how many. Others are left alone."""
+        if not upload_ids:
+            return 0
+        values = {"ids": list(upload_ids)}
+        return await self._database.write(lambda connection: connection.execute(_FORGET, values).rowcount)
+
+    async def _batches(
+        self, conditions: Sequence[ColumnElement[bool]], order: ColumnElement[Any]
+    ) -> AsyncIterator[Sequence[Upload]]:
+        page = select(*COLUMNS, order).where(*conditions).order_by(order, uploads.c.seq).limit(_BATCH)
+        statement = page
+        while rows := await self._database.read(_rows(statement)):
+            yield [upload_of(row[:-1]) for row in rows]
+            statement = page.where(tuple_(order, uploads.c.seq) > tuple_(rows[-1][-1], rows[-1][0]))
+
+    def _happening(self, upload: Upload, kind: Kind) -> Happening:
+        return Happening(
+            key=f"{upload.id}:{upload.run}:{kind}",
+            upload_id=upload.id,
+            at=self._clock.now(),
+            kind=kind,
+            details=Details(filename=upload.filename, outcome=upload.outcome, reason=upload.reason),
+        )
+
+
+def _kind_of(before: Upload, after: Upload) -> Kind:
+    if after.phase is Phase.PROCESSING:
+        return Kind.RECEIVED if before.phase is Phase.RECEIVING else Kind.RESTARTED
+    return Kind(after.phase.value)
+
+
+def _number(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18:
+        raise InvalidRequest(f"cursor={cursor[:40]!r}: not one of ours. Take it from `next` of the page before.")
+    return int(cursor)
+
+
+def _rows(
+    statement: Executable, values: dict[str, Any] | None = None
+) -> Callable[[Connection], Sequence[Sequence[Any]]]:
+    return lambda connection: connection.execute(statement, values).all()
+
+
+def _merged(connection: Connection, statements: Iterable[Select[Any]], limit: int) -> list[Sequence[Any]]:
+    """Put lists together that each go down in number, and are each cut at `limit`."""
+    lists = [connection.execute(statement).all() for statement in statements]
+    return list(islice(heapq.merge(*lists, key=lambda row: row[0], reverse=True), limit))

@@ -1,0 +1,110 @@
+"""Which uploads a list shows, as statements that stay fast however many uploads there are.
+
+Lists go from the newest to the oldest, and a page begins where the last one ended, by number. A database reads one page
+without looking at the rest if an index has the rows in just that order. One index per phase does; so a list that is
+narrowed to some phases is put together from one list of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import func, or_, select, true
+
+from ..db.instants import to_microseconds
+from ..db.tables import uploads
+from .upload import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import ColumnElement, Select
+
+_NEVER = 2**62
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upload must be like to be listed; None means that it does not matter."""
+
+    ids: Sequence[str] | None = None
+    phases: Sequence[Phase] | None = None
+    expired: bool | None = None
+    """Whether its time was over before all bytes had arrived, be it removed yet or not."""
+    has_virus: bool | None = None
+    """Whether the last scan found something."""
+    space: str | None = None
+    filename: str | None = None
+    now: datetime | None = None
+    """Needed with `expired`."""
+
+    def __post_init__(self) -> None:
+        """Refuse half a filter.
+
+        Raises:
+            ValueError: `expired` without `now`.
+        """
+        if self.expired is not None and self.now is None:
+            raise ValueError("whether an upload has expired depends on the time: give `now` as well")
+
+
+def pages(
+    filters: Filters, columns: Sequence[ColumnElement[Any]], *, before: int | None, limit: int
+) -> list[Select[Any]]:
+    """Return statements whose rows, taken together, contain the next `limit` uploads numbered below `before`.
+
+    Each is in descending order of `seq` and yields at most `limit` rows; together they yield no upload twice.
+    """
+    page = select(*columns).order_by(uploads.c.seq.desc()).limit(limit)
+    if before is not None:
+        page = page.where(uploads.c.seq < before)
+    if filters.has_virus is False:
+        page = page.where(uploads.c.infected.is_not(true()))
+    if filters.ids is not None or filters.has_virus:
+        return [page.where(*_narrow(filters))]
+    if filters.phases is None and filters.expired is None and filters.space is None and filters.filename is None:
+        return [page]
+    return [page.where(*_of_phase(filters, phase)) for phase in _phases(filters)]
+
+
+def _narrow(filters: Filters) -> Iterable[ColumnElement[bool]]:
+    """Conditions for a list that begins with few rows anyhow: no other index shall be preferred to find these."""
+    if filters.ids is not None:
+        yield uploads.c.id.in_(list(filters.ids))
+    if filters.has_virus:
+        yield uploads.c.infected == true()
+    if filters.space is not None:
+        yield func.coalesce(uploads.c.space, "") == filters.space
+    if filters.filename is not None:
+        yield func.coalesce(uploads.c.filename, "") == filters.filename
+    phase = func.coalesce(uploads.c.phase, "")
+    yield phase.in_([one.value for one in _phases(filters)])
+    if filters.expired is not None:
+        yield or_(phase != Phase.RECEIVING.value, _overdue(filters, wanted=filters.expired))
+
+
+def _of_phase(filters: Filters, phase: Phase) -> Iterable[ColumnElement[bool]]:
+    yield uploads.c.phase == phase.value
+    if filters.space is not None:
+        yield uploads.c.space == filters.space
+    if filters.filename is not None:
+        yield uploads.c.filename == filters.filename
+    if filters.expired is not None and phase is Phase.RECEIVING:
+        yield _overdue(filters, wanted=filters.expired)
+
+
+def _overdue(filters: Filters, *, wanted: bool) -> ColumnElement[bool]:
+    expires_at, now = func.coalesce(uploads.c.expires_at, _NEVER), to_microseconds(filters.now)
+    return expires_at <= now if wanted else expires_at > now
+
+
+def _phases(filters: Filters) -> list[Phase]:
+    """The phases in which an upload can match."""
+    phases = list(Phase) if filters.phases is None else list(dict.fromkeys(filters.phases))
+    if filters.expired is None:
+        return phases
+    if filters.expired:
+        return [phase for phase in phases if phase in (Phase.RECEIVING, Phase.EXPIRED)]
+    return [phase for phase in phases if phase is not Phase.EXPIRED]

@@ -1,0 +1,75 @@
+"""How large an upload may be, and whether there is room for it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..blobs.base import StorageFull
+from .errors import TooLarge
+
+SPARE_BYTES: Final = 64 * 1024 * 1024
+"""Left free on the volume for the database and the logs, so that cleaning up works when nothing else does."""
+
+
+def check_size(size_bytes: int, max_size_bytes: int | None) -> None:
+    """Compare a size with the limit; None: there is no limit.
+
+    Raises:
+        TooLarge: it is over the limit.
+    """
+    if max_size_bytes is not None and size_bytes > max_size_bytes:
+        raise TooLarge(
+            f"{size_bytes} bytes are more than this server takes: max_size_bytes is {max_size_bytes}. "
+            "Send a smaller file, or ask the operator for more."
+        )
+
+
+class Promises:
+    """Room that was promised to uploads on their way in: as many bytes as each of them still lacks.
+
+    Uploads of an earlier run of the server are counted as a whole, and more than generously, until somebody looks at
+    each of them (`replace`). So the sum may be too high, and never too low: whoever is refused looks again first.
+    """
+
+    def __init__(self, earlier_bytes: int = 0) -> None:
+        """`earlier_bytes` are promised to uploads that are not known one by one."""
+        self._missing: dict[str, int] = {}
+        self._total_bytes = earlier_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """How many bytes are promised and have not arrived."""
+        return self._total_bytes
+
+    def promise(self, upload_id: str, missing_bytes: int) -> int:
+        """Promise an upload this much, in place of what it was promised before; return by how much less that is."""
+        before = self._missing.get(upload_id, 0)
+        self._missing[upload_id] = missing_bytes
+        self._total_bytes += missing_bytes - before
+        return before - missing_bytes
+
+    def end(self, upload_id: str) -> int:
+        """Promise an upload nothing any more; return how much it was."""
+        before = self._missing.pop(upload_id, 0)
+        self._total_bytes -= before
+        return before
+
+    def replace(self, missing: dict[str, int]) -> None:
+        """Promise what each upload really lacks, and nothing to any other."""
+        self._missing = missing
+        self._total_bytes = sum(missing.values())
+
+
+def check_room(size_bytes: int, *, free_bytes: int, promised_bytes: int, spare_bytes: int = SPARE_BYTES) -> None:
+    """Compare a size with what is free and not promised to others.
+
+    Raises:
+        StorageFull: it does not fit.
+    """
+    room = free_bytes - promised_bytes - spare_bytes
+    if size_bytes > room:
+        raise StorageFull(
+            f"{size_bytes} bytes do not fit: of {free_bytes} free bytes, {promised_bytes} are promised to uploads on "
+            f"their way in, and {spare_bytes} are kept back. Try again when others have ended, or ask the operator "
+            "for more room."
+        )

@@ -1,0 +1,90 @@
+"""`Upload-Metadata` of tus (Creation): pairs of a key and a base64 value, separated by commas."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .errors import BadHeader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LONGEST_BYTES: Final = 16 * 1024
+"""Kept with every upload and sent back with every HEAD, so it is bounded."""
+UNKNOWN_TYPE: Final = "application/octet-stream"
+_KEY: Final = re.compile(r"[\x21-\x2b\x2d-\x7e]+", re.ASCII)
+_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}", re.ASCII)
+_SPACE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+
+
+class Metadata(NamedTuple):
+    """What the header says to us."""
+
+    filename: str | None
+    """None when no name was given; empty when an empty one was."""
+    media_type: str
+    space: str
+    raw: str
+    """As it was sent."""
+
+
+def read_metadata(raw: str) -> Metadata:
+    """Read the header's value; clients call a file's name `filename` or `name`, its type `filetype` or `type`.
+
+    Raises:
+        BadHeader: a key is empty, repeated or has forbidden characters, or a value is not base64.
+    """
+    if len(raw) > LONGEST_BYTES:
+        raise BadHeader(f"Upload-Metadata: {len(raw)} bytes are more than the {LONGEST_BYTES} that are kept")
+    values = _pairs(raw)
+    return Metadata(
+        filename=_first(values, "filename", "name"),
+        media_type=media_type_of(_first(values, "filetype", "type") or ""),
+        space=checked_space(_first(values, "space") or "default"),
+        raw=raw,
+    )
+
+
+def media_type_of(text: str) -> str:
+    """Return the media type that an uploader named, without parameters; a neutral one if it is none."""
+    plain = text.partition(";")[0].strip().lower()
+    return plain if _MEDIA_TYPE.fullmatch(plain) else UNKNOWN_TYPE
+
+
+def checked_space(text: str) -> str:
+    """Return the name of a space.
+
+    Raises:
+        BadHeader: it is too long, or not printable.
+    """
+    if not _SPACE.fullmatch(text):
+        raise BadHeader(f"space {text[:80]!r}: the name of a space has 1 to 200 characters, and no control characters")
+    return text
+
+
+def _pairs(raw: str) -> dict[str, bytes]:
+    values: dict[str, bytes] = {}
+    for item in raw.split(",") if raw.strip(" \t") else []:
+        key, _, encoded = item.strip(" \t").partition(" ")
+        if not _KEY.fullmatch(key):
+            raise BadHeader(f"Upload-Metadata: key {key[:40]!r} is empty, or not plain ASCII")
+        if key in values:
+            raise BadHeader(f"Upload-Metadata: key {key[:40]!r} is there twice")
+        try:
+            values[key] = base64.b64decode(encoded.strip(" \t"), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise BadHeader(f"Upload-Metadata: the value of {key[:40]!r} is not base64: {error}") from error
+    return values
+
+
+def _first(values: Mapping[str, bytes], *keys: str) -> str | None:
+    for key in keys:
+        if key in values:
+            try:
+                return values[key].decode()
+            except UnicodeDecodeError as error:
+                raise BadHeader(f"Upload-Metadata: the value of {key!r} is not UTF-8") from error
+    return None

@@ -1,0 +1,105 @@
+"""Makes sure that every upload that was let in finds the room that it needs: what is promised is not promised twice.
+
+Looking at the disk for each upload would cost more than a small upload itself, so what was found is used for a
+second; whatever arrives in between is subtracted. Only before somebody is refused, everything is looked at again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from ..blobs.base import BlobMissing, StorageFull
+from .limits import SPARE_BYTES, Promises, check_room
+from .upload import Phase
+
+if TYPE_CHECKING:
+    from ..blobs.base import BlobStore
+    from ..clock import Clock
+    from .catalogue import Catalogue
+
+_FRESH_SECONDS: Final = 1.0
+
+
+class Room:
+    """Promises room, and keeps the promises."""
+
+    def __init__(
+        self, *, blobs: BlobStore, catalogue: Catalogue, clock: Clock, spare_bytes: int = SPARE_BYTES
+    ) -> None:
+        self._blobs = blobs
+        self._catalogue = catalogue
+        self._clock = clock
+        self._spare_bytes = spare_bytes
+        self._promises: Promises | None = None
+        self._free_bytes: int | None = None
+        self._measured_at = float("-inf")
+        self._recounted_at = float("-inf")
+        self._looking = asyncio.Lock()
+
+    async def promise(self, upload_id: str, missing_bytes: int) -> None:
+        """Set this much aside for an upload, in place of what was set aside for it before.
+
+        Raises:
+            StorageFull: there is not so much; nothing was set aside.
+        """
+        promises = await self._measure()
+        try:
+            self._check(promises, upload_id, missing_bytes)
+        except StorageFull:
+            await self._recount(promises)
+            self._check(promises, upload_id, missing_bytes)
+        promises.promise(upload_id, missing_bytes)
+
+    def arrived(self, upload_id: str, missing_bytes: int) -> None:
+        """Note that an upload has grown, and lacks only this much."""
+        if self._promises is not None and self._free_bytes is not None:
+            self._free_bytes -= max(0, self._promises.promise(upload_id, missing_bytes))
+
+    def end(self, upload_id: str, *, arrived: bool) -> None:
+        """Note that an upload needs no more room, because all of it has `arrived` or nothing will."""
+        if self._promises is None:
+            return
+        missing = self._promises.end(upload_id)
+        if arrived and self._free_bytes is not None:
+            self._free_bytes -= missing
+
+    def _check(self, promises: Promises, upload_id: str, missing_bytes: int) -> None:
+        if self._free_bytes is not None:
+            others = promises.total_bytes - promises.of(upload_id)
+            check_room(
+                missing_bytes, free_bytes=self._free_bytes, promised_bytes=others, spare_bytes=self._spare_bytes
+            )
+
+    async def _measure(self) -> Promises:
+        async with self._looking:
+            if self._promises is None:
+                self._promises = Promises(await self._catalogue.declared_bytes())
+            if self._clock.monotonic() - self._measured_at >= _FRESH_SECONDS:
+                self._free_bytes = await self._blobs.free_bytes()
+                self._measured_at = self._clock.monotonic()
+            return self._promises
+
+    async def _recount(self, promises: Promises) -> None:
+        """Look at every upload on its way in, unless somebody just did."""
+        async with self._looking:
+            if self._clock.monotonic() - self._recounted_at < _FRESH_SECONDS:
+                return
+            missing: dict[str, int] = {}
+            cursor: str | None = None
+            while True:
+                page = await self._catalogue.list(phases=[Phase.RECEIVING], limit=1000, cursor=cursor)
+                for upload in page.uploads:
+                    missing[upload.id] = max(0, (upload.size_bytes or 0) - await self._length(upload.id))
+                cursor = page.next
+                if cursor is None:
+                    break
+            promises.replace(missing)
+            self._free_bytes = await self._blobs.free_bytes()
+            self._measured_at = self._recounted_at = self._clock.monotonic()
+
+    async def _length(self, upload_id: str) -> int:
+        try:
+            return await self._blobs.length(upload_id)
+        except BlobMissing:
+            return 0
