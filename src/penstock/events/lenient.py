@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import json
 import math
 import re
@@ -199,7 +200,7 @@ def _struct_reader(kind: inspect.StructType) -> _ReadValue:
     def read(value: Tree, before: Any) -> Any:
         if not isinstance(value, JsonObject):
             return _read_plain(value, None)
-        values = before if isinstance(before, dict) else dict(zeros)
+        values = before if isinstance(before, dict) else copy.deepcopy(zeros)  # what is read goes into them
         for key, item in value.pairs:
             field = fields.get(_fold(key))
             if field is None:
@@ -207,7 +208,7 @@ def _struct_reader(kind: inspect.StructType) -> _ReadValue:
             if item is not None:
                 values[field.name] = field.read(item, values.get(field.name))
             elif field.null is not _KEEP:
-                values[field.name] = field.null
+                values[field.name] = copy.deepcopy(field.null)
         return values
 
     return read

@@ -48,6 +48,14 @@ def test_missing_keys_read_as_zero_values(text: str) -> None:
     assert read(text) == ZERO
 
 
+@pytest.mark.parametrize("text", ['{"inner":{"a":"x"}}', '{"table":null,"table":{"a":1},"names":null}'])
+def test_nothing_of_one_text_is_left_in_the_next(text: str) -> None:
+    reader = Reader(Outer)
+    assert reader.read(parse(text.encode())) != ZERO
+    assert reader.read(parse(b"{}")) == ZERO
+    assert reader.read(parse(b'{"table":null}')) == ZERO
+
+
 @pytest.mark.parametrize(
     "text",
     [
