@@ -52,6 +52,7 @@ from .uploads.expiry import Sweeper
 from .uploads.feed import Feed
 from .uploads.gateway import Gateway
 from .uploads.receiver import Receiver
+from .uploads.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -148,6 +149,8 @@ class App:
 
         await stack.enter_async_context(coordinator.subscribe(workers=settings.workers))
         await stack.enter_async_context(gateway.subscribe())
+        recorder = Recorder(database=database, feed=feed, bus=bus, clock=clock)
+        await stack.enter_async_context(recorder.subscribe())
         delivery = backends.load("delivery", "path")(bytes_folder)
         for definition in definitions:
             timeout = settings.step_timeout.get(definition.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
 from fastapi import APIRouter, Header, Query
@@ -18,20 +18,20 @@ _HEARTBEAT_SECONDS = 15.0
 """Proxies close connections that are silent for longer, commonly after 30 to 60 s."""
 _BATCH = 500
 _FINAL = frozenset({"released", "rejected", "deleted", "cancelled", "expired"})
+LastEventId: TypeAlias = Annotated[int | None, Header(ge=0, description="Sent by browsers that come back.")]
+After: TypeAlias = Annotated[
+    int | None, Query(ge=0, description="Replay what came after this number; without it, only what comes from now on.")
+]
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def router(services: Services) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["events"])
-    after_query = Query(
-        ge=0, description="Replay what came after this number; without it, only what comes from now on."
-    )
+    Query(ge=0, description="Replay what came after this number; without it, only what comes from now on.")
 
     @routes.get("/events", summary="Follow all uploads", response_class=StreamingResponse)
-    async def all_events(
-        last_event_id: Annotated[int | None, Header(ge=0)] = None, after: Annotated[int | None, after_query] = None
-    ) -> StreamingResponse:
+    async def all_events(last_event_id: LastEventId = None, after: After = None) -> StreamingResponse:
         start = last_event_id if last_event_id is not None else after
         start = await services.feed.last() if start is None else start
         return StreamingResponse(_stream(services, start, None), media_type="text/event-stream", headers=_HEADERS)
@@ -39,8 +39,8 @@ def router(services: Services) -> APIRouter:
     @routes.get("/uploads/{upload_id}/events", summary="Follow one upload", response_class=StreamingResponse)
     async def upload_events(
         upload_id: str,
-        last_event_id: Annotated[int | None, Header(ge=0)] = None,
-        after: Annotated[int | None, after_query] = None,
+        last_event_id: LastEventId = None,
+        after: After = None,
     ) -> StreamingResponse:
         await services.upload(upload_id)
         start = last_event_id if last_event_id is not None else after or 0

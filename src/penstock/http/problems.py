@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -17,6 +18,9 @@ from .asgi import Answer
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
+
+
+log = structlog.get_logger(__name__)
 
 
 class StillProcessing(PenstockError):
@@ -90,6 +94,11 @@ def install(api: FastAPI) -> None:
     async def ours(request: Request, error: PenstockError) -> Response:
         del request
         return _response(answer_to(error))
+
+    @api.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
+        return _response(problem(500, "internal", "something went wrong here; the server's log tells what"))
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

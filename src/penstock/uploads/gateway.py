@@ -7,12 +7,15 @@ removed. Every event may come twice; the second time finds the work done, and on
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
 from ..blobs.base import BlobMissing, SupportsPath
+from ..core.emit import error_of
 from ..errors import InvalidRequest, NotFound
 from ..events.types import (
     BytesReceived,
@@ -59,13 +62,22 @@ class Gateway:
         self._bus = bus
         self._publisher = publisher
         self._clock = clock
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     def subscribe(self, *, workers: int = 8) -> AbstractAsyncContextManager[None]:
         """Handle events, at most `workers` at a time, while the returned context is open."""
         return self._bus.subscribe(GROUP, CONSUMED, self.handle, workers=workers)
 
     async def handle(self, envelope: Envelope) -> None:
-        """Handle one event from the bus. Returning means that it is done for good."""
+        """Handle one event from the bus. Returning means that it is done for good.
+
+        Events about one upload are handled one after the other, as they came: so what a step said is known when its
+        upload is ended for it.
+        """
+        async with self._turn(envelope.event.upload_id):
+            await self._handle(envelope)
+
+    async def _handle(self, envelope: Envelope) -> None:
         match envelope.event:
             case PostprocessingFinished() as decided:
                 await self._carry_out(decided, envelope)
@@ -108,9 +120,7 @@ class Gateway:
         """
         upload = await self._get(upload_id)
         if upload.phase not in (Phase.PROCESSING, Phase.REJECTED):
-            raise InvalidRequest(
-                f"upload {upload_id} is {upload.phase}; only one in processing or rejected can"
-            )
+            raise InvalidRequest(f"upload {upload_id} is {upload.phase}; only one in processing or rejected can")
         if cause and await self._catalogue.caused_by(upload_id) == cause:
             await self._announce(upload)
             return upload
@@ -162,6 +172,18 @@ class Gateway:
                 await self.give_up(upload.id)
         if announced:
             log.info("uploads_in_processing_announced", uploads=announced)
+
+    @asynccontextmanager
+    async def _turn(self, upload_id: str) -> AsyncIterator[None]:
+        lock, users = self._turns.get(upload_id, (asyncio.Lock(), 0))
+        self._turns[upload_id] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._turns.pop(upload_id)
+            if users > 1:
+                self._turns[upload_id] = (lock, users - 1)
 
     async def _complete_if_all_there(self, upload: Upload) -> None:
         try:
@@ -243,20 +265,16 @@ class Gateway:
             await self._forget(upload.id)
 
     async def _note_result(self, finished: PostprocessingStepFinished) -> None:
-        match finished.result:
-            case VirusscanResult() as result:
-                mark = ScanMark(
-                    infected=result.infected,
-                    signature=result.description,
-                    scanned_at=result.scandate,
-                    error=result.error_message,
-                )
-                await self._catalogue.mark_scan(finished.upload_id, mark)
-                reason = f"infected: {result.description}" if result.infected else result.error_message
-            case {"error": str(reason)}:
-                pass
-            case _:
-                reason = ""
+        if isinstance(finished.result, VirusscanResult):
+            result = finished.result
+            mark = ScanMark(
+                infected=result.infected,
+                signature=result.description,
+                scanned_at=result.scandate,
+                error=result.error_message,
+            )
+            await self._catalogue.mark_scan(finished.upload_id, mark)
+        reason = error_of(finished)
         if reason and finished.outcome in (Outcome.ABORT, Outcome.DELETE, Outcome.RETRY):
             await self._catalogue.explain(finished.upload_id, reason)
 
