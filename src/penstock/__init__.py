@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     """Import the kit when it is asked for, so that `penstock --version` does not wait for it."""
     if name in __all__:
-        from .steps import kit  # noqa: PLC0415  that is the point
+        from .steps import kit
 
         return getattr(kit, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

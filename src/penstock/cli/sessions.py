@@ -12,22 +12,20 @@ from .client import Api
 from .options import AsJson, ServerUrl, server_url
 from .show import age, moment, print_json, print_table, size
 
-_COLUMNS = tuple(
-    [
-        "upload",
-        "file",
-        "space",
-        "size",
-        "offset",
-        "phase",
-        "step",
-        "attempt",
-        "next-try",
-        "virus",
-        "expires",
-        "age",
-        "error",
-    ]
+_COLUMNS = (
+    "upload",
+    "file",
+    "space",
+    "size",
+    "offset",
+    "phase",
+    "step",
+    "attempt",
+    "next-try",
+    "virus",
+    "expires",
+    "age",
+    "error",
 )
 
 
