@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -27,7 +26,7 @@ def settings_from(config: Path | None, **options: str | None) -> Settings:
     from ..settings import load_settings
 
     given = {name: value for name, value in options.items() if value is not None}
-    return load_settings(os.environ, file=config, options=given)
+    return load_settings(config=config, overrides=given)
 
 
 def server_url(url: str | None) -> str:
