@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from ..errors import PenstockError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -136,8 +136,10 @@ class BlobStore(Protocol):
         """Remove the bytes, staged or released. Does nothing when there are none."""
         ...
 
-    def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+    def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the bytes from `start` up to, not including, `stop` (None: to the end), in bounded pieces.
+
+        Close it (`contextlib.aclosing`) when you may stop before its end.
 
         Raises:
             BlobMissing: nothing is kept under this ID.

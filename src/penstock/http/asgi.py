@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
+from ..uploads import tus
 from ..uploads.errors import Disconnected
 
 if TYPE_CHECKING:
@@ -17,6 +20,13 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_DRAIN_BYTES: Final = 64 * 1024 * 1024
+_DRAIN_SECONDS: Final = 5.0
+"""How much of a refused body is read and thrown away: a client that only listens after it has sent everything would
+otherwise find its connection reset, and never see why."""
+_ANNOUNCE: Final = frozenset({"content-length", "transfer-encoding", "content-type"})
+_HOST: Final = re.compile(r"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?", re.ASCII)
+
 
 class Answer(msgspec.Struct, frozen=True):
     """A response that fits into memory."""
@@ -26,32 +36,82 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
-def headers_of(scope: Scope) -> dict[str, str]:
-    """Return the request's headers, names in lower case; of a repeated one the last."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+class Body:
+    """The body of a request, to be read once.
 
-
-async def body_of(receive: Receive) -> AsyncIterator[bytes]:
-    """Yield the request's body as it arrives.
+    Args:
+        scope: the request.
+        headers: its headers.
+        receive: where it comes from.
 
     Raises:
-        Disconnected: the client went away before its end.
+        BadHeader: Content-Length is no number.
     """
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        chunk = message.get("body", b"")
-        if chunk:
-            yield chunk
-        more = message.get("more_body", False)
+
+    def __init__(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> None:
+        self._receive = receive
+        self._expects_continue = "expect" in headers
+        self._begun = False
+        self.length: int | None
+        """How many bytes it has; None if it does not say."""
+        if "transfer-encoding" in headers:
+            self.length = None
+        elif "content-length" in headers:
+            self.length = tus.number(headers, "Content-Length")
+        else:
+            self.length = 0 if scope["http_version"].startswith("1") else None
+        self.announced = self.length != 0 and bool(headers.keys() & _ANNOUNCE)
+        """Whether the headers say that there is a body. From HTTP/2 on, there may be one that they don't speak of."""
+        self._ended = self.length == 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives.
+
+        Raises:
+            Disconnected: the client went away before its end.
+        """
+        while not self._ended:
+            self._begun = True
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._ended = True
+                raise Disconnected(
+                    "the body ended before its end. What arrived is kept, unless a checksum was to be met: "
+                    "ask for the offset with HEAD, and continue."
+                )
+            self._ended = not message.get("more_body", False)
+            chunk = message.get("body", b"")
+            if chunk:
+                yield chunk
+
+    async def drain(self) -> None:
+        """After the answer: read and forget what is left, up to a bound, so that the client gets to see the answer."""
+        if self._expects_continue and not self._begun:
+            return  # the client waits for the answer before it sends anything
+        left = _DRAIN_BYTES
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                async for chunk in self:
+                    left -= len(chunk)
+                    if left < 0:
+                        return
+        except (TimeoutError, Disconnected):
+            return
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Return the request's headers, names in lower case; the values of a repeated one are joined (RFC 9110, 5.3)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 async def send_answer(send: Send, answer: Answer, *, head: bool = False) -> None:
     """Send a whole response; for HEAD requests without its body."""
     headers = dict(answer.headers)
-    if answer.status != 204 and not head:
+    if answer.status not in (204, 304) and not head:
         headers.setdefault("Content-Length", str(len(answer.body)))
     await start(send, answer.status, headers)
     await send({"type": "http.response.body", "body": b"" if head else answer.body})
@@ -64,7 +124,12 @@ async def start(send: Send, status: int, headers: Mapping[str, str]) -> None:
 
 
 def base_url(scope: Scope, headers: Mapping[str, str], public_url: str | None) -> str:
-    """Return the server's address as the client knows it: as configured, or as the request names it."""
+    """Return the server's address as the client knows it: as configured, or as the request names it.
+
+    What proxies say in `Forwarded` and `X-Forwarded-…` is not looked at, since anybody can say it: a server behind a
+    proxy is told its address by `public_url`. Empty, for a relative URL, when the request names no proper host.
+    """
     if public_url:
         return public_url.rstrip("/")
-    return f"{scope.get('scheme', 'http')}://{headers.get('host', 'localhost')}"
+    host = headers.get("host", "")
+    return f"{scope.get('scheme', 'http')}://{host}" if _HOST.fullmatch(host) else ""

@@ -1,21 +1,24 @@
-"""Serves the bytes of released files, and nobody else's (RFC 9110: ranges in 14, conditions in 13)."""
+"""Serves the bytes of released files, and nobody else's: by upload ID below the API, by name below `/files/`."""
 
 from __future__ import annotations
 
-import re
+import secrets
+from contextlib import aclosing
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from ..blobs.base import BlobUnavailable
 from ..errors import NotFound, PenstockError
 from ..uploads.errors import Gone
 from ..uploads.upload import Phase, Upload
-from .asgi import Answer, Receive, Scope, Send, headers_of, send_answer, start
-from .problems import MethodNotAllowed, StillProcessing, answer_to, problem
-from .put import name_of
+from .asgi import Answer, Body, Receive, Scope, Send, headers_of, send_answer, start
+from .problems import StillProcessing, answer_to, answer_to_failure, method_not_allowed, problem
+from .put import name_of, space_of
+from .ranges import Span, Validators, spans_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .services import Services
 
@@ -27,126 +30,137 @@ _SAFE: Final = {
     "Cache-Control": "private, no-cache",
     "Accept-Ranges": "bytes",
 }
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
-
-
-class Span(NamedTuple):
-    """A part of a file, from `start` up to, not including, `stop`."""
-
-    start: int
-    stop: int
+_ACTIVE: Final = ("html", "xml", "svg", "script", "css", "wasm", "x-shockwave-flash", "pdf+xml")
+"""Parts of media types that browsers run, or take for style, even when the file is to be saved."""
+_READING: Final = ("GET", "HEAD")
 
 
 class Content:
-    """The endpoint for bytes: by upload ID below the API, by name below `/files/`."""
+    """The endpoint for bytes."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
+        self._catalogue = services.catalogue
+        self._blobs = services.blobs
+        self._upload = services.upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one GET or HEAD."""
-        del receive
-        head = scope["method"] == "HEAD"
+        head, headers = scope["method"] == "HEAD", headers_of(scope)
+        by_id = scope["path"].startswith("/api/")
+        if scope["method"] not in _READING:
+            allowed = _READING if by_id else (*_READING, "PUT")
+            await send_answer(send, method_not_allowed(scope["method"], scope["path"], allowed))
+            await Body(scope, {}, receive).drain()
+            return
         try:
-            if scope["method"] not in ("GET", "HEAD"):
-                raise MethodNotAllowed(
-                    f"{scope['method']} {scope['path']}: this address takes GET, HEAD and, by name, PUT."
-                )
-            upload = await self._find(scope)
-            await self._send(upload, headers_of(scope), send, head=head)
+            upload = await (self._upload(scope["path"].split("/")[4]) if by_id else self._named(scope))
+            answer = await self._answer(upload, headers)
         except PenstockError as error:
-            await send_answer(send, answer_to(error), head=head)
-
-    async def _find(self, scope: Scope) -> Upload:
-        path: str = scope["path"]
-        if path.startswith("/api/"):
-            upload = await self._services.upload(path.split("/")[4])
+            answer = answer_to(error)
+        except Exception as error:  # noqa: BLE001  the last line: what went wrong is logged and answered
+            answer = answer_to_failure(scope["method"], scope["path"], error)
+        if isinstance(answer, Answer):
+            await send_answer(send, answer, head=head)
         else:
-            upload = await self._named(name_of(scope))
-        if upload.phase is Phase.PROCESSING:
-            raise StillProcessing(
-                f"{upload.filename} is being processed; see /api/v1/uploads/{upload.id} for how far it is."
-            )
-        if upload.phase is Phase.RECEIVING:
-            raise NotFound(f"{upload.filename} has not arrived completely")
-        if upload.phase is not Phase.RELEASED:
-            raise Gone(f"{upload.filename} is {upload.phase}{f': {upload.reason}' if upload.reason else ''}.")
-        return upload
+            await self._stream(answer, send, head=head)
 
-    async def _named(self, name: str) -> Upload:
-        catalogue = self._services.catalogue
+    async def _named(self, scope: Scope) -> Upload:
+        name, space = name_of(scope), space_of(scope)
         for phase in (Phase.RELEASED, Phase.PROCESSING):
-            upload = await catalogue.latest("default", name, phase)
+            upload = await self._catalogue.latest(space, name, phase)
             if upload is not None:
                 return upload
-        raise NotFound(f"there is no file {name[:80]!r}; /api/v1/files lists those there are")
+        raise NotFound(f"there is no file {name[:80]!r} in {space!r}; /api/v1/files lists those there are")
 
-    async def _send(self, upload: Upload, headers: Mapping[str, str], send: Send, *, head: bool) -> None:
+    async def _answer(self, upload: Upload, headers: Mapping[str, str]) -> Answer | _Parts:
+        check_readable(upload)
         size = upload.size_bytes or 0
-        tag = f'"{upload.id}"'  # bytes never change under an upload ID
-        sent = {
-            **_SAFE,
-            "ETag": tag,
-            "Content-Type": upload.media_type,
-            "Content-Disposition": disposition(upload.filename),
-        }
+        # Bytes never change under an upload ID, so the ID tells one state of a file from another.
+        validators = Validators(f'"{upload.id}"', upload.ended_at)
+        sent = {**_SAFE, "ETag": validators.tag}
         if upload.ended_at is not None:
             sent["Last-Modified"] = format_datetime(upload.ended_at, usegmt=True)
-        if _matches(headers.get("if-none-match"), tag):
-            await send_answer(send, Answer(304, sent), head=True)
-            return
-        if "if-match" in headers and not _matches(headers["if-match"], tag):
-            await send_answer(send, problem(412, "precondition", f"the file's ETag is {tag}"), head=head)
-            return
-        wanted = headers.get("range") if headers.get("if-range", tag) == tag else None
-        span = span_of(wanted, size)
-        if span is None:
-            unsatisfiable = problem(416, "range", f"{wanted} is outside of the file's {size} bytes")
-            headers_out = {**unsatisfiable.headers, "Content-Range": f"bytes */{size}"}
-            await send_answer(send, Answer(416, headers_out, unsatisfiable.body), head=head)
-            return
-        partial = wanted is not None and _RANGE.fullmatch(wanted.strip()) is not None
-        if partial:
-            sent["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
-        sent["Content-Length"] = str(span.stop - span.start)
-        await self._stream(upload.id, span, send, 206 if partial else 200, sent, head=head)
+        if validators.refused(headers):
+            return problem(412, "precondition", f"the file is another one by now: its ETag is {validators.tag}.")
+        if validators.unchanged(headers):
+            return Answer(304, sent)
+        wanted = validators.range_of(headers)
+        spans = spans_of(wanted, size)
+        if spans is not None and not spans:
+            outside = problem(416, "range", f"Range: {wanted} lies outside of the file's {size} bytes.")
+            return Answer(416, {**outside.headers, "Content-Range": f"bytes */{size}"}, outside.body)
+        if await self._blobs.length(upload.id) != size:
+            raise BlobUnavailable(f"upload {upload.id} is damaged in the storage: it should have {size} bytes")
+        sent["Content-Disposition"] = disposition(upload.filename)
+        return _Parts(upload, spans, sent)
 
-    async def _stream(
-        self, upload_id: str, span: Span, send: Send, status: int, headers: Mapping[str, str], *, head: bool
-    ) -> None:
-        await self._services.blobs.length(upload_id)  # gone meanwhile? Then say so before the status is sent
-        await start(send, status, headers)
+    async def _stream(self, parts: _Parts, send: Send, *, head: bool) -> None:
+        await start(send, parts.status, parts.headers)
         if not head:
-            async for piece in self._services.blobs.read(upload_id, start=span.start, stop=span.stop):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            for prefix, span in parts.pieces:
+                if prefix:
+                    await send({"type": "http.response.body", "body": prefix, "more_body": True})
+                async with aclosing(self._blobs.read(parts.upload_id, start=span.start, stop=span.stop)) as pieces:
+                    async for piece in pieces:
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"" if head else parts.end})
 
 
-def span_of(header: str | None, size: int) -> Span | None:
-    """Return the part of a file that a Range header asks for; None when there is no such part.
+class _Parts:
+    """A response with a file, or with parts of it: one as it is, several as `multipart/byteranges`."""
 
-    A header that we do not understand, or that asks for several parts, is passed over: the whole file is a right
-    answer to it.
+    def __init__(self, upload: Upload, spans: Sequence[Span] | None, headers: Mapping[str, str]) -> None:
+        size, media_type = upload.size_bytes or 0, served_type(upload.media_type)
+        self.upload_id = upload.id
+        self.status = 200 if spans is None else 206
+        self.end = b""
+        self.headers = {**headers, "Content-Type": media_type}
+        if spans is None:
+            self.pieces = [(b"", Span(0, size))]
+        elif len(spans) == 1:
+            self.pieces = [(b"", spans[0])]
+            self.headers["Content-Range"] = spans[0].content_range(size)
+        else:
+            boundary = secrets.token_hex(16)
+            self.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+            head = f"\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: "
+            self.pieces = [(f"{head}{span.content_range(size)}\r\n\r\n".encode(), span) for span in spans]
+            self.end = f"\r\n--{boundary}--\r\n".encode()
+        length = sum(len(prefix) + span.size_bytes for prefix, span in self.pieces) + len(self.end)
+        self.headers["Content-Length"] = str(length)
+
+
+def check_readable(upload: Upload) -> None:
+    """Make sure that a file may be read.
+
+    Raises:
+        StillProcessing: not yet.
+        NotFound: it has not arrived.
+        Gone: it never will be, or not any more.
     """
-    found = _RANGE.fullmatch(header.strip()) if header else None
-    if found is None or not (found[1] or found[2]):
-        return Span(0, size)
-    if not found[1]:
-        first, last = max(0, size - int(found[2])), size - 1
-        return Span(first, size) if int(found[2]) and size else None
-    first, last = int(found[1]), int(found[2]) if found[2] else size - 1
-    if found[2] and last < first:
-        return Span(0, size)
-    return Span(first, min(last + 1, size)) if first < size else None
+    name = upload.filename
+    match upload.phase:
+        case Phase.RELEASED:
+            return
+        case Phase.PROCESSING:
+            raise StillProcessing(
+                f"{name} is being processed. Follow it at /api/v1/uploads/{upload.id}, and read it when it is released."
+            )
+        case Phase.RECEIVING:
+            raise NotFound(f"{name} has not arrived completely. Continue it at /uploads/{upload.id}.")
+        case phase:
+            why = f": {upload.reason}" if upload.reason else ""
+            raise Gone(f"{name} is {phase}{why}. See /api/v1/uploads/{upload.id}.")
+
+
+def served_type(media_type: str) -> str:
+    """Return the media type under which a file is served: what could run in a browser is neutral bytes."""
+    if any(part in media_type.lower() for part in _ACTIVE):
+        return "application/octet-stream"
+    return media_type
 
 
 def disposition(filename: str) -> str:
     """Return a Content-Disposition that has the file saved under its name (RFC 6266, RFC 8187)."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in filename)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
-
-
-def _matches(header: str | None, tag: str) -> bool:
-    return header is not None and (
-        header.strip() == "*" or tag in [one.strip().removeprefix("W/") for one in header.split(",")]
-    )

@@ -17,8 +17,9 @@ from ..uploads import errors, tus
 from .asgi import Answer
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
+    from collections.abc import Sequence
 
+    from fastapi import FastAPI, Request
 
 log = structlog.get_logger(__name__)
 
@@ -39,14 +40,15 @@ class MethodNotAllowed(InvalidRequest):
 _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (NotFound, 404),
     (MethodNotAllowed, 405),
+    (errors.Idle, 408),
     (errors.WrongOffset, 409),
     (OffsetConflict, 409),
     (errors.Interrupted, 409),
     (errors.Gone, 410),
     (BlobMissing, 410),
-    (tus.VersionMismatch, 412),
+    (errors.VersionMismatch, 412),
     (errors.TooLarge, 413),
-    (tus.UnsupportedBody, 415),
+    (errors.UnsupportedBody, 415),
     (errors.Locked, 423),
     (StillProcessing, 425),
     (errors.ChecksumMismatch, 460),
@@ -78,9 +80,22 @@ def answer_to(error: PenstockError) -> Answer:
     """Return the response to an error."""
     status = status_of(error)
     headers = {"Upload-Offset": str(error.offset)} if isinstance(error, errors.WrongOffset) else {}
-    if isinstance(error, tus.VersionMismatch):
+    if isinstance(error, errors.VersionMismatch):
         headers["Tus-Version"] = tus.VERSION
     return problem(status, error.code, str(error), **headers)
+
+
+def answer_to_failure(method: str, path: str, error: Exception) -> Answer:
+    """Return the response to an error that should not be there, and note it for the operator."""
+    log.error("request_failed", method=method, path=path, exc_info=error)
+    return problem(500, "internal", "something went wrong here; the server's log tells what. Try again later.")
+
+
+def method_not_allowed(method: str, path: str, allowed: Sequence[str]) -> Answer:
+    """Return the response to a method that an address does not take."""
+    takes = ", ".join(allowed)
+    answer = answer_to(MethodNotAllowed(f"{method} {path}: this address takes {takes}."))
+    return Answer(answer.status, {**answer.headers, "Allow": takes}, answer.body)
 
 
 def _response(answer: Answer) -> Response:
@@ -97,8 +112,7 @@ def install(api: FastAPI) -> None:
 
     @api.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
-        return _response(problem(500, "internal", "something went wrong here; the server's log tells what"))
+        return _response(answer_to_failure(request.method, request.url.path, error))
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -1,20 +1,30 @@
-"""`PUT /files/{name}`: a whole file in one request, as `curl -T` sends it."""
+"""`PUT /files/{name}`: a whole file in one request, as `curl -T` sends it.
+
+All or nothing: there is no way to continue a PUT, so one that was cut off is given up, and its bytes are freed.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from urllib.parse import unquote
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, unquote_to_bytes
 
 import msgspec
 
 from ..errors import PenstockError
-from ..uploads import tus
-from ..uploads.errors import Disconnected
-from .asgi import Answer, Receive, Scope, Send, body_of, headers_of, send_answer
-from .problems import answer_to
+from ..uploads.errors import BadHeader
+from ..uploads.metadata import checked_space, media_type_of
+from ..uploads.names import UnsafeName
+from .asgi import Answer, Body, Receive, Scope, Send, base_url, headers_of, send_answer
+from .problems import answer_to, answer_to_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .services import Services
+
+_ROOT: Final = "/files/"
+_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class Put:
@@ -22,38 +32,72 @@ class Put:
 
     def __init__(self, services: Services) -> None:
         self._receiver = services.receiver
+        self._public_url = services.public_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a file in; what was cut off is not kept, since PUT has no way to continue it."""
+        """Take a file in; it is not there for readers before its steps have passed it, hence 202."""
+        headers = headers_of(scope)
+        body: Body | None = None
         try:
-            answer = await self._receive(scope, receive)
-        except Disconnected:
-            return
+            body = Body(scope, headers, receive)
+            answer = await self._receive(scope, headers, body)
         except PenstockError as error:
             answer = answer_to(error)
+        except Exception as error:  # noqa: BLE001  the last line: what went wrong is logged and answered
+            answer = answer_to_failure(scope["method"], scope["path"], error)
         await send_answer(send, answer)
+        if body is not None:
+            await body.drain()
 
-    async def _receive(self, scope: Scope, receive: Receive) -> Answer:
-        headers = headers_of(scope)
-        name = name_of(scope)
-        length = tus.number(headers, "Content-Length") if "content-length" in headers else None
-        if length is None and "transfer-encoding" not in headers:
-            length = 0
-        media_type = headers.get("content-type", "").partition(";")[0].strip()
-        upload = await self._receiver.create(name, size_bytes=length, media_type=media_type)
-        if length != 0:
+    async def _receive(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
+        if "content-range" in headers:
+            raise BadHeader("Content-Range: a part of a file cannot be PUT. Send all of it, or use tus at /uploads/.")
+        standing = await self._receiver.create(
+            name_of(scope),
+            size_bytes=body.length,
+            space=space_of(scope),
+            media_type=media_type_of(headers.get("content-type", "")),
+        )
+        upload_id = standing.upload.id
+        if body.length != 0:
             try:
-                upload, _ = await self._receiver.receive(upload.id, 0, body_of(receive), length=length, checksum=None)
+                standing = await self._receiver.receive(upload_id, 0, body, length=body.length)
             except BaseException:
-                await self._receiver.terminate(upload.id)
+                await self._receiver.terminate(upload_id)
                 raise
-        location = f"/api/v1/uploads/{upload.id}"
-        body = {"id": upload.id, "filename": upload.filename, "size": upload.size_bytes, "status": location}
-        sent = {"Location": location, "Content-Type": "application/json"}
-        return Answer(202, sent, msgspec.json.encode(body))
+        status = f"{base_url(scope, headers, self._public_url)}/api/v1/uploads/{upload_id}"
+        told = {
+            "id": upload_id,
+            "filename": standing.upload.filename,
+            "size": standing.offset,
+            "phase": standing.upload.phase,
+            "status": status,
+        }
+        sent = {"Location": status, "Content-Type": "application/json", "Cache-Control": "no-store"}
+        return Answer(202, sent, msgspec.json.encode(told))
 
 
 def name_of(scope: Scope) -> str:
-    """Return the file name in the request's path, decoded once, so that `%2F` is seen as what it is."""
-    raw = scope.get("raw_path") or scope["path"].encode()
-    return unquote(raw.partition(b"?")[0].decode("latin-1").removeprefix("/files/"), errors="strict")
+    """Return the file name in the request's path, decoded once, so that `%2F` is seen as what it is.
+
+    Raises:
+        UnsafeName: it is not UTF-8, or not percent-encoded as it should be.
+    """
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    encoded = raw.partition(b"?")[0].removeprefix(_ROOT.encode())
+    try:
+        if _PERCENT.search(encoded):
+            raise UnsafeName(f"file name {encoded[:80]!r} has a % that encodes nothing. Send % itself as %25.")
+        return unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError as error:
+        raise UnsafeName(f"file name {encoded[:80]!r} is not UTF-8. Encode it so.") from error
+
+
+def space_of(scope: Scope) -> str:
+    """Return the space that the query names, or the default one.
+
+    Raises:
+        BadHeader: it cannot be the name of a space.
+    """
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    return checked_space(query.get("space", ["default"])[-1])

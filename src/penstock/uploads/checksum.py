@@ -73,6 +73,14 @@ class Checksum(NamedTuple):
     digest: bytes
 
 
+def mismatch(expected: Checksum, actual: bytes) -> ChecksumMismatch:
+    """Return the error for a body that has another checksum."""
+    return ChecksumMismatch(
+        f"the body's {expected.algorithm} is {base64.b64encode(actual).decode()}, not "
+        f"{base64.b64encode(expected.digest).decode()}. It was not kept: send the same bytes again."
+    )
+
+
 def read_checksum(header: str) -> Checksum:
     """Read the value of `Upload-Checksum`: an algorithm, a space, and the digest in base64.
 

@@ -1,20 +1,22 @@
-"""Why a request of an uploader cannot be carried out. Status codes are given to them in `http/problems`::
+"""Why a request of an uploader cannot be carried out. Status codes are given to them in `http/problems`.
 
-    InvalidRequest
-    ├── BadHeader             a header, or what it says, cannot be read
-    │   └── UnsupportedChecksum
-    ├── UnsafeName            (in `names`)
-    ├── VersionMismatch       another version of tus
-    ├── UnsupportedBody       a body of the wrong media type
-    ├── TooLarge              more bytes than allowed, or than announced
-    ├── WrongOffset           not where the upload ends
-    ├── ChecksumMismatch      not the bytes that were meant
-    ├── Disconnected          the body ended before its end
-    ├── Idle                  the body stood still
-    └── Gone                  cancelled, removed, rejected or expired
-    Unavailable
-    ├── Interrupted           another request has taken over, or the server is ending
-    └── Locked                another request does not let go
+::
+
+InvalidRequest
+├── BadHeader             a header, or what it says, cannot be read
+│   └── UnsupportedChecksum
+├── UnsafeName            (in `names`)
+├── VersionMismatch       another version of tus
+├── UnsupportedBody       a body of the wrong media type
+├── TooLarge              more bytes than allowed, or than announced
+├── WrongOffset           not where the upload ends
+├── ChecksumMismatch      not the bytes that were meant
+├── Disconnected          the body ended before its end
+├── Idle                  the body stood still
+└── Gone                  cancelled, removed, rejected or expired
+Unavailable
+├── Interrupted           another request has taken over, or the server is ending
+└── Locked                another request does not let go
 """
 
 from __future__ import annotations
@@ -87,9 +89,15 @@ class Idle(InvalidRequest):
 
 
 class Interrupted(Unavailable):
-    """Somebody else needs the upload; what had arrived until then was kept, unless it had a checksum."""
+    """Another request has taken over; what had arrived until then was kept, unless it had a checksum."""
 
     code = "interrupted"
+
+
+class Ending(Unavailable):
+    """The server is ending; what had arrived until then was kept, unless it had a checksum."""
+
+    code = "ending"
 
 
 class Locked(Unavailable):

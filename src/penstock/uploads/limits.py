@@ -34,6 +34,7 @@ class Promises:
     def __init__(self, earlier_bytes: int = 0) -> None:
         """`earlier_bytes` are promised to uploads that are not known one by one."""
         self._missing: dict[str, int] = {}
+        self._new: set[str] = set()
         self._total_bytes = earlier_bytes
 
     @property
@@ -41,23 +42,49 @@ class Promises:
         """How many bytes are promised and have not arrived."""
         return self._total_bytes
 
-    def promise(self, upload_id: str, missing_bytes: int) -> int:
-        """Promise an upload this much, in place of what it was promised before; return by how much less that is."""
-        before = self._missing.get(upload_id, 0)
+    def of(self, upload_id: str) -> int:
+        """Return what an upload was promised."""
+        return self._missing.get(upload_id, 0)
+
+    def begin(self, upload_id: str, missing_bytes: int) -> None:
+        """Promise something to an upload that is not in the catalogue yet."""
+        self._new.add(upload_id)
+        self.change(upload_id, missing_bytes)
+
+    def entered(self, upload_id: str) -> None:
+        """Note that an upload is in the catalogue now."""
+        self._new.discard(upload_id)
+
+    def change(self, upload_id: str, missing_bytes: int) -> int:
+        """Promise an upload this much, in place of what it was promised before; return how much less that is."""
+        before = self.of(upload_id)
         self._missing[upload_id] = missing_bytes
         self._total_bytes += missing_bytes - before
         return before - missing_bytes
 
     def end(self, upload_id: str) -> int:
         """Promise an upload nothing any more; return how much it was."""
+        self._new.discard(upload_id)
         before = self._missing.pop(upload_id, 0)
         self._total_bytes -= before
         return before
 
-    def replace(self, missing: dict[str, int]) -> None:
-        """Promise what each upload really lacks, and nothing to any other."""
-        self._missing = missing
-        self._total_bytes = sum(missing.values())
+    def settled(self) -> frozenset[str]:
+        """Return the uploads that have a promise and are in the catalogue: to be had before looking into it."""
+        return frozenset(self._missing.keys() - self._new)
+
+    def replace(self, found: dict[str, int], settled: frozenset[str]) -> None:
+        """Promise what was found that each upload lacks, and nothing to others.
+
+        What happened after the look at the catalogue began stays true: uploads that were not `settled` then keep
+        their promise, and those that have ended since get none again.
+        """
+        self._missing = {
+            upload_id: missing
+            for upload_id, missing in found.items()
+            if upload_id in self._missing or upload_id not in settled
+        } | {upload_id: missing for upload_id, missing in self._missing.items() if upload_id not in settled}
+        self._total_bytes = sum(self._missing.values())
 
 
 def check_room(size_bytes: int, *, free_bytes: int, promised_bytes: int, spare_bytes: int = SPARE_BYTES) -> None:

@@ -1,68 +1,145 @@
 """One writer per upload: a new request asks the holder to stop, and takes over within a bound.
 
-A connection that died without a word would otherwise keep its upload locked until the network notices.
+A connection that died without a word would otherwise keep its upload until the network notices, which takes minutes.
+The newest request wins: those who wait are asked to stop as well, and so don't begin to read a body when their turn
+comes. Nobody is stopped in the middle of anything but waiting for bytes of a client (`Hold.receiving`).
+
+The locks live in memory, and so die with the process.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
-from .errors import Interrupted, Locked
+from .errors import Ending, Idle, Interrupted, Locked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-TAKEOVER_SECONDS = 10.0
-"""How long a newcomer waits for the holder to let go: it only has to write what it has in memory."""
+    from ..errors import Unavailable
+
+TAKEOVER: Final = timedelta(seconds=10)
+"""How long a newcomer waits for the holder to let go: it only has to write what it has in memory, or to flush."""
+IDLE: Final = timedelta(seconds=60)
+"""How long a client may send nothing in the middle of a body; it can resume, so little is lost by ending it."""
 
 
-class _Place:
-    """The lock of one upload."""
+class Hold:
+    """The lock of an upload, in somebody's hands."""
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0
-        self.holder: asyncio.Timeout | None = None
+    def __init__(self, upload_id: str) -> None:
+        self.kept_bytes: int | None = None
+        """Up to which byte the upload will remain, whatever happens to this request; None: it cannot tell yet."""
+        self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._upload_id = upload_id
+        self._asked: Unavailable | None = None
+        self._deadline: asyncio.Timeout | None = None
+        self._idle_seconds = 0.0
+
+    def ask(self, why: Unavailable) -> None:
+        """Ask the holder to stop waiting for its client; `why` is what it will raise."""
+        self._asked = self._asked or why
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+
+    def alive(self) -> None:
+        """Note that the client has sent something."""
+        if self._asked is None and self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._idle_seconds)
+
+    @asynccontextmanager
+    async def receiving(self, idle: timedelta) -> AsyncIterator[None]:
+        """Wait for a client inside of this.
+
+        Raises:
+            Interrupted, Ending: the holder was asked to stop.
+            Idle: `alive` was not called for as long as `idle`.
+        """
+        if self._asked is not None:
+            raise self._asked
+        self._idle_seconds = idle.total_seconds()
+        try:
+            async with asyncio.timeout(self._idle_seconds) as self._deadline:
+                yield
+        except TimeoutError as error:
+            if self._asked is not None:
+                raise self._asked from error
+            raise Idle(
+                f"upload {self._upload_id}: nothing arrived for {self._idle_seconds:g} s. What did arrive is kept, "
+                "unless a checksum was to be met: ask for the offset with HEAD, and continue."
+            ) from error
+        finally:
+            self._deadline = None
 
 
 class UploadLocks:
-    """Locks by upload ID. They live in memory, and so die with the process."""
+    """Locks by upload ID."""
 
-    def __init__(self) -> None:
-        self._places: dict[str, _Place] = {}
+    def __init__(self, takeover: timedelta = TAKEOVER) -> None:
+        self._takeover = takeover
+        self._queues: dict[str, list[Hold]] = {}
+        self._closed = False
+        self._free = asyncio.Event()
+
+    def holder(self, upload_id: str) -> Hold | None:
+        """Return who holds an upload's lock now."""
+        queue = self._queues.get(upload_id)
+        return queue[0] if queue else None
 
     @asynccontextmanager
-    async def hold(self, upload_id: str) -> AsyncIterator[None]:
-        """Hold the upload's lock; whoever held it is interrupted at its next wait.
+    async def hold(self, upload_id: str) -> AsyncIterator[Hold]:
+        """Hold an upload's lock; whoever holds it or waits for it is asked to stop.
 
         Raises:
             Locked: the holder did not let go in time.
-            Interrupted: somebody else took over while we held it.
         """
-        place = self._places.setdefault(upload_id, _Place())
-        place.users += 1
+        hold = Hold(upload_id)
+        queue = self._queues.setdefault(upload_id, [])
+        for older in queue:
+            older.ask(
+                Interrupted(
+                    f"another request continues upload {upload_id}. Ask for the offset with HEAD before going on."
+                )
+            )
+        if self._closed:
+            hold.ask(_ending())
+        queue.append(hold)
         try:
-            if place.holder is not None:
-                place.holder.reschedule(asyncio.get_running_loop().time())
-            await self._take(place, upload_id)
-            try:
-                async with asyncio.timeout(None) as place.holder:
-                    yield
-            except TimeoutError as error:
-                raise Interrupted(f"another request continues upload {upload_id}") from error
-            finally:
-                place.holder = None
-                place.lock.release()
+            if queue[0] is not hold:
+                await self._wait(hold, upload_id)
+            yield hold
         finally:
-            place.users -= 1
-            if not place.users:
-                self._places.pop(upload_id, None)
+            queue.remove(hold)
+            if not queue:
+                del self._queues[upload_id]
+                if not self._queues:
+                    self._free.set()
+            elif not queue[0].turn.done():
+                queue[0].turn.set_result(None)
 
-    async def _take(self, place: _Place, upload_id: str) -> None:
+    async def close(self) -> None:
+        """Ask everybody to stop, now and from now on; wait until they have, within the bound for taking over."""
+        self._closed = True
+        holds = [hold for queue in self._queues.values() for hold in queue]
+        for hold in holds:
+            hold.ask(_ending())
+        self._free.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._takeover.total_seconds() if self._queues else 0):
+                await self._free.wait()
+
+    async def _wait(self, hold: Hold, upload_id: str) -> None:
         try:
-            async with asyncio.timeout(TAKEOVER_SECONDS):
-                await place.lock.acquire()
+            async with asyncio.timeout(self._takeover.total_seconds()):
+                await hold.turn
         except TimeoutError as error:
-            raise Locked(f"upload {upload_id} is busy with another request. Try again in a few seconds.") from error
+            raise Locked(
+                f"upload {upload_id}: another request is still writing its last bytes. Try again in a few seconds."
+            ) from error
+
+
+def _ending() -> Ending:
+    return Ending("this server is ending. What has arrived is kept: continue when it is back.")

@@ -1,35 +1,57 @@
-"""Takes uploads in: creates them, writes their bytes as they arrive, and hands them on when all are there."""
+"""Takes uploads in: creates them, writes their bytes as they arrive, and hands them on when all are there.
+
+The length of the staged bytes is the offset; the catalogue hears of an upload when it is created and when it is
+complete, and of nothing in between. All bytes are on disk before the gateway is told that they are there.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
 
-from ..blobs.base import BlobMissing, StorageFull
+from ..blobs.base import BlobMissing, BlobUnavailable, OffsetConflict
 from ..errors import NotFound
 from ..ids import is_upload_id, new_upload_id
-from .errors import Disconnected, Gone, Interrupted, TooLarge, WrongOffset
-from .locks import UploadLocks
+from .errors import TooLarge, WrongOffset
+from .intake import Intake
+from .limits import SPARE_BYTES, check_size
+from .locks import IDLE, TAKEOVER, Hold, UploadLocks
+from .metadata import UNKNOWN_TYPE
 from .names import checked_name
-from .tus import ALGORITHMS, Checksum
-from .upload import Phase, Upload
+from .room import Room
+from .standing import Standing, check_alive
+from .upload import Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterable
     from datetime import timedelta
 
     from ..blobs.base import Appender, BlobStore
     from ..clock import Clock
     from ..telemetry import Metrics
     from .catalogue import Catalogue
+    from .checksum import Checksum
     from .gateway import Gateway
 
-_SPARE_BYTES = 64 * 1024 * 1024
-"""Left free on the volume for the database and the logs, so that cleaning up works when nothing else does."""
-_COMPLETE = (Phase.PROCESSING, Phase.RELEASED)
+_REMEMBERED: Final = 4096
+"""How many uploads' standing is kept in memory, of those that were continued last: some 1 KiB each."""
 
 
 class Receiver:
-    """The way in, whatever the protocol."""
+    """The way in, whatever the protocol.
+
+    Args:
+        catalogue: knows all uploads.
+        gateway: is told when an upload is complete, or given up.
+        blobs: keeps the bytes.
+        clock: dates uploads.
+        metrics: counts bytes.
+        expiration: how long an upload may take.
+        max_size_bytes: the largest upload that is taken; None: no limit.
+        idle: how long a client may send nothing in the middle of a body.
+        takeover: how long a request waits for another one that is working on the same upload.
+        spare_bytes: how much of the storage's room is left free.
+    """
 
     def __init__(
         self,
@@ -41,6 +63,9 @@ class Receiver:
         metrics: Metrics,
         expiration: timedelta,
         max_size_bytes: int | None = None,
+        idle: timedelta = IDLE,
+        takeover: timedelta = TAKEOVER,
+        spare_bytes: int = SPARE_BYTES,
     ) -> None:
         self.max_size_bytes = max_size_bytes
         self._catalogue = catalogue
@@ -49,46 +74,58 @@ class Receiver:
         self._clock = clock
         self._metrics = metrics
         self._expiration = expiration
-        self._locks = UploadLocks()
+        self._idle = idle
+        self._locks = UploadLocks(takeover)
+        self._room = Room(blobs=blobs, catalogue=catalogue, clock=clock, spare_bytes=spare_bytes)
+        self._recent: OrderedDict[str, Standing] = OrderedDict()
 
     async def create(
-        self, filename: str, *, size_bytes: int | None, space: str = "default", media_type: str = "", metadata: str = ""
-    ) -> Upload:
+        self,
+        filename: str | None,
+        *,
+        size_bytes: int | None,
+        space: str = "default",
+        media_type: str = UNKNOWN_TYPE,
+        metadata: str = "",
+        initiator_id: str = "",
+    ) -> Standing:
         """Begin an upload; one of no bytes is complete at once.
 
-        When this returns, the upload survives kill -9.
+        When this returns, the upload survives kill -9. Without a file name, it is named after its ID.
 
         Raises:
             UnsafeName: the name is not taken.
             TooLarge: it is over the limit.
             StorageFull: there is no room for it.
         """
+        upload_id = new_upload_id()
+        name = checked_name(upload_id if filename is None else filename)
+        check_size(size_bytes or 0, self.max_size_bytes)
         now = self._clock.now()
-        checked_name(filename)
-        self.check_size(size_bytes or 0)
-        await self._check_room(size_bytes or 0)
         upload = Upload(
-            id=new_upload_id(),
-            filename=filename,
+            id=upload_id,
+            filename=name,
             space=space,
             size_bytes=size_bytes,
-            media_type=media_type or "application/octet-stream",
+            media_type=media_type,
             metadata=metadata,
+            initiator_id=initiator_id,
             created_at=now,
             expires_at=now + self._expiration,
         )
-        await self._blobs.create(upload.id)
-        await self._catalogue.add(upload)
-        return await self._finish(upload) if size_bytes == 0 else upload
-
-    def check_size(self, size_bytes: int) -> None:
-        """Compare a size with the limit.
-
-        Raises:
-            TooLarge: it is over the limit.
-        """
-        if self.max_size_bytes is not None and size_bytes > self.max_size_bytes:
-            raise TooLarge(f"{size_bytes} bytes are more than this server takes ({self.max_size_bytes}).")
+        await self._room.begin(upload_id, size_bytes)
+        try:
+            await self._blobs.create(upload_id)  # first, so that what the catalogue knows has its bytes
+            await self._catalogue.add(upload)
+        except BaseException:
+            self._room.end(upload_id, arrived=False)
+            raise
+        self._room.entered(upload_id)
+        if size_bytes == 0:
+            return await self._finish(upload, await self._blobs.seal(upload_id))
+        standing = Standing(upload, 0)
+        self._remember(standing)
+        return standing
 
     async def find(self, upload_id: str) -> Upload:
         """Return an upload that can be received, or has been.
@@ -97,27 +134,22 @@ class Receiver:
             NotFound: there is none of this ID.
             Gone: it was cancelled, removed or rejected, or has expired.
         """
-        upload = await self._catalogue.get(upload_id) if is_upload_id(upload_id) else None
+        _check_id(upload_id)
+        upload = await self._catalogue.get(upload_id)
         if upload is None:
-            raise NotFound(f"there is no upload {upload_id[:64]!r}. Begin a new one.")
-        overdue = upload.expires_at is not None and upload.expires_at <= self._clock.now()
-        if upload.phase is Phase.RECEIVING and overdue:
-            raise Gone(
-                f"upload {upload_id} was not complete by {upload.expires_at:%Y-%m-%d %H:%M:%S} UTC. Begin a new one."
-            )
-        if upload.phase not in (Phase.RECEIVING, *_COMPLETE):
-            raise Gone(f"upload {upload_id} is {upload.phase}{f': {upload.reason}' if upload.reason else ''}.")
+            raise _unknown(upload_id)
+        check_alive(upload, self._clock.now())
         return upload
 
     async def offset(self, upload_id: str) -> int:
-        """Return how many bytes have arrived and are kept."""
+        """Return how many bytes have arrived and are kept, without disturbing whoever sends them."""
         try:
             return await self._blobs.length(upload_id)
         except BlobMissing:
             return 0
 
-    async def status(self, upload_id: str) -> tuple[Upload, int]:
-        """Return an upload and its offset, after asking a request that is still writing to stop.
+    async def status(self, upload_id: str) -> Standing:
+        """Return where an upload stands, after asking a request that still sends bytes to stop.
 
         So the offset is one that the next request will be given.
 
@@ -125,17 +157,23 @@ class Receiver:
             NotFound, Gone: as `find`.
             Locked: a request for it does not let go.
         """
-        upload = await self.find(upload_id)
-        if upload.phase in _COMPLETE:
-            return upload, upload.size_bytes or 0
+        standing = Standing.of(await self.find(upload_id), 0)
+        if standing.complete:
+            return standing
         async with self._locks.hold(upload_id):
-            upload = await self.find(upload_id)
-            return upload, await self.offset(upload_id)
+            self._recent.pop(upload_id, None)
+            return await self._healed(await self._look(upload_id))
 
     async def receive(
-        self, upload_id: str, offset: int, body: AsyncIterator[bytes], *, length: int | None, checksum: Checksum | None
-    ) -> tuple[Upload, int]:
-        """Write a request's body to the end of an upload; return the upload and its new offset.
+        self,
+        upload_id: str,
+        offset: int,
+        body: AsyncIterable[bytes],
+        *,
+        length: int | None,
+        checksum: Checksum | None = None,
+    ) -> Standing:
+        """Write a request's body to the end of an upload; return where it stands then.
 
         What arrived before a disconnection or an interruption is kept, except of a request with a checksum, of which
         nothing is kept unless all is right.
@@ -143,96 +181,136 @@ class Receiver:
         Args:
             upload_id: the upload.
             offset: where the body begins; must be where the upload ends.
-            body: the bytes.
-            length: how many the body has; None if it does not say.
+            body: the bytes; not touched unless offset and length are right.
+            length: how many the body has; None if it does not say. With None, and an upload of unknown size, the end
+                of the body is the end of the upload.
             checksum: what the body must hash to, or None.
 
         Raises:
-            NotFound, Gone, Locked, Interrupted: as `status`.
+            NotFound, Gone, Locked: as `status`.
             WrongOffset: nothing was written.
-            TooLarge: the body is longer than what is missing; nothing was written if its length is known.
-            ChecksumMismatch, Disconnected: see above.
-            StorageFull: what fitted is kept.
+            TooLarge: the body is longer than what is missing; nothing of it was kept.
+            ChecksumMismatch: nothing of it was kept.
+            Disconnected, Interrupted, Idle, Ending: see above.
+            StorageFull, BlobUnavailable: what could be written is kept.
         """
-        async with self._locks.hold(upload_id):
-            upload = await self.find(upload_id)
-            stands = await self.offset(upload_id)
-            if offset != stands:
-                raise WrongOffset(sent=offset, offset=stands)
-            if upload.phase in _COMPLETE or upload.size_bytes == stands:
-                if length:
-                    raise TooLarge(f"upload {upload_id} is complete; there is nothing to add.")
-                return (upload if upload.phase in _COMPLETE else await self._finish(upload)), stands
-            if length is not None:
-                self._check_fits(upload, stands + length)
-            tentative = checksum is not None
-            async with self._blobs.append(upload_id, stands, tentative=tentative) as appender:
-                await self._write(upload, appender, body, checksum)
-                complete = upload.size_bytes is None or appender.length_bytes == upload.size_bytes
-                if complete:
-                    await appender.seal()
-            stands = appender.length_bytes
-            if complete:
-                upload = await self._gateway.received(upload_id, size_bytes=stands)
-            return upload, stands
+        _check_id(upload_id)
+        self._spare_holder(upload_id, offset)
+        async with self._locks.hold(upload_id) as hold:
+            # Taken out while it changes: whatever goes wrong, the next one looks for itself.
+            standing = self._recent.pop(upload_id, None) or await self._look(upload_id)
+            check_alive(standing.upload, self._clock.now())
+            standing.check_continues(offset, length, max_size_bytes=self.max_size_bytes)
+            if standing.full:
+                await self._check_empty(body, length, hold)
+                return await self._healed(standing)
+            try:
+                return await self._append(standing, body, hold, checksum)
+            except BlobMissing as error:
+                await self.find(upload_id)  # says so if it was given up meanwhile
+                raise BlobUnavailable(
+                    f"the bytes of upload {upload_id} have vanished from the storage. Send them again from the start."
+                ) from error
+            except OffsetConflict as error:
+                raise WrongOffset(sent=offset, offset=error.length_bytes) from error
 
     async def terminate(self, upload_id: str) -> None:
         """Cancel or delete an upload at any time: its bytes are freed, its processing ends.
 
         Raises:
+            NotFound: there is none of this ID.
             Locked: a request for it does not let go.
         """
+        _check_id(upload_id)
         async with self._locks.hold(upload_id):
+            self._recent.pop(upload_id, None)
             await self._gateway.cancel(upload_id)
+            self._room.end(upload_id, arrived=False)
 
-    async def _write(
-        self, upload: Upload, appender: Appender, body: AsyncIterator[bytes], checksum: Checksum | None
-    ) -> None:
-        begin = appender.length_bytes
-        digest = None if checksum is None else ALGORITHMS[checksum.algorithm]()
+    async def stop(self) -> None:
+        """Have all requests end that are still sending bytes: what has arrived is kept, they are told to come again."""
+        await self._locks.close()
+
+    def _spare_holder(self, upload_id: str, offset: int) -> None:
+        """Refuse a request that could not continue the upload even if it took over: the one at work may go on.
+
+        Of two requests for one offset, the first one that sends a byte wins, and not nobody.
+        """
+        holder = self._locks.holder(upload_id)
+        if holder is not None and holder.kept_bytes is not None and offset < holder.kept_bytes:
+            raise WrongOffset(sent=offset, offset=holder.kept_bytes)
+
+    async def _append(
+        self, standing: Standing, body: AsyncIterable[bytes], hold: Hold, checksum: Checksum | None
+    ) -> Standing:
+        upload, begin = standing
+        limit = self.max_size_bytes if upload.size_bytes is None else upload.size_bytes
+        grows = self._room.growth(upload.id).to if upload.size_bytes is None else None
+        intake = Intake(limit_bytes=limit, checksum=checksum, grows=grows)
+        appender: Appender | None = None
         try:
-            async for chunk in body:
-                self._check_fits(upload, appender.length_bytes + len(chunk))
-                await appender.write(chunk)
-                if digest is not None:
-                    digest.update(chunk)
+            async with self._blobs.append(upload.id, begin, tentative=checksum is not None) as appender:
+                await intake.read(body, appender, hold, self._idle)
+                complete = upload.size_bytes in (None, appender.length_bytes)
+                if complete:
+                    await appender.seal()
         finally:
-            self._metrics.received_bytes.inc(max(0, appender.length_bytes - begin))
-        if checksum is not None and digest is not None:
-            checksum.check(digest.digest())
+            if appender is not None:
+                self._count(upload, begin, appender.length_bytes)
+        if complete:
+            return await self._finish(upload, appender.length_bytes)
+        grown = Standing(upload, appender.length_bytes)
+        self._remember(grown)
+        return grown
 
-    def _check_fits(self, upload: Upload, end: int) -> None:
-        if upload.size_bytes is None:
-            self.check_size(end)
-        elif end > upload.size_bytes:
-            raise TooLarge(f"the body goes up to byte {end}, but Upload-Length is {upload.size_bytes}.")
+    def _count(self, upload: Upload, begin: int, end: int) -> None:
+        self._metrics.received_bytes.inc(max(0, end - begin))
+        if upload.size_bytes is not None:
+            self._room.arrived(upload.id, max(0, upload.size_bytes - end))
 
-    async def _check_room(self, size_bytes: int) -> None:
-        """Compare a size with what is free and not promised to the uploads that are on their way in."""
-        free = await self._blobs.free_bytes()
-        if free is None:
+    async def _check_empty(self, body: AsyncIterable[bytes], length: int | None, hold: Hold) -> None:
+        """Make sure that a body that does not tell its length has none."""
+        if length is None:
+            async with hold.receiving(self._idle):
+                async for _ in body:
+                    raise TooLarge("all bytes of the upload are there. Nothing was added.")
+
+    async def _look(self, upload_id: str) -> Standing:
+        """Ask catalogue and storage where an upload stands."""
+        standing = Standing.of(await self.find(upload_id), 0)
+        if standing.complete:
+            return standing
+        try:
+            return Standing.of(standing.upload, await self._blobs.length(upload_id))
+        except BlobMissing:
+            # The machine lost power after the upload was noted, and before its empty file was on disk.
+            await self._blobs.create(upload_id)
+            return standing
+
+    async def _healed(self, standing: Standing) -> Standing:
+        """Hand on an upload whose bytes are all there, in case that we died, or failed, before we could."""
+        if standing.complete or not standing.full:
+            return standing
+        return await self._finish(standing.upload, await self._blobs.seal(standing.upload.id))
+
+    async def _finish(self, upload: Upload, size_bytes: int) -> Standing:
+        received = await self._gateway.received(upload.id, size_bytes=size_bytes)
+        self._room.end(upload.id, arrived=True)
+        check_alive(received, self._clock.now())
+        return Standing(received, size_bytes)
+
+    def _remember(self, standing: Standing) -> None:
+        if standing.complete:
             return
-        left = free - _SPARE_BYTES
-        if size_bytes <= left // 2 and await self._catalogue.declared_bytes() <= left // 2:
-            return  # however little of what was declared has arrived, there is room
-        missing = size_bytes + await self._missing_bytes()
-        if missing > left:
-            room = max(0, left - missing + size_bytes)
-            raise StorageFull(f"{size_bytes} bytes do not fit: there is room for {room}. Try again later.")
-
-    async def _missing_bytes(self) -> int:
-        missing, cursor = 0, None
-        while True:
-            page = await self._catalogue.list(phases=[Phase.RECEIVING], limit=1000, cursor=cursor)
-            for upload in page.uploads:
-                missing += max(0, (upload.size_bytes or 0) - await self.offset(upload.id))
-            cursor = page.next
-            if cursor is None:
-                return missing
-
-    async def _finish(self, upload: Upload) -> Upload:
-        size_bytes = await self._blobs.seal(upload.id)
-        return await self._gateway.received(upload.id, size_bytes=size_bytes)
+        self._recent[standing.upload.id] = standing
+        if len(self._recent) > _REMEMBERED:
+            self._recent.popitem(last=False)
 
 
-__all__ = ["Disconnected", "Interrupted", "Receiver"]
+def _check_id(upload_id: str) -> None:
+    if not is_upload_id(upload_id):
+        raise _unknown(upload_id)
+
+
+def _unknown(upload_id: str) -> NotFound:
+    return NotFound(f"there is no upload {upload_id[:64]!r}. Begin a new one.")

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from .catalogue import Catalogue
 
+STEP_BYTES: Final = 8 * 1024 * 1024
+"""How much room is set aside at a time for an upload whose size nobody knows."""
 _FRESH_SECONDS: Final = 1.0
 
 
 class Room:
     """Promises room, and keeps the promises."""
 
-    def __init__(
-        self, *, blobs: BlobStore, catalogue: Catalogue, clock: Clock, spare_bytes: int = SPARE_BYTES
-    ) -> None:
+    def __init__(self, *, blobs: BlobStore, catalogue: Catalogue, clock: Clock, spare_bytes: int = SPARE_BYTES) -> None:
         self._blobs = blobs
         self._catalogue = catalogue
         self._clock = clock
@@ -37,24 +37,38 @@ class Room:
         self._recounted_at = float("-inf")
         self._looking = asyncio.Lock()
 
-    async def promise(self, upload_id: str, missing_bytes: int) -> None:
-        """Set this much aside for an upload, in place of what was set aside for it before.
+    async def begin(self, upload_id: str, size_bytes: int | None) -> None:
+        """Set room aside for an upload that is about to be created; a first step of it when nobody knows its size.
 
         Raises:
             StorageFull: there is not so much; nothing was set aside.
         """
-        promises = await self._measure()
-        try:
-            self._check(promises, upload_id, missing_bytes)
-        except StorageFull:
-            await self._recount(promises)
-            self._check(promises, upload_id, missing_bytes)
-        promises.promise(upload_id, missing_bytes)
+        needed = STEP_BYTES if size_bytes is None else size_bytes
+        promises = await self._ensure(upload_id, needed)
+        promises.begin(upload_id, needed)
+
+    def growth(self, upload_id: str) -> Growth:
+        """Return what sets room aside for an upload whose size is not known, as it grows."""
+        return Growth(self, upload_id)
+
+    async def extend(self, upload_id: str, missing_bytes: int) -> None:
+        """Set more room aside for an upload whose size is not known.
+
+        Raises:
+            StorageFull: there is not so much; what was set aside before stays so.
+        """
+        promises = await self._ensure(upload_id, missing_bytes)
+        promises.change(upload_id, missing_bytes)
+
+    def entered(self, upload_id: str) -> None:
+        """Note that the upload is in the catalogue now."""
+        if self._promises is not None:
+            self._promises.entered(upload_id)
 
     def arrived(self, upload_id: str, missing_bytes: int) -> None:
         """Note that an upload has grown, and lacks only this much."""
         if self._promises is not None and self._free_bytes is not None:
-            self._free_bytes -= max(0, self._promises.promise(upload_id, missing_bytes))
+            self._free_bytes -= max(0, self._promises.change(upload_id, missing_bytes))
 
     def end(self, upload_id: str, *, arrived: bool) -> None:
         """Note that an upload needs no more room, because all of it has `arrived` or nothing will."""
@@ -64,12 +78,19 @@ class Room:
         if arrived and self._free_bytes is not None:
             self._free_bytes -= missing
 
+    async def _ensure(self, upload_id: str, missing_bytes: int) -> Promises:
+        promises = await self._measure()
+        try:
+            self._check(promises, upload_id, missing_bytes)
+        except StorageFull:
+            await self._recount(promises)
+            self._check(promises, upload_id, missing_bytes)
+        return promises
+
     def _check(self, promises: Promises, upload_id: str, missing_bytes: int) -> None:
         if self._free_bytes is not None:
             others = promises.total_bytes - promises.of(upload_id)
-            check_room(
-                missing_bytes, free_bytes=self._free_bytes, promised_bytes=others, spare_bytes=self._spare_bytes
-            )
+            check_room(missing_bytes, free_bytes=self._free_bytes, promised_bytes=others, spare_bytes=self._spare_bytes)
 
     async def _measure(self) -> Promises:
         async with self._looking:
@@ -85,7 +106,7 @@ class Room:
         async with self._looking:
             if self._clock.monotonic() - self._recounted_at < _FRESH_SECONDS:
                 return
-            missing: dict[str, int] = {}
+            settled, missing = promises.settled(), dict[str, int]()
             cursor: str | None = None
             while True:
                 page = await self._catalogue.list(phases=[Phase.RECEIVING], limit=1000, cursor=cursor)
@@ -94,7 +115,7 @@ class Room:
                 cursor = page.next
                 if cursor is None:
                     break
-            promises.replace(missing)
+            promises.replace(missing, settled)
             self._free_bytes = await self._blobs.free_bytes()
             self._measured_at = self._recounted_at = self._clock.monotonic()
 
@@ -103,3 +124,23 @@ class Room:
             return await self._blobs.length(upload_id)
         except BlobMissing:
             return 0
+
+
+class Growth:
+    """Keeps the room for an upload of unknown size one step ahead of its bytes."""
+
+    def __init__(self, room: Room, upload_id: str) -> None:
+        self._room = room
+        self._upload_id = upload_id
+        self._secured_bytes = STEP_BYTES
+
+    async def to(self, end: int) -> None:
+        """Make sure that there is room up to byte `end`.
+
+        Raises:
+            StorageFull: there is not.
+        """
+        if end > self._secured_bytes:
+            self._room.arrived(self._upload_id, 0)
+            await self._room.extend(self._upload_id, STEP_BYTES)
+            self._secured_bytes = end + STEP_BYTES

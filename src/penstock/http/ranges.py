@@ -1,0 +1,106 @@
+"""Parts of a file: the Range header (RFC 9110, 14) and the conditions that come with it (13)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MOST_PARTS: Final = 16
+"""Of a request for more parts the header is passed over: it asks for more work than the whole file is."""
+_SPEC: Final = re.compile(r"([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
+
+
+class Span(NamedTuple):
+    """A part of a file, from `start` up to, not including, `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is."""
+        return self.stop - self.start
+
+    def content_range(self, size_bytes: int) -> str:
+        """Return the value of Content-Range for this part of a file."""
+        return f"bytes {self.start}-{self.stop - 1}/{size_bytes}"
+
+
+def spans_of(header: str | None, size_bytes: int) -> Sequence[Span] | None:
+    """Return the parts of a file that a Range header asks for.
+
+    None: the header is missing, not understood, or asks for too much, so the whole file is the answer. Empty: all of
+    what it asks for lies outside of the file.
+    """
+    unit, equals, listed = (header or "").partition("=")
+    if not equals or unit.strip().lower() != "bytes":
+        return None
+    specs = [_SPEC.fullmatch(item.strip()) for item in listed.split(",") if item.strip()]
+    if not specs or len(specs) > MOST_PARTS:
+        return None
+    spans = []
+    for spec in specs:
+        if spec is None or spec[0] == "-" or (spec[1] and spec[2] and int(spec[2]) < int(spec[1])):
+            return None
+        span = _span(spec[1], spec[2], size_bytes)
+        if span is not None:
+            spans.append(span)
+    return None if sum(span.size_bytes for span in spans) > size_bytes else spans
+
+
+def _span(first: str, last: str, size_bytes: int) -> Span | None:
+    if first:
+        stop = min(int(last) + 1, size_bytes) if last else size_bytes
+        return Span(int(first), stop) if int(first) < size_bytes else None
+    start = max(0, size_bytes - int(last))
+    return Span(start, size_bytes) if start < size_bytes else None
+
+
+class Validators(NamedTuple):
+    """What tells one state of a file from another."""
+
+    tag: str
+    """The entity tag, a strong one, with its quotes."""
+    modified_at: datetime | None
+
+    def unchanged(self, headers: Mapping[str, str]) -> bool:
+        """Tell whether the client has the file already: If-None-Match, or else If-Modified-Since."""
+        if "if-none-match" in headers:
+            return _lists(headers["if-none-match"], self.tag, weak=True)
+        since = _date(headers.get("if-modified-since"))
+        return since is not None and self.modified_at is not None and self.modified_at.replace(microsecond=0) <= since
+
+    def refused(self, headers: Mapping[str, str]) -> bool:
+        """Tell whether the client wants another file: If-Match, or else If-Unmodified-Since."""
+        if "if-match" in headers:
+            return not _lists(headers["if-match"], self.tag, weak=False)
+        since = _date(headers.get("if-unmodified-since"))
+        return since is not None and self.modified_at is not None and self.modified_at.replace(microsecond=0) > since
+
+    def range_of(self, headers: Mapping[str, str]) -> str | None:
+        """Return the Range header, unless If-Range says that it is meant for another state of the file."""
+        if_range = headers.get("if-range", self.tag).strip()
+        if if_range != self.tag:
+            date = _date(if_range)
+            if date is None or self.modified_at is None or self.modified_at.replace(microsecond=0) != date:
+                return None
+        return headers.get("range")
+
+
+def _lists(header: str, tag: str, *, weak: bool) -> bool:
+    tags = [item.strip() for item in header.split(",")]
+    return "*" in tags or tag in ([item.removeprefix("W/") for item in tags] if weak else tags)
+
+
+def _date(text: str | None) -> datetime | None:
+    """Return the time of an HTTP date; None when there is none, or none that can be read."""
+    try:
+        found = parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found

@@ -1,0 +1,70 @@
+"""Where an upload stands while it comes in, and what may still be added to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .errors import Gone, TooLarge, WrongOffset
+from .limits import check_size
+from .upload import Phase, Upload
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_COMPLETE: Final = (Phase.PROCESSING, Phase.RELEASED)
+
+
+class Standing(NamedTuple):
+    """An upload, and how much of it has arrived and is kept."""
+
+    upload: Upload
+    offset: int
+
+    @classmethod
+    def of(cls, upload: Upload, staged_bytes: int) -> Standing:
+        """Return where an upload stands that has this much in the staging area."""
+        return cls(upload, (upload.size_bytes or 0) if upload.phase in _COMPLETE else staged_bytes)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all bytes are there and were handed on."""
+        return self.upload.phase in _COMPLETE
+
+    @property
+    def full(self) -> bool:
+        """Whether all bytes are there, handed on or not."""
+        return self.offset == self.upload.size_bytes
+
+    def check_continues(self, offset: int, length: int | None, *, max_size_bytes: int | None) -> None:
+        """Compare a request that adds `length` bytes (None: it does not say) at `offset` with what is missing.
+
+        Raises:
+            WrongOffset: it does not begin where the upload ends.
+            TooLarge: it goes on after the upload's end, or over the limit.
+        """
+        if offset != self.offset:
+            raise WrongOffset(sent=offset, offset=self.offset)
+        size = self.upload.size_bytes
+        if size is None:
+            check_size(self.offset + (length or 0), max_size_bytes)
+        elif self.offset + (length or 0) > size:
+            raise TooLarge(
+                f"the body has {length} bytes, but upload {self.upload.id} lacks only {size - self.offset} of its "
+                f"{size}. Nothing of it was kept."
+            )
+
+
+def check_alive(upload: Upload, now: datetime) -> None:
+    """Make sure that an upload can be received, or has been.
+
+    Raises:
+        Gone: it was cancelled, removed or rejected, or has expired.
+    """
+    if upload.phase in _COMPLETE:
+        return
+    if upload.phase is not Phase.RECEIVING:
+        why = f": {upload.reason}" if upload.reason else ""
+        raise Gone(f"upload {upload.id} is {upload.phase}{why}. Begin a new one.")
+    if upload.expires_at is not None and upload.expires_at <= now:
+        until = f"{upload.expires_at:%Y-%m-%d %H:%M:%S}"
+        raise Gone(f"upload {upload.id} was not complete by {until} UTC. Begin a new one.")
