@@ -110,13 +110,25 @@ orphans = Table(
 progress = Table(
     "progress",
     metadata,
-    Column("upload_id", Text, primary_key=True),
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("upload_id", Text, nullable=False, unique=True),
     Column("revision", BigInteger, nullable=False),
-    Column("step", Text, nullable=False, index=True),
-    Column("due_at", BigInteger, index=True),
+    Column("step", Text, nullable=False),
+    Column("due_at", BigInteger),
     Column("record", LargeBinary, nullable=False),
+    # The records of a step in their order, and how many there are.
+    Index("ix_progress_step", "step", "seq"),
+    # Timers; records without one need no entry.
+    Index(
+        "ix_progress_due_at",
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    # A record that is removed and comes back is a new one, at the end: who walks over all meets it once at most.
+    sqlite_autoincrement=True,
 )
-"""The coordinator's records, as JSON, with what they are looked up by."""
+"""The coordinator's records, as JSON, with what they are looked up by, in the order in which they were first saved."""
 
 step_answers = Table(
     "step_answers",

@@ -46,7 +46,11 @@ class StoreUnavailable(Unavailable):
 
 
 class ProgressStore(Protocol):
-    """Keeps `Progress` records by upload ID. Any method may raise `StoreUnavailable`."""
+    """Keeps `Progress` records by upload ID. Any method may raise `StoreUnavailable`.
+
+    What is saved under an upload's ID and is no record (somebody else's value, a broken disk) is `layout.BadRecord`
+    where that upload is asked for; among many it is left out, with an error in the log.
+    """
 
     async def __aenter__(self) -> Self: ...
 
@@ -90,8 +94,9 @@ class ProgressStore(Protocol):
     def in_step(self, step: str) -> AsyncIterator[Saved]:
         """Yield the records whose current step is `step` (`finished` included).
 
-        Oldest run first where the store keeps an order. Records may change while this runs; each is yielded at most
-        once.
+        The oldest first where the store keeps an order. Records may change while this runs, also by who reads: each
+        is yielded at most once, and exactly once if it is in the step all the time; those that are added meanwhile
+        may be missing.
         """
         ...
 

@@ -1,8 +1,14 @@
-"""Records in this process's memory: for tests and for trying things out. All are lost when the process ends."""
+"""Records in this process's memory: needs nothing, and leaves nothing behind when the process ends.
+
+For tests, for trying things out, and where losing what is in flight does no harm. One process only.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import asyncio
+import heapq
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Self
 
 from .base import ProgressStore, Revision, RevisionConflict, Saved
 
@@ -12,14 +18,20 @@ if TYPE_CHECKING:
 
     from ..core.progress import Progress
 
+_STRETCH: Final = 1000
+"""Records that are looked at before others may run."""
+
 
 class MemoryStore(ProgressStore):
-    """A dictionary. For one process; looking for what is due reads all of it."""
+    """A dictionary, with the timers in a heap. Nothing here waits, so every change is atomic."""
 
     def __init__(self) -> None:
         self._saved: dict[str, Saved] = {}
+        self._timers: list[tuple[datetime, Revision, str]] = []
+        """When which revision of which record is due. Entries of former revisions are dropped when met."""
+        self._in_step: Counter[str] = Counter()
         self._answered: dict[str, datetime] = {}
-        self._last = 0
+        self._last_revision = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -33,49 +45,69 @@ class MemoryStore(ProgressStore):
 
     async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Saved]:
         """Return the records that exist."""
-        return {one: self._saved[one] for one in upload_ids if one in self._saved}
+        return {one: saved for one in upload_ids if (saved := self._saved.get(one))}
 
     async def save(self, progress: Progress, *, expected: Revision | None) -> Revision:
         """Put a record in the place of the revision that was read."""
-        self._check(progress.upload_id, expected)
-        self._last += 1
-        revision = Revision(self._last)
-        self._saved[progress.upload_id] = Saved(progress, revision)
+        upload_id = progress.upload_id
+        before = self._saved.get(upload_id)
+        if (before.revision if before else None) != expected:
+            raise RevisionConflict(upload_id)
+        self._last_revision += 1
+        revision = Revision(self._last_revision)
+        self._saved[upload_id] = Saved(progress, revision)
+        if before:
+            self._leave_step(before)
+        self._in_step[progress.status.current_step] += 1
+        if (due_at := progress.due_at) is not None:
+            heapq.heappush(self._timers, (due_at, revision, upload_id))
+            self._drop_former_timers()
         return revision
 
     async def delete(self, upload_id: str, *, expected: Revision) -> None:
-        """Remove a record."""
-        if upload_id in self._saved:
-            self._check(upload_id, expected)
-            del self._saved[upload_id]
+        """Remove the record of the revision that was read."""
+        saved = self._saved.get(upload_id)
+        if saved is None:
+            return
+        if saved.revision != expected:
+            raise RevisionConflict(upload_id)
+        del self._saved[upload_id]
+        self._leave_step(saved)
 
     async def due(self, now: datetime, *, limit: int) -> list[Saved]:
         """Return what is due, the longest due first."""
-        found = [(at, saved) for saved in self._saved.values() if (at := saved.progress.due_at) and at <= now]
-        return [saved for _, saved in sorted(found, key=lambda pair: pair[0])[:limit]]
+        found: list[tuple[datetime, Revision, str]] = []
+        while self._timers and self._timers[0][0] <= now and len(found) < limit:
+            timer = heapq.heappop(self._timers)
+            if self._is_current(timer):
+                found.append(timer)
+        for timer in found:  # it stays due until its record is saved with another time
+            heapq.heappush(self._timers, timer)
+        return [self._saved[upload_id] for _, _, upload_id in found]
 
     async def next_due(self) -> datetime | None:
         """Return the earliest timer."""
-        return min((at for saved in self._saved.values() if (at := saved.progress.due_at)), default=None)
+        while self._timers and not self._is_current(self._timers[0]):
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
 
     async def in_step(self, step: str) -> AsyncIterator[Saved]:
-        """Yield the records of a step, as they were when this began."""
-        for saved in list(self._saved.values()):
+        """Yield the records of a step, as they are when they are reached, in the order of their first save."""
+        async for saved in self.all():
             if saved.progress.status.current_step == step:
                 yield saved
 
     async def all(self) -> AsyncIterator[Saved]:
-        """Yield the records as they were when this began."""
-        for saved in list(self._saved.values()):
-            yield saved
+        """Yield the records, as they are when they are reached, in the order of their first save."""
+        for number, upload_id in enumerate(list(self._saved), start=1):
+            if number % _STRETCH == 0:
+                await asyncio.sleep(0)
+            if saved := self._saved.get(upload_id):
+                yield saved
 
     async def count_by_step(self) -> dict[str, int]:
-        """Count the records of each step."""
-        counts: dict[str, int] = {}
-        for saved in self._saved.values():
-            step = saved.progress.status.current_step
-            counts[step] = counts.get(step, 0) + 1
-        return counts
+        """Return the numbers, which are kept up to date."""
+        return dict(self._in_step)
 
     async def remember_answer(self, step: str, at: datetime) -> None:
         """Note an answer."""
@@ -85,7 +117,18 @@ class MemoryStore(ProgressStore):
         """Return the noted answers."""
         return dict(self._answered)
 
-    def _check(self, upload_id: str, expected: Revision | None) -> None:
-        saved = self._saved.get(upload_id)
-        if (saved.revision if saved else None) != expected:
-            raise RevisionConflict(upload_id)
+    def _leave_step(self, saved: Saved) -> None:
+        step = saved.progress.status.current_step
+        self._in_step[step] -= 1
+        if not self._in_step[step]:
+            del self._in_step[step]
+
+    def _is_current(self, timer: tuple[datetime, Revision, str]) -> bool:
+        saved = self._saved.get(timer[2])
+        return saved is not None and saved.revision == timer[1]
+
+    def _drop_former_timers(self) -> None:
+        """Keep the heap in proportion to the records: most are saved, or removed, long before they are due."""
+        if len(self._timers) > 2 * len(self._saved) + _STRETCH:
+            self._timers = [timer for timer in self._timers if self._is_current(timer)]
+            heapq.heapify(self._timers)

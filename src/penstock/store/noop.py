@@ -1,13 +1,15 @@
-"""Stores nothing. An upload without steps is released; one with steps never ends: its first answer finds no record.
+"""Stores nothing: needs nothing, leaves nothing behind, and forgets each upload between two events.
 
-For testing what happens without a memory, as with the Go services; warned about at start where steps are configured.
+An upload without steps is released. One with steps never ends: the first answer finds no record and is dropped. Nor is
+anything retried, delayed, resumed or listed. So it is for installations without steps, and for seeing what happens
+without a memory, as with the Go services; at start there is a warning where steps are configured.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from .base import ProgressStore, Revision, Saved
+from .base import ProgressStore, Revision, RevisionConflict, Saved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NoopStore(ProgressStore):
-    """Takes everything and gives nothing back."""
+    """Takes every new record and gives none back."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -36,12 +38,13 @@ class NoopStore(ProgressStore):
         return {}
 
     async def save(self, progress: Progress, *, expected: Revision | None) -> Revision:
-        """Forget the record at once; there never is a conflict."""
-        del progress, expected
+        """Forget the record at once. Whoever has read one, expects a record that is gone: a conflict."""
+        if expected is not None:
+            raise RevisionConflict(progress.upload_id)
         return Revision(0)
 
     async def delete(self, upload_id: str, *, expected: Revision) -> None:
-        """Do nothing."""
+        """Do nothing: it is gone already."""
         del upload_id, expected
 
     async def due(self, now: datetime, *, limit: int) -> list[Saved]:

@@ -1,6 +1,7 @@
-"""Records in a table of an SQL database, with indexes on what is due and on the step.
+"""Records in a table of an SQL database: what survives everything that the database's disk survives.
 
-Leaves behind: the tables `progress` and `step_answers` in the database that it is given.
+Needs nothing but the database that it is given, which it shares with the catalogue of uploads. Leaves behind the
+tables `progress` and `step_answers`. Writes of many uploads share their commits.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import secrets
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+import structlog
+from sqlalchemy import bindparam, delete, func, select, text, update
 
 from ..db import DatabaseUnavailable
 from ..db.instants import from_microseconds, to_microseconds
@@ -22,38 +23,55 @@ from .base import ProgressStore, Revision, RevisionConflict, Saved, StoreUnavail
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from datetime import datetime
-    from typing import TypeVar
+    from typing import TypeAlias, TypeVar
 
-    from sqlalchemy import ColumnElement, Connection, Executable
+    from sqlalchemy import ColumnElement, Connection, Row, Select
 
     from ..core.progress import Progress
     from ..db import Database
 
     T = TypeVar("T")
+    RecordRow: TypeAlias = Row[int, str, int, bytes]
+    Records: TypeAlias = Select[int, str, int, bytes]
+
+log = structlog.get_logger(__name__)
 
 _BATCH: Final = 500
-_COLUMNS: Final = (records.c.record, records.c.revision)
-_GET: Final = select(*_COLUMNS).where(records.c.upload_id == bindparam("upload"))
-_GET_MANY: Final = select(*_COLUMNS).where(records.c.upload_id.in_(bindparam("uploads", expanding=True)))
-_INSERT: Final = insert(records)
-_UPDATE: Final = update(records).where(
-    records.c.upload_id == bindparam("upload"), records.c.revision == bindparam("expected")
+"""Records that are read at once: about 1 MiB."""
+
+_RECORDS: Final = select(records.c.seq, records.c.upload_id, records.c.revision, records.c.record)
+_GET: Final = _RECORDS.where(records.c.upload_id == bindparam("upload"))
+_GET_MANY: Final = _RECORDS.where(records.c.upload_id.in_(bindparam("uploads", expanding=True)))
+_DUE: Final = _RECORDS.where(records.c.due_at <= bindparam("now")).order_by(records.c.due_at).limit(bindparam("most"))
+_NEXT_DUE: Final = select(records.c.due_at).where(records.c.due_at.is_not(None)).order_by(records.c.due_at).limit(1)
+_LAST: Final = select(func.max(records.c.seq))
+_PAGE: Final = (
+    _RECORDS.where(records.c.seq > bindparam("after"), records.c.seq <= bindparam("last"))
+    .order_by(records.c.seq)
+    .limit(_BATCH)
 )
-_DELETE: Final = delete(records).where(
-    records.c.upload_id == bindparam("upload"), records.c.revision == bindparam("expected")
-)
-_DUE: Final = (
-    select(*_COLUMNS).where(records.c.due_at <= bindparam("now")).order_by(records.c.due_at).limit(bindparam("most"))
-)
-_NEXT_DUE: Final = select(func.min(records.c.due_at))
 _COUNTS: Final = select(records.c.step, func.count()).group_by(records.c.step)
 _ANSWERS: Final = select(step_answers.c.step, step_answers.c.at)
-_FORGET_ANSWER: Final = delete(step_answers).where(step_answers.c.step == bindparam("name"))
-_NOTE_ANSWER: Final = insert(step_answers)
+
+# Not to insert tells of a conflict without an error, which would undo the writes of others in the same transaction.
+_INSERT: Final = text(
+    "INSERT INTO progress (upload_id, revision, step, due_at, record) "
+    "VALUES (:upload, :new_revision, :new_step, :new_due_at, :new_record) ON CONFLICT (upload_id) DO NOTHING"
+)
+_OF_REVISION: Final = (records.c.upload_id == bindparam("upload"), records.c.revision == bindparam("expected"))
+_UPDATE: Final = (
+    update(records)
+    .where(*_OF_REVISION)
+    .values({name: bindparam(f"new_{name}") for name in ("revision", "step", "due_at", "record")})
+)
+_DELETE: Final = delete(records).where(*_OF_REVISION)
+_NOTE_ANSWER: Final = text(
+    "INSERT INTO step_answers (step, at) VALUES (:step, :at) ON CONFLICT (step) DO UPDATE SET at = excluded.at"
+)
 
 
 class SqlStore(ProgressStore):
-    """A table. `database` is open for as long as this is used."""
+    """A table. `database` is open for as long as this is used; several processes may use the same one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -74,34 +92,24 @@ class SqlStore(ProgressStore):
         found: dict[str, Saved] = {}
         ids = iter(upload_ids)
         while batch := list(islice(ids, _BATCH)):
-            rows = await self._read(_all_rows(_GET_MANY, {"uploads": batch}))
-            found |= {saved.progress.upload_id: saved for saved in map(_saved, rows)}
+            rows = await self._rows(_GET_MANY, {"uploads": batch})
+            found |= {saved.progress.upload_id: saved for saved in _readable(rows)}
         return found
 
     async def save(self, progress: Progress, *, expected: Revision | None) -> Revision:
         """Insert a new record, or update the one of the revision that was read."""
-        revision = secrets.randbits(62)  # never that of an earlier record of the same ID
+        revision = secrets.randbits(62)  # never that of an earlier record of the same upload
         values: dict[str, Any] = {
-            "revision": revision,
-            "step": progress.status.current_step,
-            "due_at": to_microseconds(progress.due_at),
-            "record": layout.encode(progress),
+            "upload": progress.upload_id,
+            "new_revision": revision,
+            "new_step": progress.status.current_step,
+            "new_due_at": to_microseconds(progress.due_at),
+            "new_record": layout.encode(progress),
         }
-
-        def work(connection: Connection) -> bool:
-            if expected is None:
-                connection.execute(_INSERT, {**values, "upload_id": progress.upload_id})
-                return True
-            return (
-                connection.execute(_UPDATE, {**values, "upload": progress.upload_id, "expected": expected}).rowcount
-                == 1
-            )
-
-        try:
-            done = await self._write(work)
-        except IntegrityError as error:
-            raise RevisionConflict(progress.upload_id) from error
-        if not done:
+        if expected is not None:
+            values["expected"] = expected
+        statement = _INSERT if expected is None else _UPDATE
+        if not await self._write(lambda connection: connection.execute(statement, values).rowcount):
             raise RevisionConflict(progress.upload_id)
         return Revision(revision)
 
@@ -110,54 +118,56 @@ class SqlStore(ProgressStore):
 
         def work(connection: Connection) -> bool:
             values = {"upload": upload_id, "expected": expected}
-            if connection.execute(_DELETE, values).rowcount == 1:
-                return True
-            return connection.execute(_GET, {"upload": upload_id}).first() is None
+            return (
+                connection.execute(_DELETE, values).rowcount == 1
+                or connection.execute(_GET, {"upload": upload_id}).first() is None
+            )
 
         if not await self._write(work):
             raise RevisionConflict(upload_id)
 
     async def due(self, now: datetime, *, limit: int) -> list[Saved]:
         """Return what is due, the longest due first."""
-        rows = await self._read(_all_rows(_DUE, {"now": to_microseconds(now), "most": limit}))
-        return [_saved(row) for row in rows]
+        return _readable(await self._rows(_DUE, {"now": to_microseconds(now), "most": limit}))
 
     async def next_due(self) -> datetime | None:
         """Return the earliest timer."""
         return from_microseconds(await self._read(lambda connection: connection.execute(_NEXT_DUE).scalar()))
 
     def in_step(self, step: str) -> AsyncIterator[Saved]:
-        """Yield the records of a step in the order of their IDs, in batches."""
+        """Yield the records of a step in the order of their first save, in batches."""
         return self._walk(records.c.step == step)
 
     def all(self) -> AsyncIterator[Saved]:
-        """Yield all records in the order of their IDs, in batches."""
+        """Yield all records in the order of their first save, in batches."""
         return self._walk()
 
     async def count_by_step(self) -> dict[str, int]:
-        """Count the records of each step."""
-        return dict(await self._read(_all_rows(_COUNTS)))
+        """Count the records of each step, from the index."""
+        rows = await self._read(lambda connection: connection.execute(_COUNTS).all())
+        return dict(rows)
 
     async def remember_answer(self, step: str, at: datetime) -> None:
         """Note an answer."""
-
-        def work(connection: Connection) -> None:
-            connection.execute(_FORGET_ANSWER, {"name": step})
-            connection.execute(_NOTE_ANSWER, {"step": step, "at": to_microseconds(at)})
-
-        await self._write(work)
+        values = {"step": step, "at": to_microseconds(at)}
+        await self._write(lambda connection: connection.execute(_NOTE_ANSWER, values).rowcount)
 
     async def answered(self) -> dict[str, datetime]:
         """Return the noted answers."""
-        return {step: from_microseconds(at) for step, at in await self._read(_all_rows(_ANSWERS))}
+        rows = await self._read(lambda connection: connection.execute(_ANSWERS).all())
+        return {step: from_microseconds(at) for step, at in rows}
 
     async def _walk(self, *conditions: ColumnElement[bool]) -> AsyncIterator[Saved]:
-        page = select(*_COLUMNS).where(*conditions).order_by(records.c.upload_id).limit(_BATCH)
-        statement = page
-        while rows := await self._read(_all_rows(statement)):
-            for saved in (batch := [_saved(row) for row in rows]):
+        """Yield what was there when this began, a page at a time: nothing is held open in between."""
+        last = await self._read(lambda connection: connection.execute(_LAST).scalar())
+        page, after = _PAGE.where(*conditions), 0
+        while rows := await self._rows(page, {"after": after, "last": last or 0}):
+            after = rows[-1].seq
+            for saved in _readable(rows):
                 yield saved
-            statement = page.where(records.c.upload_id > batch[-1].progress.upload_id)
+
+    async def _rows(self, statement: Records, values: dict[str, Any]) -> Sequence[RecordRow]:
+        return await self._read(lambda connection: connection.execute(statement, values).all())
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         try:
@@ -172,11 +182,16 @@ class SqlStore(ProgressStore):
             raise StoreUnavailable(str(error)) from error
 
 
-def _saved(row: Sequence[Any]) -> Saved:
-    return Saved(layout.decode(row[0]), Revision(row[1]))
+def _saved(row: RecordRow) -> Saved:
+    return Saved(layout.decode(row.record), Revision(row.revision))
 
 
-def _all_rows(
-    statement: Executable, values: dict[str, Any] | None = None
-) -> Callable[[Connection], Sequence[Sequence[Any]]]:
-    return lambda connection: connection.execute(statement, values).all()
+def _readable(rows: Iterable[RecordRow]) -> list[Saved]:
+    """Decode rows, without those that cannot be: one broken record must not hide the others."""
+    found = []
+    for row in rows:
+        try:
+            found.append(_saved(row))
+        except layout.BadRecord as error:  # a page at most
+            log.error("record_unreadable", upload=row.upload_id, error=str(error))  # noqa: TRY400  # says all there is
+    return found

@@ -25,15 +25,24 @@ def upgrade() -> None:
     )
     op.create_table(
         "progress",
+        sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
         sa.Column("upload_id", sa.Text(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("step", sa.Text(), nullable=False),
         sa.Column("due_at", sa.BigInteger()),
         sa.Column("record", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("upload_id", name="pk_progress"),
+        sa.PrimaryKeyConstraint("seq", name="pk_progress"),
+        sa.UniqueConstraint("upload_id", name="uq_progress_upload_id"),
+        sqlite_autoincrement=True,
     )
-    op.create_index("ix_progress_step", "progress", ["step"])
-    op.create_index("ix_progress_due_at", "progress", ["due_at"])
+    op.create_index("ix_progress_step", "progress", ["step", "seq"])
+    op.create_index(
+        "ix_progress_due_at",
+        "progress",
+        ["due_at"],
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
     op.create_table(
         "step_answers",
         sa.Column("step", sa.Text(), nullable=False),
