@@ -183,7 +183,8 @@ class SqlStore(ProgressStore):
 
 
 def _saved(row: RecordRow) -> Saved:
-    return Saved(layout.decode(row.record), Revision(row.revision))
+    data: bytes | str = row.record  # SQLite gives text back where an operator has mended a record by hand
+    return Saved(layout.decode(data.encode() if isinstance(data, str) else data), Revision(row.revision))
 
 
 def _readable(rows: Iterable[RecordRow]) -> list[Saved]:
