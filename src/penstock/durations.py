@@ -1,6 +1,6 @@
 """Durations as operators write them: the syntax of Go's `time.ParseDuration`, such as `5s` or `1h30m`.
 
-A number without a unit is refused, except for `0`: the Go services ignore one silently, and nobody can tell what was meant.
+A number without a unit is refused, except for `0`: nobody can tell what was meant. The Go services ignore it silently.
 Source: https://pkg.go.dev/time#ParseDuration
 """
 
@@ -19,7 +19,7 @@ _NANOSECONDS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_PART = re.compile(r"([0-9]{0,20})(?:\.([0-9]{0,20}))?(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _BARE_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)", re.ASCII)
 _DAYS = re.compile(r"([0-9]{1,4})d", re.ASCII)
 _LONGEST_NANOSECONDS = 2**63 - 1

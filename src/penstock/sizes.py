@@ -17,7 +17,8 @@ def parse_size(text: str) -> int:
     (powers of 1024), with or without a blank before it.
 
     Raises:
-        ValueError: anything else, such as `1.5GB`, `10B` or `-1`; the message goes on after "10B: " and says what to write.
+        ValueError: anything else, such as `1.5GB`, `10B` or `-1`. The message goes on after "10B: " and
+            says what to write.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:

@@ -1,164 +1,197 @@
-"""Reads the settings from where operators put them, checks them, and says what is wrong with all of them at once.
+"""Where settings come from, and which of several wins.
 
-From the weakest to the strongest: default, TOML file, environment, command line. Within the environment: the names of
-oCIS, of OpenCloud, of the single service, and our own.
+From weak to strong: the default, the TOML file, the environment, the command line. Within the environment the names of
+the table count in their order (`OCIS_…`, `OC_…`, the service's own), and ours (`PENSTOCK_…`) is the strongest: the last
+one that is set wins, as in the Go services.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
-from .entries import PREFIX, Entry, OtherName
+from .entries import Entry, OtherName, entries
 from .origins import Origin, Source
-from .table import Settings, table
+from .spelling import unknown_keys, unknown_variables
+from .table import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-DEFAULT_FILE: Final = "penstock.toml"
-CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
-_OWN_OTHERS: Final = frozenset({CONFIG_VARIABLE})
+    from .kinds import Kind
+
+CONFIG_VARIABLE = "PENSTOCK_CONFIG"
+USUAL_FILE = "penstock.toml"
 
 
 class WrongSettings(ConfigurationError):
     """One or more settings are wrong; the message has a line for each."""
 
-    def __init__(self, complaints: list[str]) -> None:
-        super().__init__("\n".join(complaints))
-        self.complaints = complaints
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+        """Each names the setting as it was written, its value, where it came from and the way out."""
 
 
 def load_settings(
-    environment: Mapping[str, str],
     *,
-    file: Path | None = None,
-    options: Mapping[str, str] | None = None,
+    config: Path | None = None,
+    overrides: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Settings:
-    """Return the operator's choices.
+    """Read all settings, check them, and say where each came from.
 
     Args:
-        environment: the variables.
-        file: the TOML file; None: what `PENSTOCK_CONFIG` names, else `penstock.toml` where we are, if there is one.
-        options: what the command line says, by setting.
-        folder: where relative paths start that do not come from a file; None: where we are.
+        config: The TOML file. None: the one that `PENSTOCK_CONFIG` names, else `penstock.toml` in `folder`,
+            if it is there.
+        overrides: Values from the command line, by the setting's name, as text.
+        environ: The environment; None: this process's own.
+        folder: Where relative paths start, except those in the file, which start at the file; None: where we are.
 
     Raises:
-        WrongSettings: something is wrong; all of it is in the message.
+        WrongSettings: a value is wrong, a name of ours is unknown, or the file cannot be read. All of them are told.
     """
-    here = Path.cwd() if folder is None else folder
-    reading = _Reading(environment, options or {}, here)
-    reading.read_file(_chosen_file(environment, file, here))
-    for entry in table().values():
-        reading.read(entry)
-    reading.check_unknown_variables()
-    if reading.complaints:
-        raise WrongSettings(reading.complaints)
-    return Settings(**reading.values, origins=MappingProxyType(reading.origins), warnings=tuple(reading.warnings))
+    settings: Settings = read_table(
+        Settings,
+        config=config,
+        overrides=overrides or {},
+        environ=os.environ if environ is None else environ,
+        folder=(folder or Path()).absolute(),
+    )
+    return settings
 
 
-def _chosen_file(environment: Mapping[str, str], file: Path | None, here: Path) -> Path | None:
-    if file is not None:
-        return file
-    if named := environment.get(CONFIG_VARIABLE):
-        return here / named
-    usual = here / DEFAULT_FILE
-    return usual if usual.is_file() else None
+def read_table(
+    table: type[Any], *, config: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str], folder: Path
+) -> Any:
+    """Do what `load_settings` does, for any table."""
+    lines = entries(table)
+    reading = _Reading(folder)
+    path, keys = _read_file(config, environ, folder, reading)
+    for entry in lines.values():
+        reading.default(entry)
+        if path is not None and entry.name in keys:
+            reading.file(entry, keys[entry.name], path)
+        reading.environment(entry, environ)
+        if entry.name in overrides:
+            option = f"--{entry.name.replace('_', '-')}"
+            reading.take(entry, overrides[entry.name], entry.kind, Origin(Source.COMMAND_LINE, option))
+    if path is not None:
+        reading.problems += unknown_keys(keys, lines, path)
+    wrong, suspicious = unknown_variables(environ, lines, {CONFIG_VARIABLE})
+    reading.problems += wrong
+    reading.warnings += suspicious
+    if reading.problems:
+        raise WrongSettings(tuple(reading.problems))
+    return table(
+        **reading.values, origins=MappingProxyType(reading.origins), warnings=tuple(dict.fromkeys(reading.warnings))
+    )
 
 
+@dataclass(slots=True)
 class _Reading:
-    """Collects values, their origins, and everything that is wrong."""
+    """Values as they are found, stronger ones over weaker ones."""
 
-    def __init__(self, environment: Mapping[str, str], options: Mapping[str, str], folder: Path) -> None:
-        self.values: dict[str, Any] = {}
-        self.origins: dict[str, Origin] = {}
-        self.complaints: list[str] = []
-        self.warnings: list[str] = []
-        self._environment = environment
-        self._options = options
-        self._folder = folder
-        self._file: Path | None = None
-        self._keys: dict[str, Any] = {}
+    folder: Path
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
-    def read_file(self, file: Path | None) -> None:
-        if file is None:
+    def default(self, entry: Entry) -> None:
+        self.values[entry.attribute] = entry.kind.from_text(entry.default, self.folder)
+        self.origins[entry.name] = Origin(Source.DEFAULT)
+
+    def file(self, entry: Entry, value: object, path: Path) -> None:
+        if value == "" and not entry.kind.empty_is_value:
             return
-        self._file = file
         try:
-            self._keys = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            self.complaints.append(f"{file}: cannot be read: {error.strerror}.")
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            self.complaints.append(f"{file}: not TOML: {error}.")
-        known = list(table())
-        for key in self._keys:
-            if key not in known:
-                self.complaints.append(f"{file}: {key}: no such setting.{_meant(key, known)}")
-
-    def read(self, entry: Entry) -> None:
-        value: Any = getattr(Settings(), entry.attribute)
-        origin = Origin(Source.DEFAULT)
-        try:
-            if entry.name in self._keys and self._file is not None:
-                origin = Origin(Source.FILE, entry.name, str(self._file))
-                value = entry.kind.from_toml(self._keys[entry.name], self._file.parent)
+            self._keep(entry, entry.kind.from_toml(value, path.parent), Origin(Source.FILE, entry.name, str(path)))
         except ValueError as error:
-            self._complain(origin, self._keys[entry.name], error)
-        for other in entry.others:
-            value, origin = self._from_variable(entry, other, value, origin)
-        for source, name, place in (
-            (Source.ENVIRONMENT, entry.variable, self._environment),
-            (Source.COMMAND_LINE, entry.name, self._options),
-        ):
-            if self._says(entry.kind, place.get(name)):
-                shown = name if source is Source.ENVIRONMENT else "--" + name.replace("_", "-")
-                origin = Origin(source, shown)
-                value = self._parsed(entry.kind, place[name], origin, value)
+            self.problems.append(f"{entry.name} = {_written(value, entry)} ({path}): {error}")
+
+    def environment(self, entry: Entry, environ: Mapping[str, str]) -> None:
+        """Take the strongest name that is set; then what old names add to it."""
+        strongest, additions = _chosen(entry, environ)
+        if strongest is not None:
+            self._variable(entry, strongest, environ[strongest.variable])
+        for name in additions:
+            self._variable(entry, name, environ[name.variable])
+
+    def _variable(self, entry: Entry, name: OtherName, text: str) -> None:
+        before = self.values[entry.attribute]
+        kind = name.kind or entry.kind
+        if not self.take(entry, text, kind, Origin(Source.ENVIRONMENT, name.variable)):
+            return
+        if name.convert is not None:
+            self.values[entry.attribute] = name.convert(before, self.values[entry.attribute])
+        if name.deprecated:
+            self.warnings.append(f"{name.variable} is deprecated. {name.instead}")
+
+    def take(self, entry: Entry, text: str, kind: Kind[Any], origin: Origin) -> bool:
+        """Read a value written as text; tell whether there was one."""
+        if not text.strip() and not kind.empty_is_value:
+            return False
+        try:
+            self._keep(entry, kind.from_text(text, self.folder), origin)
+        except ValueError as error:
+            separator = " " if origin.source is Source.COMMAND_LINE else "="
+            self.problems.append(f"{origin.name}{separator}{_masked(text, entry)} ({origin.source}): {error}")
+            return False
+        return True
+
+    def _keep(self, entry: Entry, value: object, origin: Origin) -> None:
         self.values[entry.attribute] = value
         self.origins[entry.name] = origin
 
-    def check_unknown_variables(self) -> None:
-        """Find our own names that are misspelt: a typo must not change behaviour silently."""
-        known = [entry.variable for entry in table().values()]
-        for name in sorted(self._environment):
-            if name.startswith(PREFIX) and name not in known and name not in _OWN_OTHERS:
-                self.complaints.append(f"{name} (environment): no such setting.{_meant(name, known)}")
 
-    def _from_variable(self, entry: Entry, other: OtherName, value: Any, origin: Origin) -> tuple[Any, Origin]:
-        kind = other.kind or entry.kind
-        text = self._environment.get(other.variable)
-        if text is None or not self._says(kind, text):
-            return value, origin
-        if other.deprecated:
-            instead = other.instead or f"Set {entry.variable} instead."
-            self.warnings.append(f"{other.variable} is deprecated. {instead}")
-        found = Origin(Source.ENVIRONMENT, other.variable)
-        missing = object()
-        parsed = self._parsed(kind, text, found, missing)
-        if parsed is missing:
-            return value, origin
-        return (parsed if other.convert is None else other.convert(value, parsed)), found
-
-    @staticmethod
-    def _says(kind: Any, text: str | None) -> bool:
-        return text is not None and (text.strip() != "" or kind.empty_is_value)
-
-    def _parsed(self, kind: Any, text: str, origin: Origin, otherwise: Any) -> Any:
-        try:
-            return kind.from_text(text.strip(), self._folder)
-        except ValueError as error:
-            self._complain(origin, text, error)
-            return otherwise
-
-    def _complain(self, origin: Origin, value: object, error: ValueError) -> None:
-        self.complaints.append(f"{origin.name}={value} ({origin.place or origin.source}): {error}")
+def _chosen(entry: Entry, environ: Mapping[str, str]) -> tuple[OtherName | None, list[OtherName]]:
+    """Return the name that counts, and the deprecated ones that change what it says."""
+    names = [*entry.others, OtherName(entry.variable)]
+    present = [name for name in names if name.variable in environ]
+    additions = [name for name in present if name.deprecated and name.convert is not None]
+    plain = [name for name in present if name not in additions]
+    return (plain[-1] if plain else None), additions
 
 
-def _meant(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]}?" if close else " `penstock config` lists them all."
+def _read_file(
+    config: Path | None, environ: Mapping[str, str], folder: Path, reading: _Reading
+) -> tuple[Path | None, dict[str, Any]]:
+    path, why = next(_candidates(config, environ, folder), (None, ""))
+    if path is None:
+        return None, {}
+    try:
+        with path.open("rb") as file:
+            return path, tomllib.load(file)
+    except OSError as error:
+        reading.problems.append(f"{path} ({why}): cannot be read: {error.strerror}. Name a file that can.")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        reading.problems.append(f"{path} ({why}): not TOML: {error}.")
+    return None, {}
+
+
+def _candidates(config: Path | None, environ: Mapping[str, str], folder: Path) -> Iterator[tuple[Path, str]]:
+    if config is not None:
+        yield folder / config, "--config"
+    if named := environ.get(CONFIG_VARIABLE, ""):
+        yield folder / named, CONFIG_VARIABLE
+    if (folder / USUAL_FILE).exists():
+        yield folder / USUAL_FILE, "found here"
+
+
+def _written(value: object, entry: Entry) -> str:
+    if isinstance(value, str):
+        return f'"{_masked(value, entry)}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _masked(str(value), entry)
+
+
+def _masked(text: str, entry: Entry) -> str:
+    return "***" if entry.secret else text

@@ -8,25 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from .entries import Entry, OtherName, entries, platform, setting
-from .kinds import (
-    Address,
-    Choice,
-    Duration,
-    Durations,
-    Flag,
-    Folder,
-    Listen,
-    Paths,
-    Seconds,
-    Size,
-    SizeLimit,
-    Text,
-    TimeLimit,
-    WebAddress,
-    Whole,
-    Words,
-)
+from .kinds import Choice, Flag, Text, Whole, Words
+from .measures import Duration, Durations, Seconds, Size, SizeLimit, TimeLimit
 from .origins import Origin
+from .places import Address, Folder, Listen, Paths, WebAddress
 
 _SERVER, _UPLOADS, _STEPS, _SCANNER = "Server", "Uploads", "Postprocessing", "Virus scanner"
 _MOMENT = timedelta(milliseconds=1)
@@ -174,12 +159,12 @@ class Settings:
     )
     reconcile_interval: timedelta = setting(
         Duration(least=_MOMENT),
-        "60s",
+        "1m",
         "How often what is saved is compared with what should be happening.",
         group=_STEPS,
     )
     store: str = setting(
-        Choice(("sqlite", "memory", "noop"), {"mem": "memory"}),
+        Choice(("sqlite", "memory", "noop"), {"mem": "memory"}, group="penstock.store"),
         "sqlite",
         "Where the progress of uploads is kept: in the data folder, in memory (lost at the end), or not at all.",
         *platform("PERSISTENT_STORE"),
@@ -195,7 +180,7 @@ class Settings:
     )
 
     antivirus_scanner: str = setting(
-        Choice(("yara", "clamav")),
+        Choice(("yara", "clamav"), group="penstock.scanner"),
         "yara",
         "What the step `virusscan` scans with: rules inside of this process, or a clamd.",
         "ANTIVIRUS_SCANNER_TYPE",

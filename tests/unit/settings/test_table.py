@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import re
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from penstock.settings import Settings
+from penstock.settings.entries import Entry
+from penstock.settings.table import table
+
+ENTRIES = list(table().values())
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+class TestEachSetting:
+    def test_its_default_is_what_the_field_has(self, entry: Entry) -> None:
+        assert getattr(Settings(), entry.attribute) == entry.kind.from_text(entry.default, Path())
+
+    def test_its_default_is_written_as_it_is_shown(self, entry: Entry) -> None:
+        assert entry.kind.show(getattr(Settings(), entry.attribute)) == entry.default
+
+    def test_it_is_explained_in_sentences(self, entry: Entry) -> None:
+        assert re.fullmatch(r"[A-Z`].*[.]", entry.sentence) or entry.sentence.startswith("clamd")
+
+    def test_other_names_are_in_the_order_of_the_go_services(self, entry: Entry) -> None:
+        ranks = [
+            ["OCIS", "OC"].index(prefix) if (prefix := other.variable.split("_")[0]) in {"OCIS", "OC"} else 2
+            for other in entry.others
+        ]
+        assert ranks == sorted(ranks)
+
+    def test_a_deprecated_name_says_what_to_use(self, entry: Entry) -> None:
+        assert all(other.instead.endswith(".") for other in entry.others if other.deprecated)
+
+
+def test_names_are_unique() -> None:
+    names = [entry.variable for entry in ENTRIES] + [other.variable for entry in ENTRIES for other in entry.others]
+    assert len(names) == len(set(names))
+
+
+def test_the_unit_of_a_field_is_no_part_of_the_name() -> None:
+    assert table()["max_size"].attribute == "max_size_bytes"
+    assert table()["max_size"].variable == "PENSTOCK_MAX_SIZE"
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().store = "memory"  # type: ignore[misc]
+    assert isinstance(Settings().step_timeout, MappingProxyType)
+
+
+def test_the_defaults_are_those_of_the_go_services_where_they_have_them() -> None:
+    defaults = {
+        name: table()[name].default
+        for name in ("max_retries", "retry_backoff", "delay", "workers", "upload_expiration")
+    }
+    assert defaults == {
+        "max_retries": "14",
+        "retry_backoff": "5s",
+        "delay": "0s",
+        "workers": "3",
+        "upload_expiration": "24h",
+    }
