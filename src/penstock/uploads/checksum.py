@@ -91,10 +91,12 @@ def read_checksum(header: str) -> Checksum:
     algorithm, _, encoded = header.strip(" \t").partition(" ")
     if algorithm not in ALGORITHMS:
         raise UnsupportedChecksum(f"Upload-Checksum: {algorithm[:20]!r}. Choose one of {', '.join(ALGORITHMS)}.")
+    if not encoded.strip(" \t"):
+        raise UnsupportedChecksum("Upload-Checksum: there is no digest after the algorithm. Send it in base64.")
     try:
         digest = base64.b64decode(encoded.strip(" \t"), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise UnsupportedChecksum(f"Upload-Checksum: the digest is not base64: {error}") from error
+        raise UnsupportedChecksum(f"Upload-Checksum: the digest is not base64: {error}. Encode it so.") from error
     if len(digest) != ALGORITHMS[algorithm]().digest_size:
         raise ChecksumMismatch(
             f"Upload-Checksum: {len(digest)} bytes are no {algorithm} digest, so no body can match. Nothing was kept."

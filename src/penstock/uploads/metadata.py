@@ -38,7 +38,9 @@ def read_metadata(raw: str) -> Metadata:
         BadHeader: a key is empty, repeated or has forbidden characters, or a value is not base64.
     """
     if len(raw) > LONGEST_BYTES:
-        raise BadHeader(f"Upload-Metadata: {len(raw)} bytes are more than the {LONGEST_BYTES} that are kept")
+        raise BadHeader(
+            f"Upload-Metadata: {len(raw)} bytes are more than the {LONGEST_BYTES} that are kept. Send less."
+        )
     values = _pairs(raw)
     return Metadata(
         filename=_first(values, "filename", "name"),
@@ -70,13 +72,15 @@ def _pairs(raw: str) -> dict[str, bytes]:
     for item in raw.split(",") if raw.strip(" \t") else []:
         key, _, encoded = item.strip(" \t").partition(" ")
         if not _KEY.fullmatch(key):
-            raise BadHeader(f"Upload-Metadata: key {key[:40]!r} is empty, or not plain ASCII")
+            raise BadHeader(f"Upload-Metadata: key {key[:40]!r} is empty, or not plain ASCII. Choose another.")
         if key in values:
-            raise BadHeader(f"Upload-Metadata: key {key[:40]!r} is there twice")
+            raise BadHeader(f"Upload-Metadata: key {key[:40]!r} is there twice. Send it once.")
         try:
             values[key] = base64.b64decode(encoded.strip(" \t"), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise BadHeader(f"Upload-Metadata: the value of {key[:40]!r} is not base64: {error}") from error
+            raise BadHeader(
+                f"Upload-Metadata: the value of {key[:40]!r} is not base64: {error}. Encode it so."
+            ) from error
     return values
 
 
@@ -86,5 +90,5 @@ def _first(values: Mapping[str, bytes], *keys: str) -> str | None:
             try:
                 return values[key].decode()
             except UnicodeDecodeError as error:
-                raise BadHeader(f"Upload-Metadata: the value of {key!r} is not UTF-8") from error
+                raise BadHeader(f"Upload-Metadata: the value of {key!r} is not UTF-8. Encode it so.") from error
     return None

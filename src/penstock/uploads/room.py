@@ -140,7 +140,7 @@ class Growth:
         Raises:
             StorageFull: there is not.
         """
-        if end > self._secured_bytes:
+        while end > self._secured_bytes:
             self._room.arrived(self._upload_id, 0)
             await self._room.extend(self._upload_id, STEP_BYTES)
-            self._secured_bytes = end + STEP_BYTES
+            self._secured_bytes += STEP_BYTES

@@ -1,0 +1,110 @@
+"""The real parts behind a receiver: catalogue in SQLite, bytes in files, events on the bus for one process."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from penstock.blobs.local import LocalBlobs
+from penstock.bus.local import LocalBus
+from penstock.bus.publish import Publisher
+from penstock.db import Database
+from penstock.events.types import BytesReceived, Envelope
+from penstock.telemetry import Metrics
+from penstock.testing import ManualClock
+from penstock.uploads.catalogue import Catalogue
+from penstock.uploads.errors import Disconnected
+from penstock.uploads.feed import Feed
+from penstock.uploads.gateway import Gateway
+from penstock.uploads.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from penstock.blobs.base import BlobStore
+
+EXPIRATION = timedelta(hours=1)
+
+
+class WayIn:
+    """A receiver with everything behind it, and what it told the rest of the world."""
+
+    receiver: Receiver
+    gateway: Gateway
+    catalogue: Catalogue
+    blobs: BlobStore
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.metrics = Metrics()
+        self.announced: list[BytesReceived] = []
+
+    async def note(self, envelope: Envelope) -> None:
+        assert isinstance(envelope.event, BytesReceived)
+        self.announced.append(envelope.event)
+
+    async def content(self, upload_id: str) -> bytes:
+        return b"".join([piece async for piece in self.blobs.read(upload_id)])
+
+
+@asynccontextmanager
+async def way_in(folder: Path, blobs: BlobStore | None = None, **options: Any) -> AsyncIterator[WayIn]:
+    """Open the parts over a folder, as often as wanted: what one leaves behind the next one finds."""
+    parts = WayIn()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(f"sqlite:///{folder / 'penstock.db'}"))
+        parts.blobs = await stack.enter_async_context(blobs or LocalBlobs(folder / "blobs"))
+        bus = await stack.enter_async_context(LocalBus(parts.clock))
+        feed = await stack.enter_async_context(Feed(database, parts.clock))
+        parts.catalogue = Catalogue(database, feed, parts.clock)
+        parts.gateway = Gateway(
+            catalogue=parts.catalogue,
+            blobs=parts.blobs,
+            bus=bus,
+            publisher=Publisher(bus, parts.clock),
+            clock=parts.clock,
+        )
+        await stack.enter_async_context(bus.subscribe("test", [BytesReceived], parts.note, workers=1))
+        parts.receiver = Receiver(
+            catalogue=parts.catalogue,
+            gateway=parts.gateway,
+            blobs=parts.blobs,
+            clock=parts.clock,
+            metrics=parts.metrics,
+            **{"expiration": EXPIRATION, **options},
+        )
+        yield parts
+
+
+async def body(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def cut(*chunks: bytes) -> AsyncIterator[bytes]:
+    """A body whose connection breaks after these chunks."""
+    for chunk in chunks:
+        yield chunk
+    raise Disconnected("gone")
+
+
+class Silent:
+    """A body that stands still after its chunks, as a half-open connection does."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self._chunks = chunks
+        self.standing_still = asyncio.Event()
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            for chunk in self._chunks:
+                yield chunk
+            self.standing_still.set()
+            await asyncio.Event().wait()
+            yield b"late bytes"
+        finally:
+            self.closed = True
