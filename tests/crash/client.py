@@ -60,8 +60,8 @@ class Uploader:
         async with asyncio.timeout(GIVE_UP_SECONDS):
             while not file.upload_id:
                 file.upload_id = await self._create(file)
-            while not await self._send(file):
-                await asyncio.sleep(0.05)  # noqa: ASYNC110  the server says nothing by itself while it is dead
+            while not await self._send(file):  # noqa: ASYNC110  a dead server says nothing by itself
+                await asyncio.sleep(0.05)
 
     async def _create(self, file: File) -> str:
         name = base64.b64encode(file.name.encode()).decode()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InvalidRequest, PenstockError
-from .options import AsJson, ConfigFile, settings_from
+from .options import AsJson, ConfigFile, quiet_logs, settings_from
 from .show import print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def scan(
 
     Exit status: 0 all are clean, 1 something was found, 2 something could not be scanned.
     """
+    quiet_logs()
     files = [file for path in paths for file in _files(path)]
     results = asyncio.run(_scan(settings_from(config), files, quiet=as_json))
     if as_json:

@@ -13,7 +13,7 @@ import typer
 from ..errors import PenstockError
 from ..health import Check
 from .client import Api, ServerAway
-from .options import AsJson, ConfigFile, settings_from
+from .options import AsJson, ConfigFile, quiet_logs, settings_from
 from .show import print_json, print_table
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def doctor(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
     Exit status: 0 all is well, 1 something is not, 2 the settings themselves are wrong.
     """
+    quiet_logs()
     settings = settings_from(config)
     api = Api(settings.url or f"http://{settings.http_addr}")
     try:

@@ -29,6 +29,13 @@ def settings_from(config: Path | None, **options: str | None) -> Settings:
     return load_settings(config=config, overrides=given)
 
 
+def quiet_logs() -> None:
+    """Send what parts of the product log to standard error, and only what is serious: the command speaks itself."""
+    from ..logs import configure  # noqa: PLC0415  not needed for --help
+
+    configure("error", "auto")
+
+
 def server_url(url: str | None) -> str:
     """Return where the server is: as said, as set, or where `penstock serve` listens by default."""
     if url:
