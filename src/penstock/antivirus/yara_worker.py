@@ -87,8 +87,8 @@ def compile_rules(paths: list[str], built_in: list[str]) -> tuple[yara_x.Rules, 
     compiler = yara_x.Compiler()
     for path in paths:
         compiler.add_include_dir(str(Path(path).parent))
-    for path in [*built_in, *paths]:
-        compiler.new_namespace(path)
+    for number, path in enumerate([*built_in, *paths]):
+        compiler.new_namespace(f"file{number}")  # not the path: the version says what the rules are, not where
         try:
             compiler.add_source(Path(path).read_text(encoding="utf-8"), origin=path)
         except yara_x.CompileError as err:

@@ -78,11 +78,11 @@ class Worker:
                 await worker._send(msgspec.json.encode(setup) + b"\n")
                 answer = await worker._receive()
             worker.ready = _read_ready(answer)
-        except TimeoutError as err:
+        except BaseException as err:
             worker.discard()
-            raise ScannerUnavailable(f"a YARA worker did not get ready in {_START_SECONDS:g} s") from err
-        except BaseException:
-            worker.discard()
+            await worker.ended()
+            if isinstance(err, TimeoutError):
+                raise ScannerUnavailable(f"a YARA worker did not get ready in {_START_SECONDS:g} s") from err
             raise
         return worker
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ..base import (
     LocalFile,
     Scanner,
     ScannerProtocolError,
+    ScannerUnavailable,
     ScannerVersion,
     ScanReport,
     Source,
@@ -19,35 +21,39 @@ from ..base import (
 from ..deadline import give_up_after
 from ..limits import TimeAllowance
 from ..self_test import check_scanner
-from ..sources import opened
+from ..sources import OpenFile, opened
 from .pool import WorkerPool
-from .process import Scanned, Setup
-from .rules import find_rules
+from .process import Ready, Scanned, Setup
+from .rules import RulesInvalid, find_rules
 from .spool import spooled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+    from contextlib import AbstractAsyncContextManager
 
     from ...clock import Clock
 
-_MEMORY_BYTES = 1024 * 1024 * 1024
-"""What a worker may use beside the file that it has mapped; large sets of rules take some hundred MiB."""
-_BUILT_IN = files("penstock.antivirus") / "rules" / "eicar.yar"
+BUILT_IN_RULES = Path(__file__).parent.parent / "rules"
+DEFAULT_MEMORY_BYTES = 1024 * 1024 * 1024
+"""Enough for about ten thousand rules."""
 
 
 class YaraScanner(Scanner):
-    """Looks for what YARA rules describe, the EICAR test file always included.
+    """Looks for byte patterns and more with YARA rules, in worker processes of this machine.
 
-    Files of any size are scanned. With the built-in rule alone that is done in windows; rules of one's own may ask
-    for anything, so for them a file is mapped as a whole.
+    Any rule that matches makes a file infected; what it looks for is up to its author. Files are scanned as they
+    are: archives are not unpacked. The rule for EICAR is always among the rules.
+
+    Rules of one's own see each file as a whole, whatever its size. While they do, `ps` counts the pages of the file
+    that are in the page cache as memory of the worker; a worker's own memory is `memory_bytes` at most.
 
     Args:
-        rules: rule files, and folders of them.
-        clock: measures how long scans take.
-        workers: how many files are scanned at a time, each in a process of its own.
-        allowance: how long a scan may take.
-        spool_folder: where streams are kept while they are scanned; None: the system's folder for temporary files.
+        rules: Files and folders with rules of one's own.
+        clock: Measures how long scans take.
+        max_workers: How many files are scanned at a time, each in a process of its own.
+        memory_bytes: How much memory of its own a worker may use; one that needs more ends, and the scan fails.
+        spool_folder: Where streams are kept while they are scanned; None: the system's folder for temporary files.
+        allowance: How long a scan may take when the caller does not say.
     """
 
     name = "yara"
@@ -57,78 +63,103 @@ class YaraScanner(Scanner):
         rules: Sequence[Path] = (),
         *,
         clock: Clock,
-        workers: int = 2,
-        allowance: TimeAllowance | None = None,
+        max_workers: int = 2,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
         spool_folder: Path | None = None,
+        allowance: TimeAllowance | None = None,
     ) -> None:
-        self._rules = rules
+        self._paths = rules
         self._clock = clock
-        self._workers = workers
-        self._allowance = allowance or TimeAllowance()
+        self._max_workers = max_workers
+        self._memory_bytes = memory_bytes
         self._spool_folder = spool_folder
-        self._pool = WorkerPool(Setup([], [], _MEMORY_BYTES), workers)
+        self._allowance = allowance or TimeAllowance()
+        self._pool: WorkerPool | None = None
 
     async def __aenter__(self) -> Self:
-        """Compile the rules, once, to see whether they can be.
+        """Start one worker, which shows that the rules compile.
 
         Raises:
-            RulesInvalid: a rule file is not there or does not compile.
+            RulesInvalid: there are none where they should be, or one of them does not compile.
+            ScannerUnavailable: no process could be started.
         """
-        self._pool = WorkerPool(Setup(find_rules(self._rules), [str(_BUILT_IN)], _MEMORY_BYTES), self._workers)
-        try:
-            await self.version()
-        except BaseException:
-            await self._pool.close()
-            raise
+        setup = Setup(
+            rules=await asyncio.to_thread(find_rules, self._paths),
+            built_in=await asyncio.to_thread(find_rules, [BUILT_IN_RULES]),
+            memory_bytes=self._memory_bytes,
+        )
+        pool = WorkerPool(setup, self._max_workers)
+        async with pool.worker():
+            self._pool = pool
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._pool.close()
+        if self._pool is not None:
+            await self._pool.close()
 
     async def version(self) -> ScannerVersion:
-        """Tell which engine and which rules a worker has; see `Scanner.version`."""
-        async with self._pool.worker() as worker:
-            return ScannerVersion(worker.ready.engine, worker.ready.database)
+        """Say which yara-x a worker runs, and which rules; see `Scanner.version`."""
+        async with self._running.worker() as worker:
+            return _version(worker.ready)
 
     async def self_test(self) -> None:
-        """Prove that EICAR is found; see `Scanner.self_test`."""
+        """Prove that EICAR is found and harmless bytes are clean; see `Scanner.self_test`."""
         await check_scanner(self)
 
     async def scan(self, source: Source, *, size_bytes: int, timeout: timedelta | None = None) -> ScanReport:
         """Have a worker look at the file; see `Scanner.scan`."""
         started = self._clock.monotonic()
-        allowed = timeout or self._allowance.for_size(size_bytes)
-        opening = (
-            opened(source, size_bytes)
-            if isinstance(source, LocalFile)
-            else spooled(source, size_bytes, self._spool_folder)
-        )
-        async with opening as file, self._pool.worker() as worker:
-            async with give_up_after(allowed, f"YARA to scan {size_bytes} bytes"):
-                scanned = await worker.scan(file.fd, size_bytes)
+        async with (
+            give_up_after(timeout, f"the YARA rules to be matched against {size_bytes} bytes"),
+            self._on_disk(source, size_bytes) as file,
+        ):
+            version, scanned = await self._look_at(file)
             await file.verify_unchanged()
-            ready = worker.ready
-        matches = _matches(scanned, size_bytes)
+        matches = _matches(scanned, file)
         return ScanReport(
             verdict=Verdict.INFECTED if matches else Verdict.CLEAN,
             scanner=self.name,
-            signature=", ".join(matches),
-            engine_version=ready.engine,
-            database_version=ready.database,
-            bytes_scanned=scanned.bytes_scanned,
+            signature=matches[0] if matches else "",
+            engine_version=version.engine,
+            database_version=version.database,
+            bytes_scanned=size_bytes,
             duration=timedelta(seconds=self._clock.monotonic() - started),
+            detail=f"rules that match: {', '.join(matches)}" if len(matches) > 1 else "",
         )
 
+    @property
+    def _running(self) -> WorkerPool:
+        if self._pool is None:
+            raise ScannerUnavailable("the YARA scanner has not been started")
+        return self._pool
 
-def _matches(scanned: Scanned, size_bytes: int) -> list[str]:
-    """Return the rules that match.
+    def _on_disk(self, source: Source, size_bytes: int) -> AbstractAsyncContextManager[OpenFile]:
+        if isinstance(source, LocalFile):
+            return opened(source, size_bytes)
+        return spooled(source, size_bytes, self._spool_folder)
 
-    Raises:
-        SourceUnreadable: the worker could not read the file.
-        ScannerProtocolError: it did not look at all of it.
-    """
-    if scanned.matches is None:
-        raise SourceUnreadable(f"the YARA worker could not read the file: {scanned.unreadable}")
-    if scanned.bytes_scanned != size_bytes:
-        raise ScannerProtocolError(f"the YARA worker looked at {scanned.bytes_scanned} of {size_bytes} bytes")
+    async def _look_at(self, file: OpenFile) -> tuple[ScannerVersion, Scanned]:
+        allowed = self._allowance.for_size(file.size_bytes)
+        try:
+            async with (
+                self._running.worker() as worker,
+                give_up_after(allowed, f"the YARA rules to be matched against {file.size_bytes} bytes"),
+            ):
+                return _version(worker.ready), await worker.scan(file.fd, file.size_bytes)
+        except RulesInvalid as err:
+            # They compiled when we started. A file must not fail for good because somebody is editing rules.
+            raise ScannerUnavailable(f"the YARA rules have become invalid: {err}") from err
+
+
+def _version(ready: Ready) -> ScannerVersion:
+    return ScannerVersion(engine=ready.engine, database=ready.database)
+
+
+def _matches(scanned: Scanned, file: OpenFile) -> list[str]:
+    if scanned.unreadable is not None:
+        raise SourceUnreadable(f"{file.path} could not be read to its end: {scanned.unreadable}")
+    if scanned.matches is None or (not scanned.matches and scanned.bytes_scanned != file.size_bytes):
+        raise ScannerProtocolError(
+            f"a YARA worker answered about {scanned.bytes_scanned} bytes of {file.size_bytes}, without a match"
+        )
     return scanned.matches
