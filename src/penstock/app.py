@@ -297,7 +297,7 @@ def scanner_of(settings: Settings, clock: Clock) -> Any:
             max_scans=settings.antivirus_workers,
         )
     workers = min(settings.antivirus_workers, os.cpu_count() or 1)
-    return backend(settings.antivirus_yara_rules, clock=clock, workers=workers)
+    return backend(settings.antivirus_yara_rules, clock=clock, max_workers=workers)
 
 
 @contextmanager
