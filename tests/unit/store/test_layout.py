@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -242,6 +243,12 @@ def test_what_is_no_record_is_refused(data: bytes) -> None:
 def test_a_name_that_cannot_be_encoded_is_not_written() -> None:
     with pytest.raises(UnicodeEncodeError):
         encode(Progress(upload_id="u", filename="\ud800", status=Status("ocr")))
+
+
+def test_the_reference_names_every_key_in_order() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "stores.md").read_text()
+    table = page.partition("## The record")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(json.loads(encode(FULL)))
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]))
