@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-
 from _load import Target
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import psutil
-
 from _load import Target, send_file
 from _servers import SERVERS, cpu_seconds, resident_mib, running
 

@@ -1,4 +1,4 @@
-"""Sends many small uploads in one process, on connections that stay open: `python load_client.py PORT COUNT CONNECTIONS`."""
+"""Sends many small uploads on connections that stay open: `python load_client.py PORT COUNT CONNECTIONS`."""
 
 from __future__ import annotations
 
