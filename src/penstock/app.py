@@ -345,7 +345,14 @@ async def serve_forever(settings: Settings, definitions: Sequence[StepDefinition
     async with App(settings, definitions) as app:
         address = settings.http_addr
         log.info("listening", url=f"http://{address}", data=str(settings.data_dir), steps=list(settings.steps))
-        await serve(build(app.services), address.host, address.port, stop=stop, grace=settings.grace_period)
+        await serve(
+            build(app.services),
+            address.host,
+            address.port,
+            stop=stop,
+            grace=settings.grace_period,
+            ending=app.services.receiver.stop,
+        )
         log.info("stopping")
 
 

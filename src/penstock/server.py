@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from granian.constants import Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from datetime import timedelta
 
     from .http.asgi import Asgi
 
 _BACKLOG = 1024
+_BUFFER_BYTES = 1024 * 1024
+"""How much of a body is read at once when it comes in fast: as much as is written at once. Slow clients take less."""
 
 
 def check_free(host: str, port: int) -> None:
@@ -38,8 +42,19 @@ def check_free(host: str, port: int) -> None:
             ) from error
 
 
-async def serve(app: Asgi, host: str, port: int, *, stop: asyncio.Event, grace: timedelta) -> None:
-    """Answer requests until `stop` is set; then let those in flight end, for at most `grace`."""
+async def serve(
+    app: Asgi,
+    host: str,
+    port: int,
+    *,
+    stop: asyncio.Event,
+    grace: timedelta,
+    ending: Callable[[], Coroutine[Any, Any, None]],
+) -> None:
+    """Answer requests until `stop` is set; then let those in flight end, for at most `grace`.
+
+    `ending` is called when no new connections are taken any more: to end what would not end by itself.
+    """
     server = Server(
         app,
         address=host,
@@ -47,6 +62,7 @@ async def serve(app: Asgi, host: str, port: int, *, stop: asyncio.Event, grace: 
         interface=Interfaces.ASGINL,
         websockets=False,
         backlog=_BACKLOG,
+        http1_settings=HTTP1Settings(max_buffer_size=_BUFFER_BYTES),
         log_enabled=False,
         log_level=LogLevels.error,
     )
@@ -56,7 +72,9 @@ async def serve(app: Asgi, host: str, port: int, *, stop: asyncio.Event, grace: 
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             server.stop()  # type: ignore[no-untyped-call]  # granian's own
-            await asyncio.wait({serving}, timeout=grace.total_seconds())
+            async with asyncio.TaskGroup() as group:
+                group.create_task(ending())
+                await asyncio.wait({serving}, timeout=grace.total_seconds())
     finally:
         stopping.cancel()
         serving.cancel()

@@ -22,8 +22,9 @@ Asgi: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _DRAIN_BYTES: Final = 64 * 1024 * 1024
 _DRAIN_SECONDS: Final = 5.0
-"""How much of a refused body is read and thrown away: a client that only listens after it has sent everything would
-otherwise find its connection reset, and never see why."""
+_DRAIN_PAUSE_SECONDS: Final = 0.5
+"""How much of a refused body is read and thrown away, for how long, and until what pause: a client that only listens
+after it has sent everything would otherwise find its connection reset, and never see why."""
 _ANNOUNCE: Final = frozenset({"content-length", "transfer-encoding", "content-type"})
 _HOST: Final = re.compile(r"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?", re.ASCII)
 
@@ -88,13 +89,15 @@ class Body:
         """After the answer: read and forget what is left, up to a bound, so that the client gets to see the answer."""
         if self._expects_continue and not self._begun:
             return  # the client waits for the answer before it sends anything
-        left = _DRAIN_BYTES
+        now = asyncio.get_running_loop().time
+        left, ends_at = _DRAIN_BYTES, now() + _DRAIN_SECONDS
         try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
+            async with asyncio.timeout(_DRAIN_PAUSE_SECONDS) as pause:
                 async for chunk in self:
                     left -= len(chunk)
                     if left < 0:
                         return
+                    pause.reschedule(min(ends_at, now() + _DRAIN_PAUSE_SECONDS))
         except (TimeoutError, Disconnected):
             return
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 TAKEOVER: Final = timedelta(seconds=10)
 """How long a newcomer waits for the holder to let go: it only has to write what it has in memory, or to flush."""
+PAUSE: Final = timedelta(milliseconds=100)
+LINGER: Final = timedelta(seconds=1)
+"""Whoever is asked to stop still takes what has been sent already: until a pause this long, and not for longer. So
+bytes are not thrown away that a client which has just lost its connection believes to have arrived."""
 IDLE: Final = timedelta(seconds=60)
 """How long a client may send nothing in the middle of a body; it can resume, so little is lost by ending it."""
 
@@ -36,19 +40,25 @@ class Hold:
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._upload_id = upload_id
         self._asked: Unavailable | None = None
+        self._stops_at = 0.0
         self._deadline: asyncio.Timeout | None = None
         self._idle_seconds = 0.0
 
     def ask(self, why: Unavailable) -> None:
         """Ask the holder to stop waiting for its client; `why` is what it will raise."""
-        self._asked = self._asked or why
-        if self._deadline is not None and not self._deadline.expired():
-            self._deadline.reschedule(asyncio.get_running_loop().time())
+        if self._asked is None:
+            self._asked = why
+            self._stops_at = asyncio.get_running_loop().time() + LINGER.total_seconds()
+            self.alive()
 
     def alive(self) -> None:
         """Note that the client has sent something."""
-        if self._asked is None and self._deadline is not None and not self._deadline.expired():
-            self._deadline.reschedule(asyncio.get_running_loop().time() + self._idle_seconds)
+        if self._deadline is not None and not self._deadline.expired():
+            now = asyncio.get_running_loop().time()
+            stops_at = now + self._idle_seconds
+            if self._asked is not None:
+                stops_at = min(now + PAUSE.total_seconds(), self._stops_at)
+            self._deadline.reschedule(stops_at)
 
     @asynccontextmanager
     async def receiving(self, idle: timedelta) -> AsyncIterator[None]:
