@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
-LIMIT_BYTES = 256 * 1024 * 1024
+LIMIT_BYTES = 128 * 1024 * 1024
 """How large a file this clamd looks at, streamed or not."""
 
 
@@ -42,8 +42,8 @@ class Clamd:
         return self.process.pid
 
     def temporary_files(self) -> list[Path]:
-        """Where clamd keeps the streams that it receives and looks at."""
-        return list((self.folder / "tmp").iterdir())
+        """The streams that clamd is receiving and looking at."""
+        return [path for path in (self.folder / "tmp").rglob("*") if path.is_file()]
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -58,8 +58,14 @@ class Clamd:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    @property
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
     def start_again(self) -> None:
         """Start it on the same socket and port after it has ended."""
+        for left in self.temporary_files():
+            left.unlink()
         self.process = self._start()
 
     def _write_configuration(self, options: dict[str, str]) -> None:

@@ -1,0 +1,97 @@
+"""The virus scanners, by the suite that every one of them has to pass."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from penstock.antivirus.clamav import ClamavScanner
+from penstock.antivirus.yara import YaraScanner
+from penstock.clock import SystemClock
+from penstock.testing.scanner_contract import ScannerContract, open_files
+from tests.servers.clamd import LIMIT_BYTES, Clamd, running_clamd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from penstock.antivirus import Scanner
+
+
+@pytest.fixture(scope="module")
+def clamd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clamd]:
+    with running_clamd(tmp_path_factory.mktemp("clamd")) as server:
+        yield server
+
+
+class _ClamavContract(ScannerContract):
+    slow_bytes = LIMIT_BYTES
+
+    @pytest.fixture(autouse=True)
+    def server(self, clamd: Clamd) -> None:
+        self.clamd = clamd
+        if clamd.has_ended:  # a test that failed did not bring it back
+            clamd.start_again()
+
+    def address(self) -> str:
+        raise NotImplementedError
+
+    def open(self) -> AbstractAsyncContextManager[Scanner]:
+        return ClamavScanner(
+            self.address(), clock=SystemClock(), stream_max_bytes=LIMIT_BYTES, max_file_bytes=LIMIT_BYTES
+        )
+
+    def pids(self) -> list[int]:
+        return [self.clamd.pid]
+
+    async def revive(self) -> None:
+        self.clamd.kill()
+        self.clamd.start_again()
+
+
+class TestClamavOverUnixSocket(_ClamavContract):
+    def address(self) -> str:
+        return self.clamd.unix_address
+
+    def is_scanning(self, path: Path) -> bool:
+        return bool(open_files(self.pids(), path))
+
+
+class TestClamavOverTcp(_ClamavContract):
+    def address(self) -> str:
+        return self.clamd.tcp_address
+
+    def is_scanning(self, path: Path) -> bool:
+        return bool(self.clamd.temporary_files())
+
+
+class TestYara(ScannerContract):
+    slow_bytes = 1024**3
+
+    def open(self) -> AbstractAsyncContextManager[Scanner]:
+        return YaraScanner(clock=SystemClock())
+
+    def pids(self) -> list[int]:
+        children = psutil.Process(os.getpid()).children()
+        return [child.pid for child in children if "penstock.antivirus.yara_worker" in child.cmdline()]
+
+    def is_scanning(self, path: Path) -> bool:
+        return bool(open_files(self.pids(), path))
+
+    async def revive(self) -> None:
+        """The scanner does that by itself."""
+
+
+class TestYaraWithRulesOfOnesOwn(TestYara):
+    @pytest.fixture(autouse=True)
+    def rules(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+        self.folder = tmp_path_factory.mktemp("rules")
+        rule = 'rule Never { strings: $a = "a text that is in no other file" condition: $a and filesize < 10KB }'
+        (self.folder / "own.yar").write_text(rule)
+
+    def open(self) -> AbstractAsyncContextManager[Scanner]:
+        return YaraScanner([self.folder], clock=SystemClock())
