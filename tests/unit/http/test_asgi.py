@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from penstock.http.asgi import Answer, Body, base_url, headers_of, send_answer
+from penstock.uploads.errors import BadHeader, Disconnected
+
+HTTP1 = {"http_version": "1.1"}
+
+
+def receiving(*messages: dict[str, Any]) -> Callable[[], Awaitable[dict[str, Any]]]:
+    left = list(messages)
+
+    async def receive() -> dict[str, Any]:
+        if not left:
+            await asyncio.Event().wait()
+        return left.pop(0)
+
+    return receive
+
+
+def chunk(data: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.request", "body": data, "more_body": more}
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "length", "announced"),
+    [
+        ("1.1", {}, 0, False),
+        ("1.0", {}, 0, False),
+        ("1.1", {"content-length": "0"}, 0, False),
+        ("1.1", {"content-length": "0", "content-type": "a/b"}, 0, False),
+        ("1.1", {"content-length": "7"}, 7, True),
+        ("1.1", {"transfer-encoding": "chunked"}, None, True),
+        ("1.1", {"transfer-encoding": "chunked", "content-length": "7"}, None, True),
+        ("2", {}, None, False),
+        ("2", {"content-type": "a/b"}, None, True),
+        ("2", {"content-length": "7"}, 7, True),
+    ],
+)
+def test_the_length_of_a_body(version: str, headers: dict[str, str], length: int | None, announced: bool) -> None:
+    body = Body({"http_version": version}, headers, receiving())
+    assert (body.length, body.announced) == (length, announced)
+
+
+@pytest.mark.parametrize("length", ["-1", "+7", "7, 7", "²"])
+def test_a_length_must_be_a_number(length: str) -> None:
+    with pytest.raises(BadHeader):
+        Body(HTTP1, {"content-length": length}, receiving())
+
+
+async def test_a_body_is_read_to_its_end() -> None:
+    body = Body(
+        HTTP1, {"content-length": "5"}, receiving(chunk(b"he"), chunk(b""), chunk(b"llo"), chunk(b"", more=False))
+    )
+    assert [piece async for piece in body] == [b"he", b"llo"]
+    assert [piece async for piece in body] == []
+
+
+async def test_an_empty_body_is_not_waited_for() -> None:
+    assert [piece async for piece in Body(HTTP1, {}, receiving())] == []
+
+
+async def test_a_body_that_is_cut_off_is_not_taken_for_a_whole_one() -> None:
+    body = Body(HTTP1, {"content-length": "5"}, receiving(chunk(b"he"), {"type": "http.disconnect"}))
+    reading = aiter(body)
+    assert await anext(reading) == b"he"
+    with pytest.raises(Disconnected, match="continue"):
+        await anext(reading)
+
+
+async def test_what_is_left_of_a_body_is_drained() -> None:
+    messages = [chunk(b"x" * 10)] * 3 + [chunk(b"", more=False)]
+    body = Body(HTTP1, {"content-length": "30"}, receiving(*messages))
+    await body.drain()
+    assert [piece async for piece in body] == []
+
+
+async def test_draining_ends_with_the_client_or_a_pause() -> None:
+    await Body(HTTP1, {"content-length": "30"}, receiving(chunk(b"x"), {"type": "http.disconnect"})).drain()
+    await asyncio.wait_for(Body(HTTP1, {"content-length": "30"}, receiving(chunk(b"x"))).drain(), 5)
+
+
+async def test_draining_does_not_take_everything() -> None:
+    taken = 0
+
+    async def endless() -> dict[str, Any]:
+        nonlocal taken
+        taken += 1
+        return chunk(bytes(1024 * 1024))
+
+    await Body(HTTP1, {"transfer-encoding": "chunked"}, endless).drain()
+    assert taken <= 70
+
+
+async def test_a_client_that_waits_to_be_asked_is_not_asked() -> None:
+    async def never() -> dict[str, Any]:
+        raise AssertionError("to receive would send 100 Continue")
+
+    await Body(HTTP1, {"content-length": "30", "expect": "100-continue"}, never).drain()
+
+
+def test_repeated_headers_are_joined() -> None:
+    scope = {"headers": [(b"Upload-Offset", b"1"), (b"a", b"x"), (b"upload-offset", b"2")]}
+    assert headers_of(scope) == {"upload-offset": "1, 2", "a": "x"}
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("example.org", "https://example.org"),
+        ("example.org:8080", "https://example.org:8080"),
+        ("[2001:db8::1]:80", "https://[2001:db8::1]:80"),
+        ("", ""),
+        ("a b", ""),
+        ("evil/path", ""),
+        ("user@evil", ""),
+        ("a, b", ""),
+        ("x:port", ""),
+    ],
+)
+def test_the_address_is_what_the_request_names(host: str, url: str) -> None:
+    assert base_url({"scheme": "https"}, {"host": host, "x-forwarded-host": "evil"}, None) == url
+
+
+def test_a_configured_address_is_used_instead() -> None:
+    assert base_url({"scheme": "http"}, {"host": "internal"}, "https://files.example.org/") == (
+        "https://files.example.org"
+    )
+
+
+async def sent_by(answer: Answer, *, head: bool = False) -> tuple[dict[bytes, bytes], bytes]:
+    messages: list[Any] = []
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    await send_answer(send, answer, head=head)
+    return dict(messages[0]["headers"]), b"".join(message["body"] for message in messages[1:])
+
+
+async def test_an_answer_has_a_length() -> None:
+    assert await sent_by(Answer(200, {"A": "b"}, b"body")) == ({b"a": b"b", b"content-length": b"4"}, b"body")
+
+
+@pytest.mark.parametrize(("status", "head"), [(204, False), (304, False), (200, True)])
+async def test_an_answer_without_a_body_promises_none(status: int, head: bool) -> None:
+    headers, body = await sent_by(Answer(status, {}, b"body" if head else b""), head=head)
+    assert b"content-length" not in headers
+    assert body == b""

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import penstock.uploads.names
+from penstock.blobs.base import BlobMissing, BlobUnavailable, StorageFull
+from penstock.errors import InvalidRequest, NotFound, PenstockError, Unavailable
+from penstock.http.problems import StillProcessing, answer_to, answer_to_failure, method_not_allowed
+from penstock.uploads import errors
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidRequest("x"), 400),
+        (errors.BadHeader("x"), 400),
+        (errors.UnsupportedChecksum("x"), 400),
+        (errors.Disconnected("x"), 400),
+        (penstock.uploads.names.UnsafeName("x"), 400),
+        (NotFound("x"), 404),
+        (errors.Idle("x"), 408),
+        (errors.WrongOffset(sent=1, offset=2), 409),
+        (errors.Interrupted("x"), 409),
+        (errors.Gone("x"), 410),
+        (BlobMissing("x"), 410),
+        (errors.VersionMismatch("x"), 412),
+        (errors.TooLarge("x"), 413),
+        (errors.UnsupportedBody("x"), 415),
+        (errors.Locked("x"), 423),
+        (StillProcessing("x"), 425),
+        (errors.ChecksumMismatch("x"), 460),
+        (errors.Ending("x"), 503),
+        (BlobUnavailable("x"), 503),
+        (Unavailable("x"), 503),
+        (StorageFull("x"), 507),
+        (PenstockError("x"), 500),
+    ],
+)
+def test_each_error_has_its_status_and_says_what_it_is(error: PenstockError, status: int) -> None:
+    answer = answer_to(error)
+    body = json.loads(answer.body)
+    assert answer.status == body["status"] == status
+    assert body["code"] == error.code
+    assert body["detail"] == str(error)
+    assert body["title"]
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert ("Retry-After" in answer.headers) == (status in (423, 425, 503, 507))
+
+
+def test_a_conflict_tells_the_offset() -> None:
+    assert answer_to(errors.WrongOffset(sent=1, offset=2)).headers["Upload-Offset"] == "2"
+
+
+def test_a_version_tells_ours() -> None:
+    assert answer_to(errors.VersionMismatch("x")).headers["Tus-Version"] == "1.0.0"
+
+
+def test_a_failure_tells_nothing_of_our_inside() -> None:
+    answer = answer_to_failure("GET", "/x", RuntimeError("secret"))
+    assert answer.status == 500
+    assert b"secret" not in answer.body
+
+
+def test_a_method_that_is_not_taken() -> None:
+    answer = method_not_allowed("BREW", "/pot", ("GET", "PUT"))
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, PUT")
+    assert "BREW /pot" in json.loads(answer.body)["detail"]
