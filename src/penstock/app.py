@@ -1,4 +1,4 @@
-"""Builds all parts of `penstock serve` from the settings, opens them in order and closes them in reverse.
+"""Builds all parts of `penstock serve` but the way in, opens them in order and closes them in reverse.
 
 The order, and why:
 
@@ -7,7 +7,9 @@ The order, and why:
 3. Subscriptions, before anything is published: the embedded bus drops what nobody wants.
 4. Reconciliation: uploads whose bytes are complete are announced, then what each record awaits.
 5. Timers, sweeper and the other loops.
-6. The way in. It closes first, so that nothing new begins while the rest ends.
+
+The way in (`server`) is opened after all of these and closed before them, so that nothing new begins while the rest
+ends.
 """
 
 from __future__ import annotations
@@ -16,36 +18,33 @@ import asyncio
 import fcntl
 import os
 import shutil
-import signal
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import structlog
-import uvloop
 
 from . import backends
 from .antivirus.limits import Oversize
+from .blobs.base import BlobStore
+from .bus.base import Bus
 from .bus.publish import Publisher
-from .clock import SystemClock
+from .clock import Clock, SystemClock
 from .core.policy import Policy, appends_delay
 from .db import Database
 from .errors import ConfigurationError
 from .events.types import DELAY, VIRUSSCAN, Outcome
 from .health import Check
-from .http.app import build
-from .http.services import Services
-from .logs import configure
 from .postprocessing.commands import Commands
 from .postprocessing.coordinator import Coordinator
 from .postprocessing.reconcile import Reconciler
 from .postprocessing.survey import Survey
 from .postprocessing.timers import Timers
-from .server import check_free, serve
-from .steps.load import load_steps
 from .steps.runner import StepRunner
-from .steps.virusscan import Virusscan
+from .store.base import ProgressStore
 from .telemetry import Metrics
 from .uploads.catalogue import Catalogue
 from .uploads.expiry import Sweeper
@@ -55,11 +54,11 @@ from .uploads.receiver import Receiver
 from .uploads.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
     from pathlib import Path
 
-    from .clock import Clock
     from .settings import Settings
+    from .steps.base import GuardedStep
     from .steps.kit import StepDefinition
 
 log = structlog.get_logger(__name__)
@@ -78,10 +77,32 @@ def _as_it_is(port: str, part: Any) -> Any:
     return part
 
 
-class App:
-    """Everything but the listening socket. `services` is what the HTTP routes work with, once open."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the way in reaches: the parts of an open application."""
 
-    services: Services
+    receiver: Receiver
+    gateway: Gateway
+    catalogue: Catalogue
+    feed: Feed
+    blobs: BlobStore
+    store: ProgressStore
+    commands: Commands
+    survey: Survey
+    bus: Bus
+    metrics: Metrics
+    clock: Clock
+    stalled_after: timedelta
+    public_url: str | None
+    """The server's address as clients see it; None: as each request names it."""
+    checks: Callable[[], Awaitable[list[Check]]]
+    """Looks at everything that can be wrong while running."""
+
+
+class App:
+    """Everything but the way in. `services` is there once it is open."""
+
+    services: Parts
 
     def __init__(
         self,
@@ -170,7 +191,7 @@ class App:
         if virusscan is not None:
             loops.append(virusscan.watch(_SELF_TEST_EVERY, _SELF_TEST_AGAIN))
         await stack.enter_async_context(_running(loops))
-        self.services = Services(
+        self.services = Parts(
             receiver=receiver,
             gateway=gateway,
             catalogue=catalogue,
@@ -196,13 +217,13 @@ class App:
             log.warning("store_memory", hint="after a restart every upload in processing begins with its first step")
         return backend(database) if name == "sqlite" else backend()
 
-    async def _virusscan(self, stack: AsyncExitStack) -> Virusscan | None:
+    async def _virusscan(self, stack: AsyncExitStack) -> GuardedStep | None:
         """Open the scanner and put it to the test, if scanning is among the steps."""
         settings = self._settings
         if VIRUSSCAN not in self._policy.steps:
             return None
         scanner = await stack.enter_async_context(scanner_of(settings, self._clock))
-        virusscan = Virusscan(
+        virusscan: GuardedStep = backends.load("step", VIRUSSCAN)(
             scanner,
             clock=self._clock,
             workers=settings.antivirus_workers,
@@ -214,7 +235,7 @@ class App:
         await virusscan.check()
         return virusscan
 
-    async def _checks(self, folder: Path, virusscan: Virusscan | None) -> list[Check]:
+    async def _checks(self, folder: Path, virusscan: GuardedStep | None) -> list[Check]:
         """Look at everything that can be wrong while running."""
         free = await asyncio.to_thread(shutil.disk_usage, folder)
         numbers = await self.services.survey.numbers()
@@ -234,7 +255,7 @@ class App:
         ]
         if virusscan is not None:
             problem = virusscan.problem
-            detail = problem or f"{virusscan.scanner.name} finds the EICAR test file."
+            detail = problem or f"{self._settings.antivirus_scanner} finds the EICAR test file."
             hint = "Uploads are held back until it works; then they go on by themselves." if problem else ""
             checks.append(Check("scanner", not problem, detail, hint, gates=True))
         unanswered = [step for step in self._policy.steps if step not in self._handled]
@@ -334,38 +355,3 @@ async def _running(loops: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[
         finally:
             for task in tasks:
                 task.cancel()
-
-
-async def serve_forever(settings: Settings, definitions: Sequence[StepDefinition]) -> None:
-    """Run everything until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with App(settings, definitions) as app:
-        address = settings.http_addr
-        log.info("listening", url=f"http://{address}", data=str(settings.data_dir), steps=list(settings.steps))
-        await serve(
-            build(app.services),
-            address.host,
-            address.port,
-            stop=stop,
-            grace=settings.grace_period,
-            ending=app.services.receiver.stop,
-        )
-        log.info("stopping")
-
-
-def run(settings: Settings) -> None:
-    """Run the server until it is told to end.
-
-    Raises:
-        ConfigurationError: something is wrong; nothing was left half-started.
-    """
-    configure(settings.log_level, settings.log_format)
-    for warning in settings.warnings:
-        log.warning("setting", message=warning)
-    definitions = load_steps(settings.step_files)
-    check_handlers(settings, definitions)
-    check_free(settings.http_addr.host, settings.http_addr.port)
-    uvloop.run(serve_forever(settings, definitions))

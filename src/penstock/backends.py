@@ -39,6 +39,9 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
         "clamav": Backend("penstock.antivirus.clamav:ClamavScanner"),
         "yara": Backend("penstock.antivirus.yara:YaraScanner"),
     },
+    "step": {
+        "virusscan": Backend("penstock.steps.virusscan:Virusscan"),
+    },
     "store": {
         "memory": Backend("penstock.store.memory:MemoryStore"),
         "noop": Backend("penstock.store.noop:NoopStore"),

@@ -76,10 +76,10 @@ class Uploader:
 
     async def _adopt(self, file: File) -> str:
         """Look whether the server has created the upload before it could say so."""
-        while True:
+        answer = None
+        while answer is None:
             try:
                 answer = await self.client.get("/api/v1/uploads", params={"limit": 1000})
-                break
             except httpx.TransportError:
                 await asyncio.sleep(0.05)
         assert answer.status_code == 200, answer.text

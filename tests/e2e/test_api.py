@@ -71,8 +71,9 @@ def put(client: httpx.Client, name: str, content: bytes) -> str:
 
 def until(client: httpx.Client, upload_id: str, phase: str) -> dict[str, Any]:
     end = time.monotonic() + 20
+    upload: dict[str, Any] = {}
     while time.monotonic() < end:
-        upload: dict[str, Any] = client.get(f"/api/v1/uploads/{upload_id}").json()
+        upload = client.get(f"/api/v1/uploads/{upload_id}").json()
         if upload["phase"] == phase:
             return upload
         time.sleep(0.02)

@@ -58,8 +58,9 @@ def penstock(*arguments: str, home: Path | None = None, **environment: str) -> s
 
 def until_in_backoff(server: PenstockServer, upload_id: str) -> dict[str, Any]:
     end = time.monotonic() + 20
+    upload: dict[str, Any] = {}
     while time.monotonic() < end:
-        upload: dict[str, Any] = httpx.get(f"{server.url}/api/v1/uploads/{upload_id}").json()
+        upload = httpx.get(f"{server.url}/api/v1/uploads/{upload_id}").json()
         if upload["processing"] and upload["processing"]["state"] == "backoff":
             return upload
         time.sleep(0.05)
@@ -185,13 +186,14 @@ def test_doctor_finds_a_scanner_that_is_not_there(tmp_path: Path, server: Pensto
     running = penstock("doctor", "--json", PENSTOCK_HTTP_ADDR=f"127.0.0.1:{port}")
     assert running.returncode == 0, running.stdout
     assert "server" in [one["name"] for one in json.loads(running.stdout)]
-    environment = {
-        "PENSTOCK_HTTP_ADDR": "127.0.0.1:1",
-        "PENSTOCK_DATA_DIR": str(tmp_path),
-        "ANTIVIRUS_SCANNER_TYPE": "clamav",
-        "ANTIVIRUS_CLAMAV_SOCKET": str(tmp_path / "no.sock"),
-    }
-    ill = penstock("doctor", "--json", **environment)
+    ill = penstock(
+        "doctor",
+        "--json",
+        PENSTOCK_HTTP_ADDR="127.0.0.1:1",
+        PENSTOCK_DATA_DIR=str(tmp_path),
+        ANTIVIRUS_SCANNER_TYPE="clamav",
+        ANTIVIRUS_CLAMAV_SOCKET=str(tmp_path / "no.sock"),
+    )
     assert ill.returncode == 1
     checks = {one["name"]: one for one in json.loads(ill.stdout)}
     assert not checks["scanner"]["ok"]

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -107,6 +108,7 @@ def test_sigterm_ends_within_the_grace_period_and_loses_nothing(tmp_path: Path) 
         assert time.monotonic() - begin < 8
         server.start()
         end = time.monotonic() + 60
+        page: list[dict[str, Any]] = []
         while time.monotonic() < end:
             page = httpx.get(f"{server.url}/api/v1/uploads").json()["uploads"]
             if all(one["phase"] == "released" for one in page):

@@ -31,7 +31,7 @@ def settings_from(config: Path | None, **options: str | None) -> Settings:
 
 def quiet_logs() -> None:
     """Send what parts of the product log to standard error, and only what is serious: the command speaks itself."""
-    from ..logs import configure  # noqa: PLC0415  not needed for --help
+    from ..logs import configure
 
     configure("error", "auto")
 

@@ -20,7 +20,7 @@ def serve(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Run everything in one process: uploads, scanning, steps, API and web page."""
-    from ..app import run
+    from ..server import run
 
     files = ",".join(str(path) for path in steps) if steps else None
     run(settings_from(config, data_dir=data_dir, http_addr=http_addr, log_level=log_level, step_files=files))

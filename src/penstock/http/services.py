@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, fields
+from typing import Self
 
-from ..blobs.base import BlobStore
-from ..bus.base import Bus
-from ..clock import Clock
+from ..app import Parts
 from ..errors import NotFound
-from ..health import Check
-from ..postprocessing.commands import Commands
-from ..postprocessing.survey import Survey
-from ..store.base import ProgressStore
-from ..telemetry import Metrics
-from ..uploads.catalogue import Catalogue
-from ..uploads.feed import Feed
-from ..uploads.gateway import Gateway
-from ..uploads.receiver import Receiver
 from ..uploads.upload import Phase, Upload
 from .views import RecordView, UploadView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """The parts of the running application that requests reach."""
+class Services(Parts):
+    """The parts of the application, and what several routes do with them."""
 
-    receiver: Receiver
-    gateway: Gateway
-    catalogue: Catalogue
-    feed: Feed
-    blobs: BlobStore
-    store: ProgressStore
-    commands: Commands
-    survey: Survey
-    bus: Bus
-    metrics: Metrics
-    clock: Clock
-    stalled_after: timedelta
-    public_url: str | None
-    """The server's address as clients see it; None: as each request names it."""
-    checks: Callable[[], Awaitable[list[Check]]]
-    """Looks at everything that can be wrong while running."""
+    @classmethod
+    def of(cls, parts: Parts) -> Self:
+        """Return the services over the parts of an open application."""
+        return cls(**{field.name: getattr(parts, field.name) for field in fields(parts)})
 
     async def upload(self, upload_id: str) -> Upload:
         """Return one upload.

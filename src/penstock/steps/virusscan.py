@@ -11,6 +11,7 @@ from ..antivirus.limits import Oversize, plan_scan
 from ..errors import PenstockError, Unavailable
 from ..events.gotime import format_time
 from ..events.types import VIRUSSCAN, Outcome, VirusscanResult
+from .base import GuardedStep
 from .kit import StepDefinition, StepResult
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class ScannerNotReady(Unavailable):
     code = "scanner-not-ready"
 
 
-class Virusscan:
+class Virusscan(GuardedStep):
     """Scans uploads with one scanner, once that has proved that it finds EICAR."""
 
     def __init__(

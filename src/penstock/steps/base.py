@@ -1,0 +1,27 @@
+"""What the application asks of a built-in step that depends on something outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from .kit import StepDefinition
+
+
+class GuardedStep(Protocol):
+    """A step that is only used while what it depends on has passed a test."""
+
+    definition: StepDefinition
+    """The step itself."""
+    problem: str
+    """Why it is not used, for people; empty when it is."""
+
+    async def check(self) -> None:
+        """Test what it depends on; from then on the step is used, or not."""
+        ...
+
+    async def watch(self, interval: timedelta, retry: timedelta) -> None:
+        """Test every `interval`, and every `retry` while there is a problem, until cancelled."""
+        ...
