@@ -10,7 +10,7 @@ from pathlib import Path
 from .entries import Entry, OtherName, entries, platform, setting
 from .kinds import Choice, Flag, Text, Whole, Words
 from .measures import Duration, Durations, Seconds, Size, SizeLimit, TimeLimit
-from .origins import Origin
+from .origins import Origin, Source
 from .places import Address, Folder, Listen, Paths, WebAddress
 
 _SERVER, _UPLOADS, _STEPS, _SCANNER = "Server", "Uploads", "Postprocessing", "Virus scanner"
@@ -256,3 +256,8 @@ class Settings:
 def table() -> Mapping[str, Entry]:
     """Return the settings by their name, in the order of this file."""
     return entries(Settings)
+
+
+def default_settings() -> Settings:
+    """Return what holds when nobody says anything; relative paths stay relative."""
+    return Settings(origins={name: Origin(Source.DEFAULT) for name in table()})
