@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from .main import main
+import sys
+
+from .. import __version__
 
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command that the arguments name, and exit with its status."""
+    if sys.argv[1:] == ["--version"]:  # not worth loading anything for
+        sys.stdout.write(f"penstock {__version__}\n")
+        return
+    from .main import run
+
+    run()

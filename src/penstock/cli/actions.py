@@ -1,32 +1,35 @@
-"""What resume, restart and clean print, and the exit status they end with."""
+"""What resume, restart and clean print, and the exit status that they end with."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from .show import print_json, print_table
+from .exits import Status
+from .show import complain, print_json, print_table
 
-NOTHING_MATCHED: Final = 3
-PARTLY_FAILED: Final = 4
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COLUMNS: Final = ("upload", "file", "action", "step", "result", "detail")
 
 
-def report(results: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print a row per upload acted on.
-
-    Exit status: 0 all done, 3 nothing matched, 4 at least one was not done.
-    """
+def report(results: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print a row for each upload acted on, and end the command with the status that fits."""
     if as_json:
         print_json({"results": results})
-    else:
-        rows = [
-            (row["id"], row["filename"], row["action"], row["step"], "done" if row["ok"] else "NOT done", row["detail"])
-            for row in results
-        ]
-        print_table("", ("upload", "file", "action", "step", "result", "detail"), rows)
+    elif results:
+        print_table(_COLUMNS, [_row(result) for result in results])
+    failed = sum(not result["ok"] for result in results)
     if not results:
-        typer.echo("penstock: nothing matched", err=True)
-        raise typer.Exit(NOTHING_MATCHED)
-    if not all(row["ok"] for row in results):
-        raise typer.Exit(PARTLY_FAILED)
+        complain("nothing matched: no upload was acted on.")
+        raise typer.Exit(Status.NOTHING_MATCHED)
+    if failed:
+        complain(f"{failed} of {len(results)} uploads were left as they are; the table says why.")
+        raise typer.Exit(Status.PARTLY_FAILED)
+
+
+def _row(result: dict[str, Any]) -> tuple[str, ...]:
+    done = "done" if result["ok"] else "failed"
+    return (result["id"], result["filename"], result["action"], result["step"], done, result["detail"])

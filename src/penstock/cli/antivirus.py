@@ -2,82 +2,169 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import typer
 
-from ..errors import InvalidRequest, PenstockError
+from ..errors import PenstockError
+from .exits import Status
 from .options import AsJson, ConfigFile, quiet_logs, settings_from
-from .show import print_json, print_table, size
+from .show import complain, plain, print_json, print_table, size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..antivirus.base import Scanner
     from ..settings import Settings
+    from .transfer.sources import Source
 
 app = typer.Typer(help="The virus scanner.", no_args_is_help=True)
 
-CLEAN, INFECTED, FAILED = 0, 1, 2
+_COLUMNS: Final = ("file", "size", "verdict", "signature", "seconds", "remark")
+_FAILED: Final = "failed"
 
 
 @app.callback()
 def group() -> None:
-    """The virus scanner."""
+    """Keep `scan` a command of its own while it is the only one."""
 
 
 @app.command()
 def scan(
-    paths: Annotated[list[Path], typer.Argument(help="Files, and folders of files.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files, and folders of files.")],
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Scan files with the configured scanner.
+    """Scan files with the scanner that the settings choose, whatever their size.
 
     Exit status: 0 all are clean, 1 something was found, 2 something could not be scanned.
     """
+    import asyncio
+
+    from .transfer.sources import sources_of
+
     quiet_logs()
-    files = [file for path in paths for file in _files(path)]
-    results = asyncio.run(_scan(settings_from(config), files, quiet=as_json))
+    results = asyncio.run(_scan(settings_from(config), sources_of(paths, recursive=True)))
     if as_json:
-        print_json(results)
+        print_json([result.document() for result in results])
+    elif results:
+        print_table(_COLUMNS, [result.row() for result in results])
     else:
-        rows = [
-            (one["file"], size(int(one["bytes"])), one["verdict"], one["signature"], one["detail"]) for one in results
-        ]
-        print_table("", ("file", "size", "verdict", "signature", "remark"), rows)
-    verdicts = {one["verdict"] for one in results}
-    raise typer.Exit(FAILED if verdicts - {"clean", "infected"} else INFECTED if "infected" in verdicts else CLEAN)
+        complain("there are no files.")
+    raise typer.Exit(_status(results))
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    if not path.is_file():
-        raise InvalidRequest(f"{path}: there is no such file")
-    return [path]
+@dataclass(slots=True)
+class Result:
+    """What the scanner said of one file."""
+
+    file: str
+    size_bytes: int = 0
+    verdict: str = _FAILED
+    signature: str = ""
+    seconds: float = 0.0
+    detail: str = ""
+    scanner: str = ""
+
+    def row(self) -> tuple[str, ...]:
+        """Return it for people."""
+        return (self.file, size(self.size_bytes), self.verdict, self.signature, f"{self.seconds:.1f}", self.detail)
+
+    def document(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return {
+            "file": self.file,
+            "size": self.size_bytes,
+            "verdict": self.verdict,
+            "signature": self.signature,
+            "seconds": round(self.seconds, 3),
+            "detail": self.detail,
+            "scanner": self.scanner,
+        }
 
 
-async def _scan(settings: Settings, files: list[Path], *, quiet: bool) -> list[dict[str, str]]:
-    from rich.progress import Progress
+async def _scan(settings: Settings, sources: Sequence[Source]) -> list[Result]:
+    """Scan as many files at a time as the settings say; one that fails does not stop the others."""
+    import asyncio
 
-    from ..antivirus.base import LocalFile
     from ..app import scanner_of
     from ..clock import SystemClock
 
-    results = []
+    results = [Result(source.shown) for source in sources]
+    scanner: Scanner
     async with scanner_of(settings, SystemClock()) as scanner:
         await scanner.self_test()
-        with Progress(transient=True, disable=quiet) as progress:
-            task = progress.add_task("scanning", total=sum(file.stat().st_size for file in files) or 1)
-            for file in files:
-                size_bytes = file.stat().st_size
-                progress.update(task, description=file.name)
-                found = {"file": str(file), "bytes": str(size_bytes), "verdict": "error", "signature": "", "detail": ""}
-                try:
-                    report = await scanner.scan(LocalFile(file), size_bytes=size_bytes)
-                    found |= {"verdict": report.verdict, "signature": report.signature, "detail": report.detail}
-                except PenstockError as error:
-                    found["detail"] = str(error)
-                results.append(found)
-                progress.advance(task, size_bytes)
+        with _bar(sources) as bar:
+            work = iter(zip(sources, results, strict=True))
+
+            async def worker() -> None:
+                for source, result in work:
+                    bar.began(source)
+                    await _scan_one(scanner, settings, source, result)
+                    bar.ended(result)
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(settings.antivirus_workers, len(sources))):
+                    group.create_task(worker())
     return results
+
+
+async def _scan_one(scanner: Scanner, settings: Settings, source: Source, result: Result) -> None:
+    from ..antivirus.base import LocalFile
+
+    try:
+        result.size_bytes = source.fingerprint().size_bytes
+        report = await scanner.scan(
+            LocalFile(source.path), size_bytes=result.size_bytes, timeout=settings.antivirus_scan_timeout
+        )
+    except PenstockError as error:
+        result.detail = str(error)
+        return
+    result.verdict, result.signature, result.detail = str(report.verdict), report.signature, report.detail
+    result.seconds, result.scanner = report.duration.total_seconds(), report.engine_version or report.scanner
+
+
+def _status(results: Sequence[Result]) -> Status:
+    verdicts = {result.verdict for result in results}
+    if verdicts - {"clean", "infected"} or not results:
+        return Status.ERROR
+    return Status.NOT_WELL if "infected" in verdicts else Status.DONE
+
+
+class Bar(Protocol):
+    """Where the person who waits sees how it goes."""
+
+    def began(self, source: Source) -> None:
+        """A file is being scanned."""
+
+    def ended(self, result: Result) -> None:
+        """A file is through."""
+
+
+@contextmanager
+def _bar(sources: Sequence[Source]) -> Iterator[Bar]:
+    """Show how much is scanned: a scanner says nothing while it works, so the bar moves by whole files."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.completed}/{task.total} files"), TimeElapsedColumn())
+    described = TextColumn("{task.description}", markup=False)
+    with Progress(*columns, described, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(sources))
+
+        class _Shown:
+            def began(self, source: Source) -> None:
+                progress.update(task, description=plain(source.shown))
+
+            def ended(self, result: Result) -> None:
+                if result.verdict != "clean" and console.is_terminal:
+                    progress.console.print(
+                        f"{plain(result.file)}: {result.verdict} {plain(result.signature)}", markup=False
+                    )
+                progress.advance(task)
+
+        yield _Shown()

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from .options import AsJson, ConfigFile, settings_from
-from .show import print_json, print_table
+from .show import complain, print_json, print_table
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+    from ..settings.entries import Entry
+
+_COLUMNS: Final = ("setting", "value", "from", "meaning")
 
 
 def config(
     config: ConfigFile = None,
-    changed: Annotated[bool, typer.Option("--changed", help="Only what is not at its default.")] = False,
+    *,
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that are not at their default.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="The defaults, whatever is set.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show every setting, its value, and where it came from."""
-    from ..settings.table import table
+    """Show every setting, its value, and where it came from.
 
-    settings = settings_from(config)
-    rows = [
-        (entry.name, entry.show(getattr(settings, entry.attribute)), str(settings.origins[entry.name]), entry.sentence)
-        for entry in table().values()
-    ]
-    if changed:
-        rows = [row for row in rows if row[2] != "default"]
+    Exit status: 0 all are valid, 2 some are wrong; a line each says which, why, and what to write.
+    """
+    from ..settings.table import default_settings, table
+
+    settings = default_settings() if defaults else settings_from(config)
+    entries = [one for one in table().values() if not changed or str(settings.origins[one.name]) != "default"]
     if as_json:
-        print_json([{"name": row[0], "value": row[1], "origin": row[2], "meaning": row[3]} for row in rows])
-        return
-    print_table("", ("setting", "value", "from", "meaning"), rows)
+        print_json([_document(entry, settings) for entry in entries])
+    else:
+        print_table(_COLUMNS, [_row(entry, settings) for entry in entries])
     for warning in settings.warnings:
-        typer.echo(f"penstock: {warning}", err=True)
+        complain(warning)
+
+
+def _row(entry: Entry, settings: Settings) -> tuple[str, ...]:
+    shown = entry.show(getattr(settings, entry.attribute))
+    return (entry.name, shown, str(settings.origins[entry.name]), entry.sentence)
+
+
+def _document(entry: Entry, settings: Settings) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "value": entry.show(getattr(settings, entry.attribute)),
+        "default": entry.default,
+        "origin": str(settings.origins[entry.name]),
+        "variable": entry.variable,
+        "other_variables": [other.variable for other in entry.others],
+        "meaning": entry.sentence,
+    }

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from .. import __version__
 from ..errors import PenstockError
 from . import antivirus, config, doctor, postprocessing, serve, sessions, upload
+from .exits import Status
+from .show import complain
 
 app = typer.Typer(
     name="penstock",
     help="Receives files, holds each one back until it is checked and processed, then lets people at it.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -33,30 +36,58 @@ def root(
     ] = False,
 ) -> None:
     """Receives files, holds each one back until it is checked and processed, then lets people at it."""
-    del version
+    del version  # its callback has done what there is to do
 
 
 app.command("serve")(serve.serve)
 app.command("upload")(upload.upload)
-app.command("config")(config.config)
-app.command("doctor")(doctor.doctor)
+app.add_typer(sessions.app, name="uploads")
 app.add_typer(postprocessing.app, name="postprocessing")
 app.add_typer(antivirus.app, name="antivirus")
-_uploads = typer.Typer(help="What is on its way in.", no_args_is_help=True)
-_uploads.command("sessions")(sessions.sessions)
-app.add_typer(_uploads, name="uploads")
-_storage_users = typer.Typer(help="The names that oCIS administrators know.", no_args_is_help=True)
-_storage_users.add_typer(_uploads, name="uploads")
+app.command("config")(config.config)
+app.command("doctor")(doctor.doctor)
+_storage_users = typer.Typer(
+    help="The same as `uploads`, by the name that oCIS administrators type.", no_args_is_help=True
+)
+_storage_users.add_typer(sessions.app, name="uploads")
 app.add_typer(_storage_users, name="storage-users")
 
 
-def main() -> None:
-    """Run the command; errors of ours are one line each, and exit status 2."""
+def run() -> NoReturn:
+    """Run the command; what goes wrong is a line on standard error, or one for each thing that is wrong."""
     try:
-        app()
+        app(prog_name="penstock")
     except PenstockError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"penstock: {line}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        _complain_about(error)
+    except ExceptionGroup as group:
+        expected, unexpected = group.split(PenstockError)
+        if expected is None or unexpected is not None:
+            _report_bug(group)
+        _complain_about(expected)
+    except Exception as error:  # noqa: BLE001  the last line: people get a sentence, and the rest is kept for us
+        _report_bug(error)
+    sys.exit(Status.DONE)
+
+
+def _complain_about(error: BaseException | None) -> NoReturn:
+    for line in dict.fromkeys(_lines(error)):
+        complain(line)
+    sys.exit(Status.ERROR)
+
+
+def _lines(error: BaseException | None) -> list[str]:
+    if isinstance(error, BaseExceptionGroup):
+        return [line for one in error.exceptions for line in _lines(one)]
+    return str(error).splitlines()
+
+
+def _report_bug(error: Exception) -> NoReturn:
+    """Say that it is our fault, and write down what is needed to find it."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="penstock-", suffix=".txt", delete=False, encoding="utf-8") as story:
+        traceback.print_exception(error, file=story)
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    complain(f"this should not happen: {what}. Please report it, with what stands in {story.name}")
+    sys.exit(Status.ERROR)

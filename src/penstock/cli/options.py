@@ -1,7 +1,8 @@
-"""Options that several commands have."""
+"""Options that several commands have, and what they mean."""
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -11,10 +12,16 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 ConfigFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with settings; without it ./penstock.toml, if it is there.")
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="TOML file with settings; else $PENSTOCK_CONFIG, else ./penstock.toml."
+    ),
 ]
-ServerUrl: TypeAlias = Annotated[str | None, typer.Option("--url", help="Where the server is.")]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ServerUrl: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--url", metavar="URL", help="Where the server is; else the setting `url`, else this machine."),
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 
 
 def settings_from(config: Path | None, **options: str | None) -> Settings:
@@ -37,8 +44,28 @@ def quiet_logs() -> None:
 
 
 def server_url(url: str | None) -> str:
-    """Return where the server is: as said, as set, or where `penstock serve` listens by default."""
-    if url:
-        return url.rstrip("/")
-    settings = settings_from(None)
-    return settings.url or f"http://{settings.http_addr}"
+    """Return where the server is: as said, as set, or where `penstock serve` listens on this machine.
+
+    Raises:
+        WrongSettings: what was said is no web address, or the settings are wrong that would tell.
+    """
+    return server_of(settings_from(None, url=url))
+
+
+def server_of(settings: Settings) -> str:
+    """Return where the settings say that the server is."""
+    if settings.url:
+        return settings.url
+    address = settings.http_addr
+    return f"http://{address._replace(host=_reachable(address.host))}"
+
+
+def _reachable(host: str) -> str:
+    """Return where to reach a server that listens at `host`, which may stand for all addresses of the machine."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"

@@ -1,76 +1,81 @@
-"""`penstock postprocessing list|resume|restart`."""
+"""`penstock postprocessing list|resume|restart`: what the coordinator is working on, and how to help it on."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
+from . import complete
 from .actions import report
-from .client import Api
 from .options import AsJson, ServerUrl, server_url
 from .show import age, moment, print_json, print_table, size
 
-app = typer.Typer(help="What the coordinator is working on.", no_args_is_help=True)
+app = typer.Typer(help="List uploads in postprocessing, and help them on.", no_args_is_help=True)
 
-_COLUMNS = ("upload", "file", "size", "step", "state", "attempt", "failures", "next try", "age", "last error")
-
-
-def complete_step(incomplete: str) -> list[str]:
-    """Return the steps that uploads are in now, for the shell; nothing when no server answers."""
-    try:
-        records = Api(server_url(None)).get("/postprocessing")["records"]
-    except Exception:  # noqa: BLE001  a shell that completes must not show errors
-        return []
-    return sorted({record["step"] for record in records if record["step"].startswith(incomplete)})
-
-
-def complete_upload(incomplete: str) -> list[str]:
-    """Return the uploads in processing, for the shell; nothing when no server answers."""
-    try:
-        records = Api(server_url(None)).get("/postprocessing")["records"]
-    except Exception:  # noqa: BLE001  a shell that completes must not show errors
-        return []
-    return sorted(record["id"] for record in records if record["id"].startswith(incomplete))
-
+_COLUMNS: Final = (
+    "upload", "file", "size", "step", "state", "attempt", "failures", "next try", "age", "last error"
+)  # fmt: skip
+_MOST: Final = 10_000
 
 UploadId: TypeAlias = Annotated[
-    str | None, typer.Option("-u", "--upload-id", help="Only this upload.", autocompletion=complete_upload)
+    str | None,
+    typer.Option("--upload-id", "-u", metavar="ID", help="Only this upload.", autocompletion=complete.records),
 ]
 Step: TypeAlias = Annotated[
     str | None,
-    typer.Option("-s", "--step", help="All uploads in this step, `finished` included.", autocompletion=complete_step),
+    typer.Option("--step", "-s", help="All uploads in this step, `finished` included.", autocompletion=complete.steps),
 ]
 
 
 @app.command("list")
 def list_records(step: Step = None, url: ServerUrl = None, as_json: AsJson = False) -> None:
     """List uploads in postprocessing: step, attempt, next try, age, last error."""
-    records = Api(server_url(url)).get("/postprocessing", step=step, limit=10_000)["records"]
+    from .api import Api
+
+    with Api(server_url(url)) as api:
+        records = api.get("/postprocessing", step=step, limit=_MOST)["records"]
     if as_json:
         print_json(records)
     else:
-        print_table(f"{len(records)} uploads in postprocessing", _COLUMNS, map(_row, records))
+        print_table(_COLUMNS, [_row(record) for record in records])
 
 
 @app.command()
-def resume(upload_id: UploadId = None, step: Step = None, url: ServerUrl = None, as_json: AsJson = False) -> None:
-    """Go on with the current step of one upload, or of all in a step; by default of those that are `finished`.
+def resume(
+    upload_id: UploadId = None,
+    step: Step = None,
+    *,
+    restart: Annotated[bool, typer.Option("--restart", "-r", hidden=True)] = False,
+    url: ServerUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with the current step of one upload, or of all in a step.
 
-    Exit status: 0 done, 3 nothing matched, 4 at least one was not done.
+    With neither --upload-id nor --step: of those whose steps are `finished` but that are not released.
+
+    Exit status: 0 done, 3 nothing matched, 4 some were left as they are.
     """
-    results = Api(server_url(url)).post("/postprocessing/resume", upload_id=upload_id, step=step)["results"]
-    report(results, as_json=as_json)
+    _act("restart" if restart else "resume", upload_id, step, url, as_json=as_json)
 
 
 @app.command()
 def restart(upload_id: UploadId = None, step: Step = None, url: ServerUrl = None, as_json: AsJson = False) -> None:
-    """Run all steps again, for one upload, or for all in a step; by default for those that are `finished`.
+    """Run all steps again, for one upload, or for all in a step.
 
-    Infected ones are left alone unless named by their ID. Exit status: 0 done, 3 nothing matched, 4 at least one was
-    not done.
+    With neither --upload-id nor --step: for those whose steps are `finished` but that are not released. Infected files
+    are left alone unless named by --upload-id.
+
+    Exit status: 0 done, 3 nothing matched, 4 some were left as they are.
     """
-    results = Api(server_url(url)).post("/postprocessing/restart", upload_id=upload_id, step=step)["results"]
+    _act("restart", upload_id, step, url, as_json=as_json)
+
+
+def _act(action: str, upload_id: str | None, step: str | None, url: str | None, *, as_json: bool) -> None:
+    from .api import Api
+
+    with Api(server_url(url)) as api:
+        results = api.post(f"/postprocessing/{action}", upload_id=upload_id, step=step)["results"]
     report(results, as_json=as_json)
 
 
@@ -79,8 +84,8 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
         record["id"],
         record["filename"],
         size(record["size"]),
-        record["step"] + (" (stalled)" if record["stalled"] else ""),
-        record["state"],
+        record["step"],
+        "stalled" if record["stalled"] else record["state"],
         str(record["attempt"]),
         str(record["failures"]),
         moment(record["next_try_at"]),

@@ -1,63 +1,144 @@
-"""Tables and JSON on standard output."""
+"""Tables and JSON on standard output, messages on standard error.
+
+What comes from file names and servers may hold anything; control characters are shown escaped, so that nobody can
+play tricks with somebody's terminal.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-from rich.console import Console
-from rich.table import Table
+from ..sizes import readable_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_COLOURS = {"released": "green", "deleted": "red", "rejected": "red", "processing": "yellow", "receiving": "cyan"}
+    from rich.console import Console
+    from rich.table import Table
+
+_STYLES: Final = {
+    "released": "green",
+    "clean": "green",
+    "ok": "green",
+    "done": "green",
+    "receiving": "cyan",
+    "processing": "yellow",
+    "rejected": "red",
+    "deleted": "red",
+    "infected": "bold red",
+    "failed": "bold red",
+    "wrong": "bold red",
+}
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON for programs: one document, indented."""
-    Console(soft_wrap=True, highlight=False, markup=False).print(
-        msgspec.json.format(msgspec.json.encode(value)).decode()
+    """Print one JSON document, for programs; names that are no text come out as escaped surrogates."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under column heads.
+
+    On a terminal, columns in which nothing stands are left out, and where the rest is still too wide, each row becomes
+    a block of lines. A pipe gets all columns, aligned, and a line per row.
+    """
+    cleaned = [[plain(cell) for cell in row] for row in rows]
+    console = _console()
+    if not console.is_terminal:
+        sys.stdout.write("".join(line + "\n" for line in _aligned([list(columns), *cleaned])))
+        return
+    used = [index for index in range(len(columns)) if not cleaned or any(row[index] for row in cleaned)]
+    heads = [columns[index] for index in used]
+    cells = [[row[index] for index in used] for row in cleaned]
+    table = _table(heads, cells)
+    if not cells or console.measure(table).minimum <= console.width:
+        console.print(table)
+    else:
+        _print_blocks(console, heads, cells)
+
+
+def print_line(text: str) -> None:
+    """Print a line for people, as plain text."""
+    sys.stdout.write(plain(text) + "\n")
+
+
+def complain(text: str) -> None:
+    """Print a line on standard error that says who speaks."""
+    sys.stderr.write(f"penstock: {plain(text)}\n")
+
+
+def plain(text: str) -> str:
+    """Return `text` on one line, with everything escaped that is not a character to be seen."""
+    return "".join(
+        mark if mark.isprintable() else mark.encode("unicode_escape", "backslashreplace").decode() for mark in text
     )
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; a pipe gets it without colours and as wide as it needs."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=240)
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(f"[{_COLOURS[cell]}]{cell}[/]" if cell in _COLOURS else _plain(cell) for cell in row))
-    console.print(table)
-
-
 def size(size_bytes: int | None) -> str:
-    """Return a size for people."""
-    if size_bytes is None:
-        return ""
-    value, unit = float(size_bytes), 0
-    while value >= 1024 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{size_bytes} B"
+    """Return a size for people; nothing when it is unknown."""
+    return "" if size_bytes is None else readable_size(size_bytes)
 
 
 def age(seconds: float) -> str:
-    """Return an age for people: its two largest units."""
-    whole = int(seconds)
+    """Return an age for people: its two largest units, such as `3h 5m`."""
+    whole = max(0, int(seconds))
     parts = [(whole // 86400, "d"), (whole % 86400 // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s")]
-    shown = [f"{number}{unit}" for number, unit in parts if number]
-    return " ".join(shown[:2]) or "0s"
+    first = next((index for index, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    return " ".join(f"{number}{unit}" for number, unit in parts[first : first + 2] if number) or "0s"
 
 
 def moment(text: str | None) -> str:
-    """Return a time of the API in local time."""
-    if not text:
+    """Return a time of the API in local time; nothing for None and for the zero time of Go."""
+    if not text or text.startswith("0001-"):
         return ""
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _plain(cell: str) -> str:
-    return cell.replace("[", "\\[")
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table in which only long texts may be wrapped: IDs and numbers must stay whole to be of use."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(
+            column, no_wrap=all(" " not in row[index] or len(row[index]) < 20 for row in rows), overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
+    return table
+
+
+def _print_blocks(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.text import Text
+
+    width = max(map(len, columns))
+    for row in rows:
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                console.print(
+                    Text(f"{column:<{width}}  ", "bold"), Text(cell, _STYLES.get(cell, "")), sep="", soft_wrap=True
+                )
+        console.print()
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    from rich.cells import cell_len
+
+    widths = [max(cell_len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    return [
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -2,120 +2,117 @@
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Final
 
-import httpx
 import typer
 
-from ..errors import InvalidRequest, PenstockError
-from .client import Api, ServerAway
+from ..errors import InvalidRequest
+from .exits import Status
 from .options import AsJson, ServerUrl, server_url
-from .show import print_json, print_table, size
+from .show import complain, plain, print_json, print_table, size
 
-_ENDED = ("released", "rejected", "deleted", "cancelled", "expired")
-_LOOK_EVERY_SECONDS = 0.5
-NOT_RELEASED = 1
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .transfer.job import Job, Result
+    from .transfer.sources import Source
+
+_COLUMNS: Final = ("file", "size", "upload", "phase", "remark")
 
 
 def upload(
-    files: Annotated[list[Path], typer.Argument(help="Files to upload.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files, and with --recursive folders of files.")],
     *,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until each is released or rejected.")] = False,
-    space: Annotated[str, typer.Option(help="Where the files end up.")] = "default",
-    parallel: Annotated[int, typer.Option(min=1, max=32, help="How many at a time.")] = 4,
-    patience: Annotated[float, typer.Option(min=1, help="Seconds without progress before giving up.")] = 300,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders too, with all files in them.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until each file is released, rejected or removed.")
+    ] = False,
+    space: Annotated[str, typer.Option(help="The space in which the files end up.")] = "default",
+    parallel: Annotated[int, typer.Option(min=1, max=64, help="How many files are sent at the same time.")] = 4,
+    patience: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long to go on trying while nothing moves, such as 90s or 2h.")
+    ] = "5m",
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Upload all files in folders, too.")] = False,
     url: ServerUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Upload files; an interrupted upload goes on by itself, also when the command is run again.
+    """Upload files, in constant memory and without losing what was sent.
 
-    Exit status: 0 all arrived (with --wait: were released), 1 at least one was not, 2 it could not be done.
+    An interruption, a restart of the server or of this machine costs nothing: the upload goes on by itself, or when
+    the same command is run again.
+
+    Exit status: 0 all files arrived (with --wait: were released), 1 some were rejected or removed, 2 some were not
+    sent, or nobody could say what became of them.
     """
-    chosen = [file for path in files for file in _files(path, recursive=recursive)]
+    import asyncio
+
+    from ..clock import SystemClock
+    from ..durations import parse_duration
+    from .transfer.job import Job
+    from .transfer.remembered import Memory, state_folder
+    from .transfer.sources import sources_of
+
+    try:
+        limit = parse_duration(patience)
+    except ValueError as error:
+        raise InvalidRequest(f"--patience {patience}: {error}") from error
     server = server_url(url)
-    results = _send_all(chosen, server, space=space, parallel=parallel, patience=patience, quiet=as_json)
-    if wait:
-        _wait(results, server, patience, quiet=as_json)
+    sources = sources_of(files, recursive=recursive)
+    memory = Memory(server, state_folder())
+    job = Job(url=server, space=space, parallel=parallel, patience=limit, wait=wait, memory=memory, clock=SystemClock())
+    try:
+        results = asyncio.run(_run(job, sources))
+    except KeyboardInterrupt:
+        complain("interrupted. Run the same command again to go on where it stopped.")
+        raise
+    if memory.problem:
+        complain(memory.problem)
+    _show(results, as_json=as_json)
+    raise typer.Exit(_status(results, wait=wait))
+
+
+async def _run(job: Job, sources: Sequence[Source]) -> list[Result]:
+    from .transfer.boards import board_for
+
+    with board_for(len(sources)) as board:
+        return await job.run(sources, board)
+
+
+def _show(results: Sequence[Result], *, as_json: bool) -> None:
     if as_json:
-        print_json(results)
-    else:
-        rows = [(one["file"], size(one["size"]), one["id"], one["phase"], one["reason"]) for one in results]
-        print_table("", ("file", "size", "upload", "phase", "remark"), rows)
-    failed = [one for one in results if not one["id"]]
-    if failed:
-        raise typer.Exit(2)
-    if wait and any(one["phase"] != "released" for one in results):
-        raise typer.Exit(NOT_RELEASED)
-
-
-def _files(path: Path, *, recursive: bool) -> list[Path]:
-    if path.is_dir():
-        if not recursive:
-            raise InvalidRequest(f"{path} is a folder. Add --recursive to upload all files in it.")
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    if not path.is_file():
-        raise InvalidRequest(f"{path}: there is no such file")
-    return [path]
-
-
-def _send_all(
-    files: list[Path], server: str, *, space: str, parallel: int, patience: float, quiet: bool
-) -> list[dict[str, Any]]:
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
+        print_json([_document(result) for result in results])
+        return
+    print_table(
+        _COLUMNS, [(one.file, size(one.size_bytes), one.upload, one.phase or "failed", _remark(one)) for one in results]
     )
-
-    from .tus_client import TusClient
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), disable=quiet) as progress, ThreadPoolExecutor(parallel) as pool:
-        client = TusClient(server, space=space, patience_seconds=patience)
-
-        def send(file: Path) -> dict[str, Any]:
-            total = file.stat().st_size
-            result = {"file": str(file), "size": total, "id": "", "phase": "not sent", "reason": ""}
-            task = progress.add_task(file.name, total=total)
-            try:
-                result["id"] = client.upload(file, lambda sent: progress.update(task, completed=sent))
-                result["phase"] = "sent"
-            except PenstockError as error:
-                result["reason"] = str(error)
-            return result
-
-        return list(pool.map(send, files))
+    for one in results:
+        if one.error:
+            complain(one.error if one.file in one.error else f"{plain(one.file)}: {one.error}")
 
 
-def _wait(results: list[dict[str, Any]], server: str, patience: float, *, quiet: bool) -> None:
-    """Ask until all have ended; a server that is away for a while is waited for."""
-    from rich.console import Console
+def _document(result: Result) -> dict[str, object]:
+    return {
+        "file": result.file,
+        "size": result.size_bytes,
+        "upload": result.upload or None,
+        "phase": result.phase or None,
+        "reason": result.reason,
+        "signature": result.signature,
+        "error": result.error or None,
+    }
 
-    api = Api(server)
-    waiting = {one["id"]: one for one in results if one["id"]}
-    heard_at = time.monotonic()
-    with Console(stderr=True, quiet=quiet).status("waiting for the steps …") as status:
-        while waiting:
-            try:
-                for upload_id in list(waiting):
-                    found = api.get(f"/uploads/{upload_id}")
-                    heard_at = time.monotonic()
-                    waiting[upload_id] |= {"phase": found["phase"], "reason": found["reason"]}
-                    run = found["processing"] or {}
-                    status.update(
-                        f"{len(waiting)} in processing; {found['filename']}: {run.get('step', found['phase'])}"
-                    )
-                    if found["phase"] in _ENDED:
-                        del waiting[upload_id]
-            except (ServerAway, httpx.TransportError):
-                if time.monotonic() - heard_at > patience:
-                    raise
-            if waiting:
-                time.sleep(_LOOK_EVERY_SECONDS)
+
+def _remark(result: Result) -> str:
+    if result.error:
+        return "see below"
+    if result.signature and result.signature not in result.reason:
+        return f"{result.signature}; {result.reason}" if result.reason else result.signature
+    return result.reason
+
+
+def _status(results: Sequence[Result], *, wait: bool) -> Status:
+    if any(result.error for result in results):
+        return Status.ERROR
+    if wait and any(result.phase != "released" for result in results):
+        return Status.NOT_WELL
+    return Status.DONE

@@ -1,0 +1,149 @@
+"""Talks to a running server, and says in a line what to do when it does not answer."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from ..errors import InvalidRequest, NotFound, Unavailable
+
+PREFIX: Final = "/api/v1"
+_CONNECT_SECONDS: Final = 10.0
+_ANSWER_SECONDS: Final = 60.0
+_ACT_SECONDS: Final = 600.0
+"""Actions answer when the last upload was acted on, and there may be thousands."""
+
+
+class ServerAway(Unavailable):
+    """No server answers at the address."""
+
+    code = "server-away"
+
+
+class Refused(InvalidRequest):
+    """The server refused the request and said why."""
+
+    code = "refused"
+
+
+class Api:
+    """The server's REST interface, for commands that ask and print."""
+
+    def __init__(self, url: str, *, timeout_seconds: float = _ANSWER_SECONDS) -> None:
+        self.url = url
+        timeout = httpx.Timeout(timeout_seconds, connect=min(_CONNECT_SECONDS, timeout_seconds))
+        self._client = httpx.Client(base_url=url + PREFIX, timeout=timeout, trust_env=goes_far(url))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._client.close()
+
+    def get(self, path: str, **parameters: Any) -> dict[str, Any]:
+        """Return the JSON object at a path; parameters that are None are left out.
+
+        Raises:
+            ServerAway: no answer.
+            NotFound: there is no such thing.
+            Refused: another error, with the server's own words.
+        """
+        return self._ask("GET", path, params=_said(parameters))
+
+    def post(self, path: str, **body: Any) -> dict[str, Any]:
+        """Send a JSON object and return the one that comes back; errors as for `get`."""
+        timeout = httpx.Timeout(_ACT_SECONDS, connect=_CONNECT_SECONDS)
+        return self._ask("POST", path, json=_said(body), timeout=timeout)
+
+    def pages(self, path: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the items of all pages of a list."""
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            page = self.get(path, cursor=cursor, limit=1000, **parameters)
+            items += page[key]
+            cursor = page.get("next")
+            if cursor is None:
+                return items
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            answer = self._client.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise away(self.url, error) from error
+        return document(self.url, answer)
+
+
+def document(url: str, answer: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object in an answer.
+
+    Raises:
+        NotFound: there is no such thing.
+        ServerAway: the server, or a proxy before it, cannot answer for now.
+        Refused: it is another error, or not an answer of a Penstock server.
+    """
+    if answer.status_code == 404 and _is_problem(answer):
+        raise NotFound(explain(answer))
+    if answer.status_code >= 502:
+        raise ServerAway(f"{url}: {explain(answer)}")
+    if answer.is_error and _is_problem(answer):
+        raise Refused(explain(answer))
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if answer.is_error or not isinstance(found, dict):
+        raise Refused(f"what answers at {url} is no Penstock server. Name another one with --url or PENSTOCK_URL.")
+    return found
+
+
+def away(url: str, error: httpx.TransportError) -> ServerAway:
+    """Return the error that says that no server answers, and the way out."""
+    return ServerAway(
+        f"no server answers at {url} ({cause(error)}). Start it with `penstock serve`, or name another one with --url "
+        "or PENSTOCK_URL."
+    )
+
+
+def cause(error: httpx.TransportError) -> str:
+    """Return why there was no answer, in a few words."""
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, ConnectionRefusedError):
+            return "connection refused"
+        below = below.__cause__ or below.__context__
+    return str(error) or "the connection was cut"
+
+
+def explain(answer: httpx.Response) -> str:
+    """Return what a problem document says (RFC 9457), or the bare status."""
+    if _is_problem(answer):
+        return str(answer.json()["detail"])
+    return f"the server answered {answer.status_code} {answer.reason_phrase}".rstrip()
+
+
+def goes_far(url: str) -> bool:
+    """Tell whether proxies from the environment are to be used: not on the way to this machine itself."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def _is_problem(answer: httpx.Response) -> bool:
+    if not answer.headers.get("content-type", "").startswith("application/problem+json"):
+        return False
+    try:
+        return isinstance(answer.json()["detail"], str)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _said(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

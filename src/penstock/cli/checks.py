@@ -1,0 +1,128 @@
+"""What `penstock doctor` looks at: a function per thing, each of which says what it found and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import __version__
+from ..errors import NotFound, PenstockError
+from ..health import Check
+from ..sizes import readable_size
+from .options import server_of, settings_from
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+    from .api import Api
+
+_ENOUGH_BYTES: Final = 1024**3
+_PATIENCE_SECONDS: Final = 30.0
+
+
+def examine(config: Path | None, url: str | None) -> list[Check]:
+    """Look at everything that can be looked at from here."""
+    from ..settings import WrongSettings
+
+    try:
+        settings = settings_from(config, url=url)
+    except WrongSettings as error:
+        return [Check("settings", ok=False, detail=problem, hint="Correct it.") for problem in error.problems]
+    return [*_settings(settings), *_server_or_machine(settings, remote=bool(url))]
+
+
+def _settings(settings: Settings) -> list[Check]:
+    changed = [name for name, origin in settings.origins.items() if str(origin) != "default"]
+    valid = Check("settings", ok=True, detail=f"All are valid. Not at their default: {', '.join(changed) or 'none'}.")
+    return [
+        valid,
+        *(
+            Check("settings", ok=False, detail=told, hint="Change it while there is time.")
+            for told in settings.warnings
+        ),
+    ]
+
+
+def _server_or_machine(settings: Settings, *, remote: bool) -> list[Check]:
+    """Ask the running server; without one, look at what it would need here."""
+    from .api import Api, Refused, ServerAway
+
+    server = server_of(settings)
+    with Api(server, timeout_seconds=_PATIENCE_SECONDS) as api:
+        try:
+            return _from_server(api)
+        except ServerAway as error:
+            if remote:
+                return [Check("server", ok=False, detail=str(error), hint="Start it there, or correct the address.")]
+        except (Refused, NotFound) as error:
+            hint = "Stop what listens there, or choose another http_addr."
+            return [Check("server", ok=False, detail=str(error), hint=hint)]
+    return _without_server(settings)
+
+
+def _from_server(api: Api) -> list[Check]:
+    version = str(api.get("/info")["version"])
+    same = version == __version__
+    found = f"Version {version} answers at {api.url}" + ("." if same else f"; this command is version {__version__}.")
+    server = Check("server", ok=same, detail=found, hint="" if same else "Restart the server, or use its own command.")
+    return [server, *(_check(answer) for answer in api.get("/doctor")["checks"])]
+
+
+def _check(answer: dict[str, Any]) -> Check:
+    return Check(answer["name"], ok=answer["ok"], detail=answer["detail"], hint=answer["hint"])
+
+
+def _without_server(settings: Settings) -> list[Check]:
+    return [_data_dir(settings), _address(settings), _steps(settings), asyncio.run(_scanner(settings))]
+
+
+def _data_dir(settings: Settings) -> Check:
+    folder = settings.data_dir
+    existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        detail = f"{existing} is no folder that we may write in."
+        return Check("data_dir", ok=False, detail=detail, hint="Choose another data_dir, or have its owner changed.")
+    free = shutil.disk_usage(existing).free
+    enough = free >= _ENOUGH_BYTES
+    hint = "" if enough else "Free some space: uploads are refused when it is used up."
+    return Check("data_dir", ok=enough, detail=f"{readable_size(free)} free for {folder}.", hint=hint)
+
+
+def _address(settings: Settings) -> Check:
+    from ..server import check_free
+
+    host, port = settings.http_addr
+    try:
+        check_free(host, port)
+    except PenstockError as error:
+        return Check("http_addr", ok=False, detail=str(error), hint="Stop what uses it, or choose another http_addr.")
+    return Check("http_addr", ok=True, detail=f"{settings.http_addr} is free: no server runs there.")
+
+
+def _steps(settings: Settings) -> Check:
+    from ..app import check_handlers
+    from ..steps.load import load_steps
+
+    try:
+        check_handlers(settings, load_steps(settings.step_files))
+    except PenstockError as error:
+        hint = "Correct `steps`, or name the file that defines the step in `step_files`."
+        return Check("steps", ok=False, detail=str(error), hint=hint)
+    return Check("steps", ok=True, detail=f"Somebody answers each of: {', '.join(settings.steps) or 'none'}.")
+
+
+async def _scanner(settings: Settings) -> Check:
+    from ..app import scanner_of
+    from ..clock import SystemClock
+
+    if "virusscan" not in settings.steps:
+        return Check("scanner", ok=True, detail="Not used: `virusscan` is not among the steps.")
+    try:
+        async with scanner_of(settings, SystemClock()) as scanner:
+            await scanner.self_test()
+    except PenstockError as error:
+        hint = "Until it works, uploads are held back; then they go on by themselves."
+        return Check("scanner", ok=False, detail=str(error), hint=hint)
+    return Check("scanner", ok=True, detail=f"{settings.antivirus_scanner} finds the EICAR test file.")

@@ -1,0 +1,39 @@
+"""What the shell offers while somebody types: steps and upload IDs, if a server answers at once."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_PATIENCE_SECONDS: Final = 1.0
+_OFFERED: Final = 200
+
+
+def steps(incomplete: str) -> list[str]:
+    """Return the steps that uploads are in now, and `finished`."""
+    found = {str(record["step"]) for record in _asked("/postprocessing", "records", limit=1000)}
+    return sorted(step for step in found | {"finished"} if step.startswith(incomplete))
+
+
+def records(incomplete: str) -> list[tuple[str, str]]:
+    """Return the uploads that have a record in postprocessing, with their file names."""
+    found = _asked("/postprocessing", "records", limit=_OFFERED)
+    return [(one["id"], one["filename"]) for one in found if one["id"].startswith(incomplete)]
+
+
+def sessions(incomplete: str) -> list[tuple[str, str]]:
+    """Return the uploads that are not at their end, with their file names."""
+    found = _asked("/uploads", "uploads", sessions="true", limit=_OFFERED)
+    return [(one["id"], one["filename"]) for one in found if one["id"].startswith(incomplete)]
+
+
+def _asked(path: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
+    from ..errors import PenstockError
+    from .api import Api
+    from .options import server_url
+
+    try:
+        with Api(server_url(None), timeout_seconds=_PATIENCE_SECONDS) as api:
+            found: list[dict[str, Any]] = api.get(path, **parameters)[key]
+    except (PenstockError, KeyError):  # whoever presses the tab key wants no errors
+        return []
+    return found

@@ -1,0 +1,111 @@
+"""Which files are to be sent, and whether one is still what it was."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from ...errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class FileChanged(InvalidRequest):
+    """The file is not the one any more that was begun to be sent."""
+
+    code = "file-changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells that a file was not changed, as far as a file system tells it at all."""
+
+    size_bytes: int
+    modified_ns: int
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        """Take it from what the system says of a file."""
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to be sent."""
+
+    path: Path
+    """Absolute."""
+    shown: str
+    """As it was named, for people."""
+    relative: str = ""
+    """Where it lies below the folder that was named; "" when it was named itself."""
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what the file is now.
+
+        Raises:
+            InvalidRequest: it is not there any more, or cannot be looked at.
+        """
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise unreadable(self.shown, error) from error
+        return Fingerprint.of(found)
+
+
+def sources_of(paths: Iterable[Path], *, recursive: bool) -> list[Source]:
+    """Return the files that the paths name, each once, in order.
+
+    Raises:
+        InvalidRequest: a path is no file; or it is a folder, and `recursive` is not set. All of them are told.
+    """
+    found: dict[Path, Source] = {}
+    problems: list[str] = []
+    for path in paths:
+        try:
+            for source in _below(path, recursive=recursive):
+                found.setdefault(source.path, source)
+        except InvalidRequest as error:
+            problems.append(str(error))
+    if problems:
+        raise InvalidRequest("\n".join(problems))
+    return list(found.values())
+
+
+def _below(path: Path, *, recursive: bool) -> Iterator[Source]:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise unreadable(str(path), error) from error
+    if stat.S_ISREG(mode):
+        yield Source(path.absolute(), str(path))
+    elif not stat.S_ISDIR(mode):
+        raise InvalidRequest(f"{path} is neither a file nor a folder. Name a file.")
+    elif not recursive:
+        raise InvalidRequest(f"{path} is a folder. Add --recursive to upload all files in it.")
+    else:
+        for folder, folders, names in os.walk(path, onerror=_stop):
+            folders.sort()
+            for name in sorted(names):
+                file = Path(folder, name)
+                if file.is_file():
+                    yield Source(
+                        file.absolute(), str(file), file.relative_to(path.parent if path.name else path).as_posix()
+                    )
+
+
+def unreadable(shown: str, error: OSError) -> InvalidRequest:
+    """Return the error that says why a file cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return InvalidRequest(f"{shown}: there is no such file")
+    return InvalidRequest(f"{shown} cannot be read: {error.strerror}")
+
+
+def _stop(error: OSError) -> None:
+    raise unreadable(str(error.filename), error) from error
