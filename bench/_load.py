@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from dataclasses import dataclass
@@ -79,9 +78,7 @@ def send_file(target: Target, file: Path) -> float:
         path = create(connection, target, size_bytes)
         begin = time.perf_counter()
         connection.sendall(_patch_head(target, path, size_bytes).encode())
-        sent = 0
-        while sent < size_bytes:
-            sent += os.sendfile(connection.fileno(), source.fileno(), sent, min(size_bytes - sent, 1 << 22))
+        connection.sendfile(source)
         status, _ = read_answer(connection)
         if status != 204:
             raise RuntimeError(f"{target.name} answered {status} to the body")

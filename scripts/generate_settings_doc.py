@@ -10,15 +10,16 @@ from pathlib import Path
 from penstock.settings.table import table
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
+COLUMNS = "| setting | value | default | meaning | other variables |"
 HEAD = """# Settings
 
 Made from the code by `scripts/generate_settings_doc.py`.
 
-Each setting has one name. In a TOML file (`--config FILE`, `PENSTOCK_CONFIG`, or `./penstock.toml`) it is the key; in the
-environment it is `PENSTOCK_` and the name in capitals. The other variables in the last column set the same; where several
-are set, the one further right counts, and our own before all. From the weakest to the strongest: default, file,
-environment, command line. `penstock config` shows what is in force, and where it came from. A value that is wrong is one
-line at start, and exit status 2.
+Each setting has one name. In a TOML file (`--config FILE`, `PENSTOCK_CONFIG`, or `./penstock.toml`) it is the key; in
+the environment it is `PENSTOCK_` and the name in capitals. The other variables in the last column set the same; where
+several are set, the one further right counts, and our own before all. From the weakest to the strongest: default, file,
+environment, command line. `penstock config` shows what is in force, and where it came from. A value that is wrong is
+one line at start, and exit status 2.
 """
 
 
