@@ -39,6 +39,11 @@ def reader_engine(url: URL) -> Engine:
     return _engine(url, begin="BEGIN", pragmas=(*_EVERYWHERE, "PRAGMA query_only = ON"))
 
 
+def lookup_engine(url: URL) -> Engine:
+    """Return an engine without transactions: each statement sees what is committed at its begin."""
+    return _engine(url, begin=None, pragmas=(*_EVERYWHERE, "PRAGMA query_only = ON"))
+
+
 def check(url: URL) -> None:
     """Refuse a URL that names no file.
 
@@ -49,7 +54,7 @@ def check(url: URL) -> None:
         raise ConfigurationError(f"database {url}: names no file. Write sqlite:///path/to/penstock.db")
 
 
-def _engine(url: URL, *, begin: str, pragmas: tuple[str, ...]) -> Engine:
+def _engine(url: URL, *, begin: str | None, pragmas: tuple[str, ...]) -> Engine:
     engine = create_engine(
         url,
         poolclass=NullPool,
@@ -64,8 +69,9 @@ def _engine(url: URL, *, begin: str, pragmas: tuple[str, ...]) -> Engine:
             connection.execute(pragma)
 
     def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        connection.exec_driver_sql(str(begin))
 
     event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", begin_transaction)
+    if begin is not None:
+        event.listen(engine, "begin", begin_transaction)
     return engine

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 SCHEMA_REVISION: Final = "0001"
 """The newest migration, which this version of the program works with."""
@@ -87,17 +99,20 @@ feed = Table(
     "feed",
     metadata,
     Column("seq", _Serial, primary_key=True, autoincrement=True),
-    Column("key", Text, nullable=False, unique=True),
     Column("upload_id", Text, nullable=False),
+    Column("key", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
     Column("phase", Text, nullable=False),
     Column("data", LargeBinary, nullable=False),
-    Index("ix_feed_upload_id", "upload_id", "seq"),
+    # Keeps each happening single, and finds those of an upload.
+    UniqueConstraint("upload_id", "key"),
     # A client that comes back with the last number it saw must never see that number given to something else.
     sqlite_autoincrement=True,
 )
-"""What happened to the uploads, in order. `key` names the happening, so that it is written once; `data` is JSON."""
+"""What happened to the uploads, in order. `key` names a happening of an upload, so that it is written once.
+
+`data` is JSON."""
 
 orphans = Table(
     "orphans",

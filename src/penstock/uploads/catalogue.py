@@ -15,12 +15,13 @@ from sqlalchemy import bindparam, delete, func, insert, literal_column, select, 
 from sqlalchemy.exc import IntegrityError
 
 from ..db.instants import to_microseconds
+from ..db.prepared import Prepared
 from ..db.tables import uploads
 from ..errors import InvalidRequest, PenstockError
 from . import journal
 from .filters import Filters, pages
 from .journal import Details, Happening, Kind
-from .rows import COLUMNS, changing_values, fixed_values, scan_values, upload_of
+from .rows import CHANGING, COLUMNS, SCANNED, changing_values, fixed_values, scan_values, upload_of
 from .upload import Phase, ScanMark, Upload
 
 if TYPE_CHECKING:
@@ -54,17 +55,30 @@ _NOW_GONE: Final = tuple(phase for phase in Phase if phase.ended and not phase.h
 
 # Statements are built once: putting one together costs more than running it. Phases that a partial index is about
 # stand in the text itself, or SQLite would not see that the index applies.
-_ADD: Final = insert(uploads)
-_GET: Final = select(*COLUMNS).where(uploads.c.id == bindparam("upload"))
+_ADD: Final = Prepared(insert(uploads), *(column.name for column in uploads.c if column is not uploads.c.seq))
+_GET: Final = Prepared(select(*COLUMNS).where(uploads.c.id == bindparam("upload")))
 _GET_MANY: Final = select(*COLUMNS).where(uploads.c.id.in_(bindparam("ids", expanding=True)))
-_CHANGE: Final = update(uploads).where(
-    uploads.c.id == bindparam("upload"), uploads.c.phase == bindparam("in_phase"), uploads.c.run == bindparam("in_run")
+_CHANGE: Final = Prepared(
+    update(uploads)
+    .where(
+        uploads.c.id == bindparam("upload"),
+        uploads.c.phase == bindparam("in_phase"),
+        uploads.c.run == bindparam("in_run"),
+    )
+    .values(run_cause=func.coalesce(bindparam("cause"), uploads.c.run_cause)),
+    *CHANGING,
+    "discard_pending",
 )
-_MARK: Final = update(uploads).where(
-    uploads.c.id == bindparam("upload"), uploads.c.phase.not_in([phase.value for phase in _NOW_GONE])
+_MARK: Final = Prepared(
+    update(uploads).where(
+        uploads.c.id == bindparam("upload"), *(uploads.c.phase != phase.value for phase in _NOW_GONE)
+    ),
+    *SCANNED,
 )
-_EXPLAIN: Final = update(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.phase == Phase.PROCESSING.value)
-_CAUSE: Final = select(uploads.c.run_cause).where(uploads.c.id == bindparam("upload"))
+_EXPLAIN: Final = Prepared(
+    update(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.phase == Phase.PROCESSING.value), "reason"
+)
+_CAUSE: Final = Prepared(select(uploads.c.run_cause).where(uploads.c.id == bindparam("upload")))
 _COUNTS: Final = select(uploads.c.phase, func.count()).group_by(uploads.c.phase)
 _OLDEST: Final = select(*COLUMNS).where(uploads.c.phase == bindparam("in_phase")).order_by(uploads.c.seq).limit(1)
 _LATEST: Final = (
@@ -119,7 +133,7 @@ class Catalogue:
         created = self._happening(upload, Kind.CREATED)
 
         def work(connection: Connection) -> None:
-            connection.execute(_ADD, values)
+            _ADD.execute(connection, values)
             journal.append(connection, upload.phase, [created])
 
         try:
@@ -130,7 +144,7 @@ class Catalogue:
 
     async def get(self, upload_id: str) -> Upload | None:
         """Return one upload, or None when there is none."""
-        row = await self._database.read(lambda connection: connection.execute(_GET, {"upload": upload_id}).first())
+        row = self._database.lookup(lambda connection: _GET.execute(connection, {"upload": upload_id}).first())
         return None if row is None else upload_of(row)
 
     async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Upload]:
@@ -180,24 +194,23 @@ class Catalogue:
         Args:
             before: as it was read.
             after: the same upload, in another phase or run. Its scan is not written: see `mark_scan`.
-            cause: the event that asked for this run, to be recognised by `caused_by`.
+            cause: the event that asked for a new run, to be recognised by `caused_by`.
         """
         if (before.phase, before.run) == (after.phase, after.run):
             raise ValueError(f"upload {before.id}: neither phase nor run would change")
         values = {
             **changing_values(after),
+            "cause": None if after.run == before.run else cause,
             "discard_pending": before.phase.holds_bytes and not after.phase.holds_bytes,
             "upload": before.id,
             "in_phase": before.phase.value,
             "in_run": before.run,
         }
-        if after.run != before.run:
-            values["run_cause"] = cause
         decided = [self._happening(after, Kind.DECIDED)] if after.phase in _DECIDED else []
         happening = self._happening(after, _kind_of(before, after))
 
         def work(connection: Connection) -> bool:
-            if connection.execute(_CHANGE, values).rowcount != 1:
+            if _CHANGE.execute(connection, values).rowcount != 1:
                 return False
             if decided:
                 journal.append(connection, before.phase, decided)
@@ -210,19 +223,19 @@ class Catalogue:
         return changed
 
     async def caused_by(self, upload_id: str) -> str:
-        """Return the event that asked for the present run; empty if nobody did, or there is no such upload."""
-        cause = await self._database.read(lambda connection: connection.execute(_CAUSE, {"upload": upload_id}).scalar())
+        """Return the event that asked for the present run; empty if none did, or there is no such upload."""
+        cause = self._database.lookup(lambda connection: _CAUSE.execute(connection, {"upload": upload_id}).scalar())
         return cause or ""
 
     async def mark_scan(self, upload_id: str, scan: ScanMark) -> bool:
         """Note what the scanner said; return False if there is no such upload, or not any more."""
         values = {"upload": upload_id, **scan_values(scan)}
-        return await self._database.write(lambda connection: connection.execute(_MARK, values).rowcount == 1)
+        return await self._database.write(lambda connection: _MARK.execute(connection, values).rowcount == 1)
 
     async def explain(self, upload_id: str, reason: str) -> bool:
         """Note what a step said about its failure, for the case that it decides; return False if it is too late."""
         values = {"upload": upload_id, "reason": reason}
-        return await self._database.write(lambda connection: connection.execute(_EXPLAIN, values).rowcount == 1)
+        return await self._database.write(lambda connection: _EXPLAIN.execute(connection, values).rowcount == 1)
 
     async def counts(self) -> dict[Phase, int]:
         """Return how many uploads are in each phase, those with none included."""
@@ -283,7 +296,7 @@ class Catalogue:
 
     def _happening(self, upload: Upload, kind: Kind) -> Happening:
         return Happening(
-            key=f"{upload.id}:{upload.run}:{kind}",
+            key=f"{upload.run}:{kind}",
             upload_id=upload.id,
             at=self._clock.now(),
             kind=kind,

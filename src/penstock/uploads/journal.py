@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, delete, func, insert, select
 
 from ..db.instants import from_microseconds, to_microseconds
+from ..db.prepared import Prepared
 from ..db.tables import feed, uploads
 from .upload import Phase
 
@@ -56,7 +57,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to write down. `key` names it: the same key is written once."""
+    """Something to write down. `key` names it among those of the upload: it is written once."""
 
     key: str
     upload_id: str
@@ -93,22 +94,26 @@ _LATEST_OF_UPLOAD: Final = (
     .order_by(feed.c.seq.desc())
     .limit(1)
 )
-_APPEND: Final = insert(feed).prefix_with("OR IGNORE", dialect="sqlite")
+_INSERT: Final = insert(feed).prefix_with("OR IGNORE", dialect="sqlite")
+_APPEND: Final = Prepared(_INSERT, "upload_id", "key", "at", "kind", "phase", "data")
 # Takes the phase from the catalogue, at the moment of writing. What comes late about an upload that was cancelled or
 # has expired did not happen to it any more; what comes about somebody else's upload is none of ours.
-_APPEND_TO_LIVING: Final = _APPEND.from_select(
-    ["key", "upload_id", "at", "kind", "data", "phase"],
-    select(
-        bindparam("key", type_=Text),
-        bindparam("upload_id", type_=Text),
-        bindparam("at", type_=BigInteger),
-        bindparam("kind", type_=Text),
-        bindparam("data", type_=LargeBinary),
-        uploads.c.phase,
-    ).where(
-        uploads.c.id == bindparam("upload_id", type_=Text),
-        uploads.c.phase.not_in([Phase.CANCELLED.value, Phase.EXPIRED.value]),
-    ),
+_APPEND_TO_LIVING: Final = Prepared(
+    _INSERT.from_select(
+        ["upload_id", "key", "at", "kind", "data", "phase"],
+        select(
+            uploads.c.id,
+            bindparam("key", type_=Text),
+            bindparam("at", type_=BigInteger),
+            bindparam("kind", type_=Text),
+            bindparam("data", type_=LargeBinary),
+            uploads.c.phase,
+        ).where(
+            uploads.c.id == bindparam("upload_id", type_=Text),
+            uploads.c.phase != Phase.CANCELLED.value,
+            uploads.c.phase != Phase.EXPIRED.value,
+        ),
+    )
 )
 _LAST: Final = select(func.max(feed.c.seq))
 _OLDEST: Final = select(feed.c.seq, feed.c.at).order_by(feed.c.seq).limit(bindparam("most"))
@@ -120,12 +125,13 @@ _decode = msgspec.json.Decoder(Details).decode
 
 def append(connection: Connection, phase: Phase, happenings: Sequence[Happening]) -> None:
     """Write down what is made true by the same transaction, with the phase that the upload now has."""
-    connection.execute(_APPEND, [{**_values(happening), "phase": phase.value} for happening in happenings])
+    for happening in happenings:
+        _APPEND.execute(connection, {**_values(happening), "phase": phase.value})
 
 
 def append_to_living(connection: Connection, happenings: Sequence[Happening]) -> None:
     """Write down what was heard about uploads, with the phase each has; nothing about those that are gone."""
-    connection.execute(_APPEND_TO_LIVING, [_values(happening) for happening in happenings])
+    _APPEND_TO_LIVING.execute_many(connection, [_values(happening) for happening in happenings])
 
 
 def since(connection: Connection, after: int, *, upload_id: str | None, limit: int) -> list[FeedEntry]:

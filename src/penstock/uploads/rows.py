@@ -37,6 +37,11 @@ COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
 )
 """What `upload_of` reads, in its order; the number comes first."""
 
+CHANGING: Final = ("size_bytes", "phase", "run", "outcome", "reason", "expires_at", "received_at", "ended_at")
+"""The columns of `changing_values`."""
+SCANNED: Final = ("infected", "scan_signature", "scanned_at", "scan_error")
+"""The columns of `scan_values`."""
+
 
 def upload_of(row: Sequence[Any]) -> Upload:
     """Return the upload that a row of `COLUMNS` holds."""

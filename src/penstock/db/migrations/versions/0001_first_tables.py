@@ -103,14 +103,13 @@ def _create_feed() -> None:
     op.create_table(
         "feed",
         sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
         sa.Column("upload_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("phase", sa.Text(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name="pk_feed"),
-        sa.UniqueConstraint("key", name="uq_feed_key"),
+        sa.UniqueConstraint("upload_id", "key", name="uq_feed_upload_id_key"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_feed_upload_id", "feed", ["upload_id", "seq"])
