@@ -53,6 +53,7 @@ class Body:
         self._receive = receive
         self._expects_continue = "expect" in headers
         self._begun = False
+        self._received = 0
         self.length: int | None
         """How many bytes it has; None if it does not say."""
         if "transfer-encoding" in headers:
@@ -80,15 +81,17 @@ class Body:
                     "the body ended before its end. What arrived is kept, unless a checksum was to be met: "
                     "ask for the offset with HEAD, and continue."
                 )
-            self._ended = not message.get("more_body", False)
             chunk = message.get("body", b"")
+            self._received += len(chunk)
+            # Once all is there, the message that says so is not waited for: that would cost another turn.
+            self._ended = not message.get("more_body", False) or self._received == self.length
             if chunk:
                 yield chunk
 
     async def drain(self) -> None:
         """After the answer: read and forget what is left, up to a bound, so that the client gets to see the answer."""
-        if self._expects_continue and not self._begun:
-            return  # the client waits for the answer before it sends anything
+        if self._ended or (self._expects_continue and not self._begun):
+            return  # nothing is left, or the client waits for the answer before it sends anything
         now = asyncio.get_running_loop().time
         left, ends_at = _DRAIN_BYTES, now() + _DRAIN_SECONDS
         try:
