@@ -31,7 +31,7 @@ CHUNK_HEADER_BYTES = 4
 LONGEST_REPLY_BYTES = 64 * 1024
 """More than any reply to these commands; a server that sends more is not clamd."""
 
-_CLEAN = re.compile(rb"(?:stream|fd\[[0-9]+\]): OK")
+_CLEAN = {INSTREAM: re.compile(rb"stream: OK"), FILDES: re.compile(rb"fd\[[0-9]+\]: OK")}
 # With `ExtendedDetectionInfo yes` the name is followed by the hash and the size of what was found.
 _FOUND = re.compile(r".*: (?P<signature>.+?)(?:\([0-9a-f]{32,128}:[0-9]+\))? FOUND", re.DOTALL)
 _TIMED_OUT = b"COMMAND READ TIMED OUT\n"
@@ -63,8 +63,8 @@ class ScanReply(msgspec.Struct, frozen=True):
         return self.answer is Answer.ERROR and "size limit exceeded" in self.text
 
 
-def parse_scan_reply(raw: bytes) -> ScanReply:
-    """Read everything that clamd sent until it closed the connection.
+def parse_scan_reply(raw: bytes, command: bytes) -> ScanReply:
+    """Read everything that clamd sent, in answer to INSTREAM or FILDES, until it closed the connection.
 
     Raises:
         ScannerProtocolError: that is no answer, not a whole one, or more than one.
@@ -72,7 +72,7 @@ def parse_scan_reply(raw: bytes) -> ScanReply:
     if raw == _TIMED_OUT:  # the one reply that ends in a line end even in the z form
         return ScanReply(Answer.ERROR, raw.decode().strip())
     body = _single(raw)
-    if _CLEAN.fullmatch(body):
+    if _CLEAN[command].fullmatch(body):
         return ScanReply(Answer.CLEAN)
     text = body.decode(errors="backslashreplace")
     found = _FOUND.fullmatch(text)
@@ -83,7 +83,7 @@ def parse_scan_reply(raw: bytes) -> ScanReply:
     raise _not_understood(raw)
 
 
-def conclude(raw: bytes, *, all_sent: bool, closed_cleanly: bool) -> ScanReply:
+def conclude(raw: bytes, command: bytes, *, all_sent: bool, closed_cleanly: bool) -> ScanReply:
     """Decide what a conversation about one file has come to.
 
     clamd looks at a stream only after its last byte, answers once, and closes the connection; an answer from
@@ -92,6 +92,7 @@ def conclude(raw: bytes, *, all_sent: bool, closed_cleanly: bool) -> ScanReply:
 
     Args:
         raw: Everything that was received.
+        command: What was sent, INSTREAM or FILDES.
         all_sent: Whether the last byte had been sent when the answer came.
         closed_cleanly: Whether the other side ended the connection, with nothing of ours left unread.
 
@@ -103,7 +104,7 @@ def conclude(raw: bytes, *, all_sent: bool, closed_cleanly: bool) -> ScanReply:
         raise ScannerUnavailable(
             "clamd closed the connection without an answer; it may have been stopped or have crashed"
         )
-    reply = parse_scan_reply(raw)
+    reply = parse_scan_reply(raw, command)
     if reply.answer is Answer.CLEAN and not (all_sent and closed_cleanly):
         raise ScannerProtocolError(
             "clamd answered that the file is clean before it had read all of it. Is this address really clamd's?"

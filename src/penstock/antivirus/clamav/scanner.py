@@ -178,7 +178,7 @@ class ClamavScanner(Scanner):
             async with self._time_for(size_bytes):
                 received = await connection.receive()
             await file.verify_unchanged()
-        return conclude(received.raw, all_sent=True, closed_cleanly=received.closed_cleanly)
+        return conclude(received.raw, FILDES, all_sent=True, closed_cleanly=received.closed_cleanly)
 
     async def _stream(self, source: Source, size_bytes: int) -> ScanReply:
         async with pieces_of(source, size_bytes) as pieces, connected(self._address) as connection:
@@ -192,7 +192,7 @@ class ClamavScanner(Scanner):
                 sending.cancel()
                 receiving.cancel()
                 await asyncio.gather(sending, receiving, return_exceptions=True)
-        return conclude(received.raw, all_sent=all_sent, closed_cleanly=received.closed_cleanly)
+        return conclude(received.raw, INSTREAM, all_sent=all_sent, closed_cleanly=received.closed_cleanly)
 
     async def _send(self, connection: Connection, pieces: AsyncIterator[bytes]) -> None:
         await connection.send(INSTREAM)

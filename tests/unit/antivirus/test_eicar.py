@@ -1,0 +1,28 @@
+"""The test file, which must not lie around in our own files."""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+from pathlib import Path
+
+from penstock.antivirus.eicar import eicar
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_it_is_the_official_file() -> None:
+    assert len(eicar()) == 68
+    assert hashlib.sha256(eicar()).hexdigest() == "275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f"
+
+
+def test_none_of_our_files_is_the_test_file() -> None:
+    files = [path for folder in ("src", "tests", "docs") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    assert Path(__file__) in files
+    assert [path for path in files if eicar() in path.read_bytes()] == []
+
+
+def test_what_python_compiles_from_our_files_is_not_the_test_file() -> None:
+    """The compiler joins constants, so that a string cut in two in the source may be whole again in its cache."""
+    source = ROOT / "src/penstock/antivirus/eicar.py"
+    assert eicar() not in marshal.dumps(compile(source.read_bytes(), source, "exec"))
