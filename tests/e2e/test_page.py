@@ -1,0 +1,94 @@
+"""The web page in a real browser: files go in, and what becomes of them is seen without a reload."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from penstock.antivirus.eicar import eicar
+from tests.servers.penstock import PenstockServer
+
+CHROMIUM = "chromium"
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]:
+    folder = tmp_path_factory.mktemp("server")
+    environment = {"POSTPROCESSING_STEPS": "virusscan,delay", "POSTPROCESSING_DELAY": "1s"}
+    with PenstockServer(folder, **environment) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = shutil.which(CHROMIUM)
+    assert found, "chromium is not installed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=OPTIONS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: PenstockServer) -> Iterator[Page]:
+    opened = browser.new_page()
+    failures: list[str] = []
+    opened.on("pageerror", lambda error: failures.append(str(error)))
+    opened.goto(server.url)
+    expect(opened.locator("#connection")).to_have_text("live")
+    yield opened
+    opened.close()
+    assert not failures
+
+
+def choose(page: Page, *files: Path) -> None:
+    page.locator("#pick").set_input_files([str(file) for file in files])
+
+
+def test_files_are_seen_through_their_phases(page: Page, tmp_path: Path) -> None:
+    text, virus = tmp_path / "hello.txt", tmp_path / "virus.com"
+    text.write_text("hello " * 100_000)
+    virus.write_bytes(eicar())
+    choose(page, text, virus)
+    good = page.locator("tr", has_text="hello.txt")
+    bad = page.locator("tr", has_text="virus.com")
+    expect(good).to_have_attribute("data-phase", "processing")
+    expect(good).to_have_attribute("data-phase", "released", timeout=15_000)
+    expect(bad).to_have_attribute("data-phase", "deleted", timeout=15_000)
+    expect(bad).to_contain_text("EICAR_Test_File")
+    with page.expect_download() as download:
+        good.get_by_role("link", name="hello.txt").click()
+    assert Path(download.value.path()).read_text() == text.read_text()
+
+
+def test_an_upload_in_processing_can_be_cancelled(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "cancel-me.txt"
+    file.write_text("x")
+    choose(page, file)
+    row = page.locator("tr", has_text="cancel-me.txt")
+    expect(row).to_have_attribute("data-phase", "processing")
+    row.get_by_role("button", name="Cancel").click()
+    expect(row).to_have_attribute("data-phase", "cancelled")
+
+
+def test_a_reload_shows_the_same(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "stays.txt"
+    file.write_text("x")
+    choose(page, file)
+    row = page.locator("tr", has_text="stays.txt")
+    expect(row).to_have_attribute("data-phase", "released", timeout=15_000)
+    page.reload()
+    expect(row).to_have_attribute("data-phase", "released")
