@@ -55,7 +55,9 @@ class Prepared:
         if known is not None:
             return known
         compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)
-        fixed = {name: value for name, value in compiled.params.items() if value is not None}
+        fixed = {
+            name: parameter.effective_value for name, parameter in compiled.binds.items() if not parameter.required
+        }
         order = compiled.positiontup if compiled.positional else None
         text = self._texts[dialect.name] = _Text(str(compiled), fixed, order)
         return text

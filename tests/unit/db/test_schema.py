@@ -1,0 +1,127 @@
+"""Migrations: from nothing, from older, up to date, and from the future."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, make_url, text
+
+from penstock.db import sqlite
+from penstock.db.schema import MIGRATIONS, NewerSchema, current_revision, upgrade
+from penstock.db.tables import SCHEMA_REVISION, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = sqlite.writer_engine(make_url(f"sqlite:///{tmp_path}/test.db"))
+    yield engine
+    engine.dispose()
+
+
+def test_the_migrations_make_the_tables_that_the_code_works_with(engine: Engine) -> None:
+    upgrade(engine, "test.db")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_partial_indexes_are_the_same_too(engine: Engine) -> None:
+    """Alembic's comparison does not look at their conditions."""
+    upgrade(engine, "test.db")
+    with engine.begin() as connection:
+        migrated = _definitions(connection)
+        for table in reversed(metadata.sorted_tables):
+            table.drop(connection)
+        metadata.create_all(connection)
+        assert _definitions(connection) == migrated
+
+
+def _definitions(connection: object) -> dict[str, str]:
+    rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql LIKE 'CREATE INDEX%'"))  # type: ignore[attr-defined]
+    return {name: " ".join(sql.split()) for name, sql in rows}
+
+
+def test_the_newest_migration_is_the_one_that_the_code_names() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_REVISION]
+
+
+def test_a_database_that_is_up_to_date_is_left_alone(engine: Engine) -> None:
+    upgrade(engine, "test.db")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO step_answers VALUES ('virusscan', 1)"))
+        changes = connection.execute(text("PRAGMA schema_version")).scalar()
+    upgrade(engine, "test.db")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT step FROM step_answers")).scalar() == "virusscan"
+        assert connection.execute(text("PRAGMA schema_version")).scalar() == changes
+
+
+def test_opening_what_is_up_to_date_does_not_load_the_migration_tool(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/test.db"
+    program = (
+        "import asyncio, sys\n"
+        "from penstock.db import Database\n"
+        "async def main():\n"
+        f"    async with Database({url!r}): print('alembic' in sys.modules)\n"
+        "asyncio.run(main())"
+    )
+    runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, check=True) for _ in range(2)]
+    assert [run.stdout.strip() for run in runs] == [b"True", b"False"]
+
+
+def test_a_database_of_a_newer_version_is_refused_and_not_touched(engine: Engine) -> None:
+    upgrade(engine, "test.db")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(NewerSchema) as caught:
+        upgrade(engine, "test.db")
+    assert str(caught.value) == (
+        "test.db was written by a newer version of Penstock (schema 9999; this version knows up to "
+        f"{SCHEMA_REVISION}). Start that version again, or restore the backup from before the upgrade."
+    )
+    with engine.connect() as connection:
+        assert current_revision(connection) == "9999"
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE progress (foreign_to_us INTEGER)"))  # in the way of ours
+    with pytest.raises(Exception, match="already exists"):
+        upgrade(engine, "test.db")
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["progress"]
+
+
+def test_two_that_open_an_empty_database_at_once_take_turns(tmp_path: Path) -> None:
+    engines = [sqlite.writer_engine(make_url(f"sqlite:///{tmp_path}/test.db")) for _ in range(4)]
+    errors: list[BaseException] = []
+
+    def run(engine: Engine) -> None:
+        try:
+            upgrade(engine, "test.db")
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the test is to see it
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=[engine]) for engine in engines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for engine in engines:
+        engine.dispose()
+    assert errors == []

@@ -1,0 +1,53 @@
+"""How SQLite is opened."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import OperationalError
+
+from penstock.db import sqlite
+from penstock.db.schema import upgrade
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_writing_transaction_holds_the_lock_from_its_begin(tmp_path: Path) -> None:
+    url = make_url(f"sqlite:///{tmp_path}/test.db")
+    engine = sqlite.writer_engine(url)
+    upgrade(engine, "test.db")
+    order: list[str] = []
+
+    def second() -> None:
+        with engine.begin():
+            order.append("second")
+
+    with engine.begin():
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.05)
+        order.append("first")
+    thread.join()
+    engine.dispose()
+    assert order == ["first", "second"]
+
+
+def test_each_lookup_sees_what_is_committed_by_then(tmp_path: Path) -> None:
+    url = make_url(f"sqlite:///{tmp_path}/test.db")
+    writing, looking = sqlite.writer_engine(url), sqlite.lookup_engine(url)
+    upgrade(writing, "test.db")
+    count = text("SELECT count(*) FROM step_answers")
+    with looking.connect() as looker:
+        assert looker.execute(count).scalar() == 0
+        with writing.begin() as writer:
+            writer.execute(text("INSERT INTO step_answers VALUES ('virusscan', 1)"))
+            assert looker.execute(count).scalar() == 0
+        assert looker.execute(count).scalar() == 1
+        with pytest.raises(OperationalError, match="readonly"):
+            looker.execute(text("DELETE FROM step_answers"))
+    writing.dispose()
+    looking.dispose()
