@@ -94,6 +94,8 @@ class Writer:
                     job.result = job.work(self._connection)
         except BaseException as error:  # noqa: BLE001  # it is raised again where the result is awaited
             job.error = error
+            # A commit that fails leaves the transaction open, and SQLAlchemy takes it for ended.
+            self._connection.connection.rollback()
             return job
         return None
 

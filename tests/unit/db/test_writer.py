@@ -47,7 +47,7 @@ def run(connection: Connection, *works: Callable[[Connection], Any]) -> list[lis
 
 
 def parent(number: int) -> Callable[[Connection], Any]:
-    return lambda connection: connection.execute(text(f"INSERT INTO parent VALUES ({number})")).close()
+    return lambda connection: connection.execute(text("INSERT INTO parent VALUES (:id)"), {"id": number}).close()
 
 
 def orphan(connection: Connection) -> None:
