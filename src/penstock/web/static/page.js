@@ -23,8 +23,10 @@ function render(upload) {
     ? element("a", { href: upload.links.content, textContent: upload.filename })
     : upload.filename;
   const remark = upload.reason || (run && run.last_error) || "";
-  const again = run && run.next_try_at ? ` Next try ${new Date(run.next_try_at).toLocaleTimeString()}.` : "";
+  const at = run && run.next_try_at && new Date(run.next_try_at).toLocaleTimeString();
+  const again = at ? (run.state === "delay" ? ` Until ${at}.` : ` Next try ${at}.`) : "";
   const phase = element("span", { className: `phase ${upload.phase}`, textContent: upload.phase });
+  const action = ACTIONS[upload.phase];
   const cells = [
     element("td", { className: "name" }, name),
     element("td", { className: "number", textContent: size(upload.size) }),
@@ -33,10 +35,8 @@ function render(upload) {
     element("td", { className: "number", textContent: run ? run.attempt : "" }),
     element("td", {}, share != null && upload.phase in { receiving: 1, processing: 1 }
       ? element("progress", { value: share, title: `${Math.round(share * 100)} %` }) : remark + again),
-    element("td", {}, element("button", {
-      textContent: upload.phase === "receiving" || upload.phase === "processing" ? "Cancel" : "Delete",
-      onclick: () => fetch(upload.links.self, { method: "DELETE" }),
-    })),
+    element("td", {}, action ? element("button", {
+      textContent: action, onclick: () => fetch(upload.links.self, { method: "DELETE" }) }) : ""),
   ];
   const row = element("tr", { id: `upload-${upload.id}` }, ...cells);
   row.dataset.phase = upload.phase;
@@ -45,6 +45,8 @@ function render(upload) {
   rows.set(upload.id, row);
   document.getElementById("empty").hidden = rows.size > 0;
 }
+
+const ACTIONS = { receiving: "Cancel", processing: "Cancel", released: "Delete", rejected: "Delete" };
 
 const waiting = new Set();
 async function refresh(id) {

@@ -1,0 +1,310 @@
+"""The rules, one by one, and every pair of state and input that has none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from penstock.core import emit
+from penstock.core.machine import TABLE, decide, kind_of
+from penstock.core.policy import Policy
+from penstock.core.progress import Progress, State, Status
+from penstock.core.transition import Announce, Input, Kind, Tick, Transition, Verdict
+from penstock.events.types import (
+    BytesReceived,
+    CancelPostprocessing,
+    Envelope,
+    Event,
+    PostprocessingFinished,
+    PostprocessingRetry,
+    PostprocessingStepFinished,
+    PostprocessingStepProgress,
+    RestartPostprocessing,
+    ResumePostprocessing,
+    StartPostprocessingStep,
+    UploadReady,
+    VirusscanResult,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+POLICY = Policy.create(
+    ["virusscan", "delay", "ocr"],
+    delay=timedelta(seconds=10),
+    max_retries=2,
+    retry_backoff=timedelta(seconds=4),
+    step_timeouts={"virusscan": timedelta(minutes=5)},
+)
+
+
+def seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)
+
+
+def said(event: Event, event_id: str = "event", causation_id: str = "") -> Envelope:
+    return Envelope(event=event, event_id=event_id, causation_id=causation_id, initiator_id="client")
+
+
+def received(event_id: str = "first") -> Envelope:
+    return said(BytesReceived(upload_id="u", filename="f.txt", filesize=3, url="file:///f"), event_id)
+
+
+def finished(outcome: str, step: str = "virusscan", event_id: str = "answer", causation_id: str = "") -> Envelope:
+    event = PostprocessingStepFinished(upload_id="u", finished_step=step, outcome=outcome)
+    return said(event, event_id, causation_id)
+
+
+def begun(policy: Policy = POLICY) -> Progress:
+    progress = decide(None, received(), NOW, policy).progress
+    assert progress is not None
+    return progress
+
+
+def go(progress: Progress | None, *inputs: Input, now: datetime = NOW, policy: Policy = POLICY) -> Transition:
+    transition = Transition(progress, Verdict.IGNORED)
+    for one in inputs:
+        transition = decide(transition.progress, one, now, policy)
+    return transition
+
+
+def kinds(transition: Transition) -> list[type[Event]]:
+    return [type(one.event) for one in transition.emits]
+
+
+IN_STATE: dict[State, Callable[[], Progress | None]] = {
+    State.NONE: lambda: None,
+    State.STEP: begun,
+    State.BACKOFF: lambda: go(begun(), finished("retry")).progress,
+    State.DELAY: lambda: go(begun(), finished("continue")).progress,
+    State.FINISHED: lambda: go(begun(), finished("abort")).progress,
+    State.FAILED: lambda: go(begun(), finished("abort"), said(UploadReady(upload_id="u", failed=True), "ur")).progress,
+}
+STEP_OF = {State.STEP: "virusscan", State.BACKOFF: "virusscan", State.DELAY: "delay"}
+
+
+def input_of(kind: Kind, state: State) -> Input:
+    step = STEP_OF.get(state, "finished")
+    inputs: dict[Kind, Input] = {
+        Kind.RECEIVED: received("another"),
+        Kind.CONTINUE: finished("continue", step, "news"),
+        Kind.RETRY: finished("retry", step, "news"),
+        Kind.STOP: finished("delete", step, "news"),
+        Kind.PROGRESS: said(PostprocessingStepProgress(upload_id="u", step=step, fraction=0.5), "beat"),
+        Kind.DELAY_STARTED: said(StartPostprocessingStep(upload_id="u", step_to_start="delay"), "news"),
+        Kind.RELEASED: said(UploadReady(upload_id="u"), "news"),
+        Kind.RELEASE_FAILED: said(UploadReady(upload_id="u", failed=True), "news"),
+        Kind.RESUME: said(ResumePostprocessing(upload_id="u"), "news"),
+        Kind.CANCEL: said(CancelPostprocessing(upload_id="u"), "news"),
+        Kind.TICK: Tick(),
+        Kind.ANNOUNCE: Announce(),
+    }
+    return inputs[kind]
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("kind", Kind)
+def test_every_pair_of_state_and_input_ends_where_the_table_says(state: State, kind: Kind) -> None:
+    before = IN_STATE[state]()
+    assert (State.NONE if before is None else before.state) is state
+    asked = input_of(kind, state)
+    assert kind_of(asked) is kind
+    for now in (NOW, NOW + timedelta(days=2), NOW - timedelta(days=2)):
+        transition = decide(before, asked, now, POLICY)
+        after = State.NONE if transition.progress is None else transition.progress.state
+        if (state, kind) in TABLE:
+            assert after in TABLE[state, kind][1]
+        else:
+            assert transition.progress is before
+            assert transition.emits == ()
+            assert transition.verdict is not Verdict.APPLIED
+
+
+def test_steps_run_in_their_order_and_end_in_continue() -> None:
+    first = decide(None, received(), NOW, POLICY)
+    assert kinds(first) == [StartPostprocessingStep]
+    assert first.progress is not None
+    assert (first.progress.status.current_step, first.progress.steps) == ("virusscan", ("virusscan", "delay", "ocr"))
+    assert first.emits[0].initiator_id == "client"
+    delay = go(first.progress, finished("continue"))
+    assert delay.progress is not None
+    assert delay.progress.resume_at == NOW + seconds(10)
+    assert go(delay.progress, Tick(), now=NOW + seconds(9)).verdict is Verdict.IGNORED
+    ocr = go(delay.progress, Tick(), now=NOW + seconds(10))
+    assert isinstance(ocr.emits[0].event, StartPostprocessingStep)
+    assert ocr.emits[0].event.step_to_start == "ocr"
+    done = go(ocr.progress, finished("continue", "ocr", "last"))
+    assert isinstance(done.emits[0].event, PostprocessingFinished)
+    assert done.emits[0].event.outcome == "continue"
+    assert go(done.progress, said(UploadReady(upload_id="u"), "ready")).progress is None
+
+
+def test_without_steps_the_upload_is_decided_at_once() -> None:
+    transition = decide(None, received(), NOW, Policy.create([]))
+    assert kinds(transition) == [PostprocessingFinished]
+
+
+def test_a_delay_that_is_not_listed_is_the_last_step_and_one_of_no_duration_is_passed() -> None:
+    assert Policy.create(["a", "b"], delay=seconds(1)).steps == ("a", "b", "delay")
+    assert Policy.create(["delay", "b"], delay=seconds(1)).steps == ("delay", "b")
+    passed = decide(None, received(), NOW, Policy.create(["delay", "b"]))
+    assert [one.event.step_to_start for one in passed.emits if isinstance(one.event, StartPostprocessingStep)] == [
+        "delay",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["abort", "delete", "quarantine", ""])
+def test_other_outcomes_end_the_upload_as_they_are(outcome: str) -> None:
+    transition = go(begun(), finished(outcome))
+    assert isinstance(transition.emits[0].event, PostprocessingFinished)
+    assert transition.emits[0].event.outcome == outcome
+
+
+def test_retries_back_off_and_then_abort() -> None:
+    progress: Progress | None = begun()
+    pauses = []
+    now = NOW
+    for attempt in (1, 2):
+        transition = go(progress, finished("retry", event_id=f"retry-{attempt}"), now=now)
+        assert kinds(transition) == [PostprocessingRetry]
+        assert transition.progress is not None
+        assert transition.progress.resume_at is not None
+        pauses.append(transition.progress.resume_at - now)
+        now = transition.progress.resume_at
+        again = go(transition.progress, Tick(), now=now)
+        assert kinds(again) == [StartPostprocessingStep]
+        assert again.progress is not None
+        assert again.progress.attempt == attempt + 1
+        progress = again.progress
+    assert pauses == [seconds(4), seconds(8)]
+    over = go(progress, finished("retry", event_id="retry-3"), now=now)
+    assert isinstance(over.emits[0].event, PostprocessingFinished)
+    assert over.emits[0].event.outcome == "abort"
+    assert over.progress is not None
+    assert over.progress.failures == 3
+
+
+def test_each_step_has_its_own_budget_of_retries() -> None:
+    progress = go(begun(), finished("retry", event_id="1")).progress
+    progress = go(progress, Tick(), now=NOW + seconds(4)).progress
+    progress = go(progress, finished("continue", event_id="2"), now=NOW + seconds(5)).progress
+    progress = go(progress, Tick(), now=NOW + seconds(20)).progress
+    assert progress is not None
+    assert (progress.status.current_step, progress.step_failures, progress.failures) == ("ocr", 0, 1)
+
+
+def test_the_formula_of_the_backoff_and_its_end() -> None:
+    policy = Policy.create([], retry_backoff=seconds(5))
+    assert [policy.backoff(n) for n in (1, 2, 3, 4)] == [seconds(5), seconds(10), seconds(20), seconds(40)]
+    assert policy.backoff(14) == seconds(5 * 2**13)
+    assert policy.backoff(41) == policy.backoff(10_000) == policy.max_backoff
+
+
+def test_a_result_explains_itself() -> None:
+    infected = VirusscanResult(infected=True, description="EICAR")
+    event = PostprocessingStepFinished(upload_id="u", finished_step="virusscan", outcome="delete", result=infected)
+    progress = go(begun(), said(event)).progress
+    assert progress is not None
+    assert progress.last_error == "infected: EICAR"
+
+
+def test_a_repeat_of_what_led_here_says_again_what_follows_and_a_later_one_nothing() -> None:
+    first = decide(None, received(), NOW, POLICY)
+    again = go(first.progress, received())
+    assert (again.verdict, again.emits) == (Verdict.REPEATED, first.emits)
+    moved = go(first.progress, finished("continue")).progress
+    late = go(moved, received())
+    assert (late.verdict, late.emits) == (Verdict.DUPLICATE, ())
+    assert go(moved, finished("continue")).verdict is Verdict.REPEATED
+
+
+def test_answers_about_the_past_are_dropped() -> None:
+    progress = begun()
+    start = emit.awaited_id(progress)
+    retried = go(progress, finished("retry", event_id="1", causation_id=start)).progress
+    second = go(retried, Tick(), now=NOW + seconds(4)).progress
+    assert go(second, finished("continue", event_id="late", causation_id=start)).verdict is Verdict.STALE
+    assert go(second, finished("continue", "ocr", "other")).verdict is Verdict.STALE
+    assert go(None, finished("continue")).verdict is Verdict.UNKNOWN
+
+
+def test_a_late_answer_during_the_backoff_is_welcome() -> None:
+    progress = begun()
+    start = emit.awaited_id(progress)
+    waiting = go(progress, finished("retry", event_id="1", causation_id=start)).progress
+    assert go(waiting, finished("continue", event_id="2", causation_id=start)).verdict is Verdict.APPLIED
+
+
+def test_a_deadline_counts_as_a_retry_and_a_sign_of_life_puts_it_off() -> None:
+    progress = begun()
+    assert progress.deadline_at == NOW + timedelta(minutes=5)
+    beat = said(PostprocessingStepProgress(upload_id="u", step="virusscan", fraction=0.25), "beat")
+    alive = go(progress, beat, now=NOW + timedelta(minutes=4)).progress
+    assert alive is not None
+    assert (alive.deadline_at, alive.fraction) == (NOW + timedelta(minutes=9), 0.25)
+    lapsed = go(alive, Tick(), now=NOW + timedelta(minutes=9))
+    assert kinds(lapsed) == [PostprocessingRetry]
+    assert lapsed.progress is not None
+    assert "no answer" in lapsed.progress.last_error
+
+
+def test_what_is_not_answered_is_said_again_within_two_minutes_and_then_left() -> None:
+    policy = Policy.create(["slow"])
+    progress: Progress | None = begun(policy)
+    ids, now = {emit.awaited_id(begun(policy))}, NOW
+    for pause in (15, 30, 60):
+        now += seconds(pause)
+        transition = go(progress, Tick(), now=now, policy=policy)
+        assert kinds(transition) == [StartPostprocessingStep]
+        ids.add(transition.emits[0].event_id)
+        progress = transition.progress
+    assert len(ids) == 1
+    assert progress is not None
+    assert progress.due_at is None
+    assert progress.stalled(now + timedelta(minutes=11), 600)
+
+
+def test_resume_tries_now_and_restart_begins_anew() -> None:
+    waiting = go(begun(), finished("retry")).progress
+    resumed = go(waiting, said(ResumePostprocessing(upload_id="u"), "resume"))
+    assert resumed.progress is not None
+    assert (resumed.progress.state, resumed.progress.attempt) == (State.STEP, 2)
+    restarted = go(resumed.progress, received("second run"))
+    assert restarted.progress is not None
+    assert (restarted.progress.attempt, restarted.progress.run) == (1, "second run")
+    unknown = go(None, said(ResumePostprocessing(upload_id="u"), "resume"))
+    assert kinds(unknown) == [RestartPostprocessing]
+    decided = go(begun(), finished("abort")).progress
+    again = go(decided, said(ResumePostprocessing(upload_id="u"), "resume"))
+    assert kinds(again) == [PostprocessingFinished]
+
+
+def test_cancel_forgets_and_later_answers_are_unknown() -> None:
+    gone = go(begun(), said(CancelPostprocessing(upload_id="u"), "cancel"))
+    assert gone.progress is None
+    assert go(None, finished("continue")).verdict is Verdict.UNKNOWN
+
+
+def test_records_of_a_go_instance_are_gone_on_with() -> None:
+    bare = Progress(upload_id="u", steps=("virusscan", "delay"), status=Status("virusscan", "retry"))
+    assert bare.neglected(NOW)
+    assert kinds(go(bare, Tick())) == [StartPostprocessingStep]
+    waiting = msgspec.structs.replace(bare, status=Status("delay"))
+    timed = go(waiting, Tick()).progress
+    assert timed is not None
+    assert timed.resume_at == NOW + seconds(10)
+
+
+def test_a_clock_that_was_set_back_does_not_prolong_a_pause() -> None:
+    waiting = go(begun(), finished("retry")).progress
+    yesterday = NOW - timedelta(days=1)
+    assert waiting is not None
+    assert waiting.neglected(yesterday)
+    moved = go(waiting, Tick(), now=yesterday).progress
+    assert moved is not None
+    assert moved.resume_at == yesterday + seconds(4)
