@@ -25,7 +25,7 @@ def main() -> int:
     in_a_row, at_once = ([int(one) for one in sys.argv[1:]] or [10_000, 16_000])[:2]
     print(f"{'load':>24} {'accepted/s':>11} {'ended/s':>8} {'RSS MiB before':>15} {'after':>6}")
     with running("penstock", steps="virusscan") as target:
-        for count, connections in ((1000, CONNECTIONS), (in_a_row, 1), (at_once, CONNECTIONS)):
+        for count, connections in ((960, CONNECTIONS), (in_a_row, 1), (at_once, CONNECTIONS)):
             before, begin = resident_mib(target.pid), time.monotonic()
             command = [sys.executable, str(CLIENT), str(target.port), str(count), str(connections)]
             subprocess.run(command, check=True)

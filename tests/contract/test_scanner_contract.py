@@ -69,6 +69,13 @@ class TestClamavOverTcp(_ClamavContract):
         return bool(self.clamd.temporary_files())
 
 
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "penstock.antivirus.yara_worker" in process.cmdline()
+    except psutil.Error:  # it has ended meanwhile
+        return False
+
+
 class TestYara(ScannerContract):
     slow_bytes = 1024**3
 
@@ -76,8 +83,7 @@ class TestYara(ScannerContract):
         return YaraScanner(clock=SystemClock())
 
     def pids(self) -> list[int]:
-        children = psutil.Process(os.getpid()).children()
-        return [child.pid for child in children if "penstock.antivirus.yara_worker" in child.cmdline()]
+        return [child.pid for child in psutil.Process(os.getpid()).children() if _is_worker(child)]
 
     def is_scanning(self, path: Path) -> bool:
         return bool(open_files(self.pids(), path))

@@ -62,7 +62,7 @@ async def _kill_rounds(server: PenstockServer, seen: dict[str, int]) -> None:
 
 async def _note_states(server: PenstockServer, seen: dict[str, int]) -> None:
     """Look what the kill is going to meet."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=5, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
         page = (await client.get("/api/v1/uploads", params={"sessions": True, "limit": 1000})).json()["uploads"]
     for upload in page:
         seen["receiving"] += upload["phase"] == "receiving"

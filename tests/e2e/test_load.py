@@ -13,7 +13,7 @@ import pytest
 
 from tests.servers.penstock import PenstockServer
 
-WARM_UP = 1_000
+WARM_UP = 960
 IN_A_ROW = 1_000
 AT_ONCE = 3_200
 CONNECTIONS = 16

@@ -22,12 +22,12 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "penstock"
 
 
-def run(*command: str | Path, home: Path) -> str:
+def run(*command: str | Path, home: Path, warnings: str = "error") -> str:
     """Runs `command` away from the clone, as somebody with an empty home folder; returns what it printed."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
-        "PYTHONWARNINGS": "error",
+        "PYTHONWARNINGS": warnings,
         "LC_ALL": "C.UTF-8",
     }
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=100, check=False)
@@ -58,6 +58,7 @@ def commands(wheel: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) 
         *(sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"),
         *("install", "--quiet", "--no-index", "--no-deps", wheel),
         home=home,
+        warnings="default",  # pip's own are not ours to mend
     )
     # Dependencies come from the environment of these tests. A folder that a .pth file names is searched last,
     # and its own .pth files are not read: the clone that is installed there in editable form stays out of sight.
