@@ -287,6 +287,21 @@ def test_a_file_in_processing_is_not_read_yet(holding: PenstockServer, method: s
     assert httpx.request(method, f"{holding.url}/api/v1/files/{upload}/content").status_code == 410
 
 
+def test_a_released_upload_has_its_full_offset(server: PenstockServer, link: str) -> None:
+    upload = link.split("/")[-2]
+    head = TusClient(server.port).head(f"/uploads/{upload}")
+    assert (head.status, head.headers["upload-offset"], head.headers["upload-length"]) == (200, *[str(len(BODY))] * 2)
+    assert f"{upload}/content" in head.headers["link"]
+
+
+def test_a_released_file_can_be_given_up(server: PenstockServer) -> None:
+    link = put(server, "short-lived", b"x")
+    upload = link.split("/")[-2]
+    assert TusClient(server.port).request("DELETE", f"/uploads/{upload}", {"Tus-Resumable": "1.0.0"}).status == 204
+    assert httpx.get(link).status_code == 410
+    assert not list((server.data_dir / "blobs").rglob(upload))
+
+
 def test_an_old_file_is_read_while_a_new_one_is_processed(server: PenstockServer) -> None:
     put(server, "old.txt", b"old")
     path = TusClient(server.port).create(10, Upload_Metadata="filename b2xkLnR4dA==")

@@ -66,8 +66,7 @@ class Tus:
             case "PATCH":
                 return await self._patch(scope, headers, upload_id, body)
             case _:
-                await self._receiver.find(upload_id)
-                await self._receiver.terminate(upload_id)
+                await self._receiver.withdraw(upload_id)
                 return Answer(204)
 
     async def _create(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:

@@ -6,11 +6,12 @@ complete, and of nothing in between. All bytes are on disk before the gateway is
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from ..blobs.base import BlobMissing, BlobUnavailable, OffsetConflict
-from ..errors import NotFound
+from ..errors import NotFound, PenstockError
 from ..ids import is_upload_id, new_upload_id
 from .errors import TooLarge, WrongOffset
 from .intake import Intake
@@ -19,7 +20,7 @@ from .locks import IDLE, TAKEOVER, Hold, UploadLocks
 from .metadata import UNKNOWN_TYPE
 from .names import checked_name
 from .room import Room
-from .standing import Standing, check_alive
+from .standing import Recent, Standing, check_alive, gone
 from .upload import Upload
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from .checksum import Checksum
     from .gateway import Gateway
 
+log = structlog.get_logger(__name__)
+
 _REMEMBERED: Final = 4096
-"""How many uploads' standing is kept in memory, of those that were continued last: some 1 KiB each."""
 
 
 class Receiver:
@@ -77,7 +79,7 @@ class Receiver:
         self._idle = idle
         self._locks = UploadLocks(takeover)
         self._room = Room(blobs=blobs, catalogue=catalogue, clock=clock, spare_bytes=spare_bytes)
-        self._recent: OrderedDict[str, Standing] = OrderedDict()
+        self._recent = Recent(_REMEMBERED)
 
     async def create(
         self,
@@ -124,7 +126,7 @@ class Receiver:
         if size_bytes == 0:
             return await self._finish(upload, await self._blobs.seal(upload_id))
         standing = Standing(upload, 0)
-        self._remember(standing)
+        self._recent.put(standing)
         return standing
 
     async def find(self, upload_id: str) -> Upload:
@@ -134,10 +136,7 @@ class Receiver:
             NotFound: there is none of this ID.
             Gone: it was cancelled, removed or rejected, or has expired.
         """
-        _check_id(upload_id)
-        upload = await self._catalogue.get(upload_id)
-        if upload is None:
-            raise _unknown(upload_id)
+        upload = await self._known(upload_id)
         check_alive(upload, self._clock.now())
         return upload
 
@@ -161,7 +160,7 @@ class Receiver:
         if standing.complete:
             return standing
         async with self._locks.hold(upload_id):
-            self._recent.pop(upload_id, None)
+            self._recent.take(upload_id)
             return await self._healed(await self._look(upload_id))
 
     async def receive(
@@ -198,7 +197,7 @@ class Receiver:
         self._spare_holder(upload_id, offset)
         async with self._locks.hold(upload_id) as hold:
             # Taken out while it changes: whatever goes wrong, the next one looks for itself.
-            standing = self._recent.pop(upload_id, None) or await self._look(upload_id)
+            standing = self._recent.take(upload_id) or await self._look(upload_id)
             check_alive(standing.upload, self._clock.now())
             standing.check_continues(offset, length, max_size_bytes=self.max_size_bytes)
             if standing.full:
@@ -214,8 +213,20 @@ class Receiver:
             except OffsetConflict as error:
                 raise WrongOffset(sent=offset, offset=error.length_bytes) from error
 
+    async def withdraw(self, upload_id: str) -> None:
+        """Do what `terminate` does, once: there must be something to give up.
+
+        Raises:
+            NotFound, Locked: as `terminate`.
+            Gone: its bytes are gone already.
+        """
+        upload = await self._known(upload_id)
+        if not upload.phase.holds_bytes:
+            raise gone(upload)
+        await self.terminate(upload_id)
+
     async def terminate(self, upload_id: str) -> None:
-        """Cancel or delete an upload at any time: its bytes are freed, its processing ends.
+        """Cancel or delete an upload at any time: its bytes are freed, its processing ends. Again: nothing changes.
 
         Raises:
             NotFound: there is none of this ID.
@@ -223,7 +234,7 @@ class Receiver:
         """
         _check_id(upload_id)
         async with self._locks.hold(upload_id):
-            self._recent.pop(upload_id, None)
+            self._recent.take(upload_id)
             await self._gateway.cancel(upload_id)
             self._room.end(upload_id, arrived=False)
 
@@ -254,13 +265,17 @@ class Receiver:
                 complete = upload.size_bytes in (None, appender.length_bytes)
                 if complete:
                     await appender.seal()
+        except PenstockError as error:
+            stands = begin if appender is None else appender.length_bytes
+            log.info("upload_interrupted", upload=upload.id, reason=error.code, began_at=begin, stands_at=stands)
+            raise
         finally:
             if appender is not None:
                 self._count(upload, begin, appender.length_bytes)
         if complete:
             return await self._finish(upload, appender.length_bytes)
         grown = Standing(upload, appender.length_bytes)
-        self._remember(grown)
+        self._recent.put(grown)
         return grown
 
     def _count(self, upload: Upload, begin: int, end: int) -> None:
@@ -274,6 +289,13 @@ class Receiver:
             async with hold.receiving(self._idle):
                 async for _ in body:
                     raise TooLarge("all bytes of the upload are there. Nothing was added.")
+
+    async def _known(self, upload_id: str) -> Upload:
+        _check_id(upload_id)
+        upload = await self._catalogue.get(upload_id)
+        if upload is None:
+            raise _unknown(upload_id)
+        return upload
 
     async def _look(self, upload_id: str) -> Standing:
         """Ask catalogue and storage where an upload stands."""
@@ -298,13 +320,6 @@ class Receiver:
         self._room.end(upload.id, arrived=True)
         check_alive(received, self._clock.now())
         return Standing(received, size_bytes)
-
-    def _remember(self, standing: Standing) -> None:
-        if standing.complete:
-            return
-        self._recent[standing.upload.id] = standing
-        if len(self._recent) > _REMEMBERED:
-            self._recent.popitem(last=False)
 
 
 def _check_id(upload_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import Gone, TooLarge, WrongOffset
@@ -54,6 +55,31 @@ class Standing(NamedTuple):
             )
 
 
+class Recent:
+    """Remembers where the uploads stand that were continued last, so that nobody has to ask catalogue and storage.
+
+    What is taken out for a change is put back when the change went well; else the next one looks for itself.
+    """
+
+    def __init__(self, most: int) -> None:
+        """`most` uploads are remembered, at some 1 KiB each."""
+        self._most = most
+        self._standings: OrderedDict[str, Standing] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._standings)
+
+    def put(self, standing: Standing) -> None:
+        """Remember where an upload stands."""
+        self._standings[standing.upload.id] = standing
+        if len(self._standings) > self._most:
+            self._standings.popitem(last=False)
+
+    def take(self, upload_id: str) -> Standing | None:
+        """Forget where an upload stands, and return it; None when it was not known."""
+        return self._standings.pop(upload_id, None)
+
+
 def check_alive(upload: Upload, now: datetime) -> None:
     """Make sure that an upload can be received, or has been.
 
@@ -63,8 +89,13 @@ def check_alive(upload: Upload, now: datetime) -> None:
     if upload.phase in _COMPLETE:
         return
     if upload.phase is not Phase.RECEIVING:
-        why = f": {upload.reason}" if upload.reason else ""
-        raise Gone(f"upload {upload.id} is {upload.phase}{why}. Begin a new one.")
+        raise gone(upload)
     if upload.expires_at is not None and upload.expires_at <= now:
         until = f"{upload.expires_at:%Y-%m-%d %H:%M:%S}"
         raise Gone(f"upload {upload.id} was not complete by {until} UTC. Begin a new one.")
+
+
+def gone(upload: Upload) -> Gone:
+    """Return the error about an upload that has come to a bad end."""
+    why = f": {upload.reason}" if upload.reason else ""
+    return Gone(f"upload {upload.id} is {upload.phase}{why}. Begin a new one.")

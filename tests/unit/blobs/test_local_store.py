@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from penstock.blobs.base import BlobMissing, BlobUnavailable, StorageFull
-from penstock.blobs.local import LocalBlobs
+from penstock.blobs.local import LocalBlobs, writeback
 from penstock.errors import ConfigurationError
 from penstock.ids import new_upload_id
 
@@ -163,6 +163,34 @@ async def test_small_bodies_cost_one_hop(blobs: LocalBlobs, monkeypatch: pytest.
             await out.write(bytes(1024))
         await out.seal()
     assert hops == 1
+
+
+async def test_a_slow_disk_slows_the_sender_down(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = await staged(blobs)
+    disk_is_free = threading.Event()
+    real = os.pwritev
+
+    def slow(*arguments: object) -> int:
+        assert disk_is_free.wait(20)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "pwritev", slow)
+    async with blobs.append(upload, 0) as out:
+        await out.write(bytes(MIB))
+        second = asyncio.create_task(out.write(bytes(MIB)))
+        done, _ = await asyncio.wait([second], timeout=0.1)
+        assert not done
+        disk_is_free.set()
+        await second
+    assert await blobs.length(upload) == 2 * MIB
+
+
+async def test_large_files_are_written_out_early(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(writeback, "_sync_file_range", lambda _, start, size, __: asked.append((start, size)))
+    upload = await staged(blobs)
+    await fill(blobs, upload, 2 * writeback.WINDOW_BYTES + MIB)
+    assert asked == [(0, writeback.WINDOW_BYTES), (writeback.WINDOW_BYTES, writeback.WINDOW_BYTES)]
 
 
 async def test_tiny_chunks_are_not_hoarded(blobs: LocalBlobs) -> None:

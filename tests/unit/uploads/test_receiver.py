@@ -25,6 +25,7 @@ from penstock.uploads.errors import (
     WrongOffset,
 )
 from penstock.uploads.names import UnsafeName
+from penstock.uploads.standing import Recent
 from penstock.uploads.upload import Phase
 from tests.unit.uploads.way_in import EXPIRATION, Silent, WayIn, body, cut, way_in
 
@@ -326,6 +327,17 @@ async def test_a_rejected_upload_shows_no_full_offset(parts: WayIn, phase: Phase
     assert await parts.catalogue.change(made.upload, msgspec.structs.replace(made.upload, phase=phase, reason="virus"))
     with pytest.raises(Gone, match="virus"):
         await parts.receiver.status(made.upload.id)
+    if phase is Phase.REJECTED:
+        await parts.receiver.withdraw(made.upload.id)
+    with pytest.raises(Gone):
+        await parts.receiver.withdraw(made.upload.id)
+    assert await parts.blobs.staged() == ([] if phase is Phase.REJECTED else [made.upload.id])
+
+
+async def test_terminating_twice_is_terminating_once(parts: WayIn) -> None:
+    upload = await created(parts)
+    await parts.receiver.terminate(upload)
+    await parts.receiver.terminate(upload)
 
 
 async def test_uploads_go_on_after_a_restart(tmp_path: Path) -> None:
@@ -396,8 +408,8 @@ async def test_bytes_are_counted(parts: WayIn) -> None:
     assert parts.metrics.registry.get_sample_value("penstock_received_bytes_total") == 7
 
 
-async def test_many_unfinished_uploads_are_not_kept_in_memory(parts: WayIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.uploads.receiver._REMEMBERED", 3)
+async def test_what_was_forgotten_is_looked_up(parts: WayIn) -> None:
+    parts.receiver._recent = Recent(3)
     uploads = [await created(parts) for _ in range(10)]
     assert len(parts.receiver._recent) == 3
     for upload in uploads:

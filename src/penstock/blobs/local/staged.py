@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..base import BlobUnavailable, OffsetConflict
 from .tree import FILE_MODE, STAGED, Tree, errors_about, remove, sync_folder
+from .writeback import begin_writeback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +103,7 @@ class StagedFile:
         rest: Sequence[bytes | memoryview] = pieces
         while rest:
             written = os.pwritev(descriptor, rest, self.length_bytes)
+            begin_writeback(descriptor, self.length_bytes, self.length_bytes + written)
             self.length_bytes += written
             rest = _after(rest, written)
 
