@@ -108,7 +108,8 @@ def test_every_module_can_be_imported(commands: Path, home: Path) -> None:
     modules = [
         ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
         for path in SOURCE.rglob("*.py")
-        if path.name != "__main__.py" and "testing" not in path.relative_to(SOURCE).parts
+        # Migrations are run by their tool, which gives them what they import.
+        if path.name != "__main__.py" and not {"testing", "migrations"} & set(path.relative_to(SOURCE).parts)
     ]
     assert len(modules) > 10
     run(commands / "python", "-c", "".join(f"import {module}\n" for module in sorted(modules)), home=home)
