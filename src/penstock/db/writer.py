@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import OperationalError
@@ -95,7 +96,8 @@ class Writer:
         except BaseException as error:  # noqa: BLE001  # it is raised again where the result is awaited
             job.error = error
             # A commit that fails leaves the transaction open, and SQLAlchemy takes it for ended.
-            self._connection.connection.rollback()
+            with suppress(Exception):  # if not even this works, the next transaction will say why
+                self._connection.connection.rollback()
             return job
         return None
 

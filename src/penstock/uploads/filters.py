@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
 
 _NEVER = 2**62
+_IDS = 500
+"""How many values a statement carries at most; databases have limits to that."""
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +64,11 @@ def pages(
         page = page.where(uploads.c.seq < before)
     if filters.has_virus is False:
         page = page.where(uploads.c.infected.is_not(true()))
-    if filters.ids is not None or filters.has_virus:
+    if filters.ids is not None:
+        ids = list(dict.fromkeys(filters.ids))
+        batches = (ids[begin : begin + _IDS] for begin in range(0, len(ids), _IDS))
+        return [page.where(uploads.c.id.in_(batch), *_narrow(filters)) for batch in batches]
+    if filters.has_virus or (filters.filename is not None and filters.space is None):
         return [page.where(*_narrow(filters))]
     if filters.phases is None and filters.expired is None and filters.space is None and filters.filename is None:
         return [page]
@@ -71,14 +77,13 @@ def pages(
 
 def _narrow(filters: Filters) -> Iterable[ColumnElement[bool]]:
     """Conditions for a list that begins with few rows anyhow: no other index shall be preferred to find these."""
-    if filters.ids is not None:
-        yield uploads.c.id.in_(list(filters.ids))
     if filters.has_virus:
         yield uploads.c.infected == true()
     if filters.space is not None:
         yield func.coalesce(uploads.c.space, "") == filters.space
     if filters.filename is not None:
-        yield func.coalesce(uploads.c.filename, "") == filters.filename
+        narrow_already = filters.ids is not None or filters.has_virus
+        yield (func.coalesce(uploads.c.filename, "") if narrow_already else uploads.c.filename) == filters.filename
     phase = func.coalesce(uploads.c.phase, "")
     yield phase.in_([one.value for one in _phases(filters)])
     if filters.expired is not None:
