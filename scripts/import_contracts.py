@@ -19,27 +19,27 @@ class BackendsContract(Contract):
 
     Options:
         folders: Packages whose children are backends. One that does not exist yet is passed over.
+        named: Backends in folders that hold more than backends. One that does not exist yet is passed over.
         shared: Children that are no backends: by name, for any of the folders, or as a whole path for one.
     """
 
     type_name = "backends"
 
     folders = fields.ListField(subfield=fields.StringField())
+    named = fields.ListField(subfield=fields.StringField())
     shared = fields.ListField(subfield=fields.StringField())
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         """Looks for an import of a backend from outside of that backend."""
-        folders = cast("list[str]", self.folders)
-        shared = cast("list[str]", self.shared)
-        found = [
-            details
-            for folder in folders
-            if folder in graph.modules
-            for backend in sorted(graph.find_children(folder))
-            if backend.rpartition(".")[2] not in shared and backend not in shared
-            for details in _imports_from_outside(graph, backend)
-        ]
+        backends = self._backends(graph)
+        found = [details for backend in sorted(backends) for details in _imports_from_outside(graph, backend)]
         return ContractCheck(kept=not found, metadata={"found": found})
+
+    def _backends(self, graph: ImportGraph) -> set[str]:
+        folders, named, shared = (cast("list[str]", option) for option in (self.folders, self.named, self.shared))
+        children = {child for folder in folders if folder in graph.modules for child in graph.find_children(folder)}
+        by_place = {child for child in children if child not in shared and child.rpartition(".")[2] not in shared}
+        return by_place | (graph.modules & set(named))
 
     def render_broken_contract(self, check: ContractCheck) -> None:
         """Names each import that is in the way, with its line."""

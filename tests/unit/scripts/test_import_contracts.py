@@ -12,7 +12,11 @@ def contract() -> BackendsContract:
     return BackendsContract(
         name="backends",
         session_options={},
-        contract_options={"folders": ["product.store", "product.later"], "shared": ["base", "product.store.files"]},
+        contract_options={
+            "folders": ["product.store", "product.later"],
+            "named": ["product.steps.scan", "product.steps.later"],
+            "shared": ["base", "product.store.files"],
+        },
     )
 
 
@@ -49,6 +53,12 @@ def test_nobody_may_import_a_backend(importer: str) -> None:
 def test_nobody_may_import_a_part_of_a_backend() -> None:
     result = contract().check(graph(("product.app", "product.store.sqlite.tables")), verbose=False)
     assert not result.kept
+
+
+def test_in_a_mixed_folder_the_named_ones_are_backends() -> None:
+    kit = ("product.steps.runner", "product.steps.kit")
+    assert contract().check(graph(kit), verbose=False).kept
+    assert not contract().check(graph(kit, ("product.steps.runner", "product.steps.scan")), verbose=False).kept
 
 
 def test_a_backend_may_be_made_of_several_modules() -> None:

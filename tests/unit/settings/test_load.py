@@ -154,8 +154,10 @@ def test_all_that_is_wrong_is_told_a_line_each(tmp_path: Path) -> None:
         "--http-addr 8080 (command line): not an address. Write host:port, such as 127.0.0.1:8080 or [::1]:8080.",
         f'log_level = "loud" ({path}): unknown. Write one of debug, info, warning, error.',
         f"retention = 7 ({path}): a number without a unit. Write a number with a unit, such as 5s or 1m30s.",
-        "POSTPROCESSING_DELAY=5 (environment): a number without a unit. "
-        "Write a number with a unit, such as 5s or 1m30s.",
+        (
+            "POSTPROCESSING_DELAY=5 (environment): a number without a unit. "
+            "Write a number with a unit, such as 5s or 1m30s."
+        ),
         (
             "POSTPROCESSING_RETRY_BACKOFF_DURATION=5x (environment): not a duration. "
             "Write a number with a unit, such as 5s or 1m30s."
