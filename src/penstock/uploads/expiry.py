@@ -60,10 +60,11 @@ class Sweeper:
         self._suspects: set[str] = set()
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
+        """Sweep until cancelled, and announce again what may never have been heard of."""
         while True:
             await self._clock.sleep(_INTERVAL)
             try:
+                await self._gateway.announce_all(received_before=self._clock.now() - _INTERVAL)
                 report = await self.sweep()
             except PenstockError as error:
                 log.warning("sweep_failed", error=str(error))

@@ -38,6 +38,7 @@ from .upload import Phase, ScanMark, Upload
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from ..blobs.base import BlobStore
     from ..bus.base import Bus
@@ -163,15 +164,24 @@ class Gateway:
         """Do what a crash may have left undone: to be called at start, once the bus has its subscribers."""
         async for upload in self._all_in(Phase.RECEIVING):
             await self._complete_if_all_there(upload)
-        announced = 0
-        async for upload in self._all_in(Phase.PROCESSING):
-            await self._announce(upload)
-            announced += 1
+        announced = await self.announce_all(received_before=self._clock.now())
         async for batch in self._catalogue.to_discard():
             for upload in batch:
                 await self.give_up(upload.id)
         if announced:
             log.info("uploads_in_processing_announced", uploads=announced)
+
+    async def announce_all(self, *, received_before: datetime) -> int:
+        """Announce again the uploads in processing whose bytes were there by then; return how many there are.
+
+        What the coordinator knows, it recognises. It may not know an upload whose announcement the bus refused.
+        """
+        announced = 0
+        async for upload in self._all_in(Phase.PROCESSING):
+            if upload.received_at is None or upload.received_at <= received_before:
+                await self._announce(upload)
+                announced += 1
+        return announced
 
     @asynccontextmanager
     async def _turn(self, upload_id: str) -> AsyncIterator[None]:
