@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_PROSE_CHARACTERS: Final = 24
+"""What is longer and has blanks may be wrapped, but not to less than that."""
+_BETWEEN_COLUMNS: Final = 3
 _STYLES: Final = {
     "released": "green",
     "clean": "green",
@@ -55,11 +58,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     used = [index for index in range(len(columns)) if not cleaned or any(row[index] for row in cleaned)]
     heads = [columns[index] for index in used]
     cells = [[row[index] for index in used] for row in cleaned]
-    table = _table(heads, cells)
-    if not cells or console.measure(table).minimum <= console.width:
-        console.print(table)
-    else:
+    widths = [_least_width([head, *(row[index] for row in cells)]) for index, head in enumerate(heads)]
+    if cells and sum(widths) + _BETWEEN_COLUMNS * len(widths) > console.width:
         _print_blocks(console, heads, cells)
+    else:
+        console.print(_table(heads, cells, widths))
 
 
 def print_line(text: str) -> None:
@@ -105,17 +108,22 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table in which only long texts may be wrapped: IDs and numbers must stay whole to be of use."""
+def _least_width(cells: Sequence[str]) -> int:
+    """Return how narrow a column may get: long prose may be wrapped, IDs and numbers must stay whole to be of use."""
+    from rich.cells import cell_len
+
+    longest = max(map(cell_len, cells))
+    return min(longest, _PROSE_CHARACTERS) if any(" " in cell for cell in cells) else longest
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(
-            column, no_wrap=all(" " not in row[index] or len(row[index]) < 20 for row in rows), overflow="fold"
-        )
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, overflow="fold", min_width=width)
     for row in rows:
         table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
     return table

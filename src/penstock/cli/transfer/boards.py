@@ -75,14 +75,13 @@ class Bars(Board):
 
     def ended(self, place: int, result: Result) -> None:
         """Leave the bar where it is, or take it away when there are many."""
-        task = self._tasks.get(place)
-        if task is not None:
-            self._progress.update(task, told="failed" if result.error else result.phase)
-            if self._count > _FEW:
+        how, task = "failed" if result.error else result.phase, self._tasks.get(place)
+        if self._count > _FEW:
+            self._progress.console.print(f"{plain(result.file)}: {how}", markup=False)
+            if task is not None:
                 self._progress.remove_task(task)
-                self._progress.console.print(
-                    f"{plain(result.file)}: {'failed' if result.error else result.phase}", markup=False
-                )
+        elif task is not None:
+            self._progress.update(task, told=how)
 
 
 class Lines(Board):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _FIRST_SECONDS: Final = 0.2
 _LONGEST_SECONDS: Final = 10.0
+_SHORTEST_SECONDS: Final = 0.001
 _LONGEST_ASKED_SECONDS: Final = 60.0
 """A server may ask for a longer pause than we would make, but not for any."""
 
@@ -54,7 +55,7 @@ class Patience:
             GaveUp: it has not worked for too long.
         """
         left = self._limit.total_seconds() - (self._clock.monotonic() - self._since)
-        if left <= 0:
+        if left < _SHORTEST_SECONDS:
             raise GaveUp(
                 f"{what}: no progress for {format_duration(self._limit)}: {reason}. "
                 "Run the same command again to go on."

@@ -70,15 +70,16 @@ class Claim:
         """Remember nothing any more: the file has arrived, or will never."""
         self._noted = {}
         if self._descriptor is not None:
-            self._path.unlink(missing_ok=True)
+            os.ftruncate(self._descriptor, 0)
 
     def close(self) -> None:
         """Give the right back. What nothing was noted of leaves nothing behind."""
-        if self._descriptor is not None:
-            if not self._noted:
-                self._path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._descriptor is None:
+            return
+        if not self._noted:
+            self._path.unlink(missing_ok=True)  # while we hold the lock, the file there is ours
+        os.close(self._descriptor)
+        self._descriptor = None
 
     def __enter__(self) -> Self:
         return self

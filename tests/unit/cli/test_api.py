@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from penstock.cli.api import Api, Refused, ServerAway, goes_far
+from penstock.errors import NotFound
+from tests.unit.cli.fake_server import Answer, FakeServer, Fault, Request
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
+
+def test_parameters_that_are_not_given_are_left_out(server: FakeServer) -> None:
+    seen: list[Request] = []
+
+    def answer(request: Request) -> Answer:
+        seen.append(request)
+        return Answer.of({})
+
+    server.routes = {("GET", "/api/v1/x"): answer, ("POST", "/api/v1/x"): answer}
+    with Api(server.url) as api:
+        api.get("/x", step="ocr", id=None)
+        api.post("/x", step="ocr", id=None, dry_run=False)
+    assert seen[0].query == {"step": "ocr"}
+    assert seen[1].json == {"step": "ocr", "dry_run": False}
+
+
+def test_all_pages_are_read(server: FakeServer) -> None:
+    def answer(request: Request) -> Answer:
+        page = int(request.query.get("cursor", "0"))
+        return Answer.of({"things": [{"page": page}], "next": str(page + 1) if page < 3 else None})
+
+    server.routes = {("GET", "/api/v1/things"): answer}
+    with Api(server.url) as api:
+        assert api.pages("/things", "things") == [{"page": page} for page in range(4)]
+
+
+def test_a_server_that_is_not_there_is_one_line_with_the_way_out(server: FakeServer) -> None:
+    server.stop()
+    with Api(server.url) as api, pytest.raises(ServerAway) as error:
+        api.get("/info")
+    assert str(error.value) == (
+        f"no server answers at {server.url} (connection refused). Start it with `penstock serve`, or name another one "
+        "with --url or PENSTOCK_URL."
+    )
+
+
+def test_a_server_that_says_nothing_is_away(server: FakeServer) -> None:
+    server.faults = [Fault("GET", "/api/v1/info", lose_answer=True)]
+    with Api(server.url) as api, pytest.raises(ServerAway, match="no server answers"):
+        api.get("/info")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (Answer.problem(404, "there is no upload 'x'"), NotFound, "^there is no upload 'x'$"),
+        (Answer.problem(400, "this will not do"), Refused, "^this will not do$"),
+        (Answer.problem(500, "something went wrong"), Refused, "^something went wrong$"),
+        (Answer.problem(503, "too busy"), ServerAway, "too busy"),
+        (Answer(502, b"<html>"), ServerAway, "the server answered 502"),
+        (Answer(404, b"<html>"), Refused, "is no Penstock server"),
+        (Answer(200, b"<html>"), Refused, "is no Penstock server"),
+        (Answer.of([1, 2]), Refused, "is no Penstock server"),
+        (Answer(404, b"{}", {"Content-Type": "application/problem+json"}), Refused, "is no Penstock server"),
+    ],
+)
+def test_each_kind_of_answer_is_told_apart(
+    server: FakeServer, answer: Answer, kind: type[Exception], words: str
+) -> None:
+    server.faults = [Fault("GET", "/api/v1/info", answer)]
+    with Api(server.url) as api, pytest.raises(kind, match=words) as error:
+        api.get("/info")
+    assert type(error.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("url", "far"),
+    [
+        ("http://127.0.0.1:8080", False),
+        ("http://[::1]:8080", False),
+        ("http://localhost:8080", False),
+        ("http://192.0.2.1", True),
+        ("https://uploads.example.org", True),
+    ],
+)
+def test_proxies_are_for_other_machines(url: str, far: bool) -> None:
+    assert goes_far(url) is far

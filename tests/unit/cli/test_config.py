@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from penstock.settings.table import table
+from tests.unit.cli.conftest import Penstock
+
+
+def test_every_setting_is_there_with_where_it_came_from(
+    penstock: Penstock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "penstock.toml").write_text("workers = 7\n")
+    monkeypatch.setenv("OC_LOG_LEVEL", "warn")
+    shown = {one["name"]: one for one in penstock("config", "--json").json}
+    assert list(shown) == list(table())
+    assert (shown["workers"]["value"], shown["workers"]["origin"]) == ("7", f"{tmp_path}/penstock.toml: workers")
+    assert (shown["log_level"]["value"], shown["log_level"]["origin"]) == ("warning", "environment: OC_LOG_LEVEL")
+    assert (shown["steps"]["value"], shown["steps"]["origin"]) == ("virusscan", "default")
+    assert shown["steps"]["other_variables"] == ["POSTPROCESSING_STEPS", "POSTPROCESSING_VIRUSSCAN"]
+    text = penstock("config").out
+    assert all(name in text for name in table())
+
+
+def test_only_what_was_changed(penstock: Penstock, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert penstock("config", "--changed", "--json").json == []
+    monkeypatch.setenv("PENSTOCK_WORKERS", "3")  # said, though it is what it would be anyway
+    assert [one["name"] for one in penstock("config", "--changed", "--json").json] == ["workers"]
+
+
+def test_the_defaults_whatever_is_set(penstock: Penstock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_WORKERS", "nonsense")
+    shown = penstock("config", "--defaults", "--json")
+    assert shown.status == 0
+    assert all(one["value"] == one["default"] for one in shown.json)
+    assert all(one["origin"] == "default" for one in shown.json)
+
+
+def test_a_password_in_an_address_is_masked(penstock: Penstock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_URL", "https://me:xyzzy@uploads.example.org")
+    for ended in (penstock("config"), penstock("config", "--json")):
+        assert "https://***@uploads.example.org" in ended.out
+        assert "xyzzy" not in ended.out
+
+
+def test_warnings_are_told(penstock: Penstock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTPROCESSING_VIRUSSCAN", "true")
+    assert penstock("config").err.startswith("penstock: POSTPROCESSING_VIRUSSCAN is deprecated.")
+
+
+def test_all_that_is_wrong_is_told_a_line_each(penstock: Penstock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTPROCESSING_DELAY", "5")
+    monkeypatch.setenv("PENSTOCK_WORKER", "5")
+    ended = penstock("config")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.splitlines() == [
+        (
+            "penstock: POSTPROCESSING_DELAY=5 (environment): a number without a unit. "
+            "Write a number with a unit, such as 5s or 1m30s."
+        ),
+        "penstock: PENSTOCK_WORKER (environment): there is no such setting. Did you mean PENSTOCK_WORKERS?",
+    ]
+
+
+def test_a_file_that_is_not_there_is_told(penstock: Penstock) -> None:
+    ended = penstock("config", "--config", "nothing.toml")
+    assert ended.status == 2
+    assert "nothing.toml (--config): cannot be read" in ended.err
