@@ -52,7 +52,7 @@ class Uploader:
 
     def __init__(self, url: str) -> None:
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=0)
-        self.client = httpx.AsyncClient(base_url=url, timeout=10, limits=limits, trust_env=False)
+        self.client = httpx.AsyncClient(base_url=url, timeout=60, limits=limits, trust_env=False)
         self.patches_cut = 0
 
     async def upload(self, file: File) -> None:

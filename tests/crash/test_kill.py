@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,20 @@ async def _keep_busy(uploader: Uploader, files: list[File], killing: asyncio.Tas
 
 async def _settled(server: PenstockServer, files: list[File]) -> dict[str, dict[str, Any]]:
     """Wait until everything has ended; return the uploads by ID."""
-    async with asyncio.timeout(SETTLE_SECONDS):
-        while True:
-            uploads = await _all_uploads(server)
-            open_ones = [one for one in uploads.values() if one["phase"] not in ENDED]
-            if not open_ones and not await _records(server) and all(file.upload_id in uploads for file in files):
-                return uploads
-            await asyncio.sleep(0.3)
+    end = time.monotonic() + SETTLE_SECONDS
+    while True:
+        uploads = await _all_uploads(server)
+        records = await _records(server)
+        open_ones = [one for one in uploads.values() if one["phase"] not in ENDED]
+        if not open_ones and not records and all(file.upload_id in uploads for file in files):
+            return uploads
+        if time.monotonic() > end:
+            unknown = [one for one in open_ones if one["id"] not in {file.upload_id for file in files}]
+            raise AssertionError(
+                f"{len(open_ones)} uploads do not end, {len(unknown)} of them nobody's; {len(records)} records left: "
+                f"{open_ones[:3]} {records[:3]} {server.last_words(10)}"
+            )
+        await asyncio.sleep(0.3)
 
 
 async def _records(server: PenstockServer) -> list[dict[str, Any]]:
