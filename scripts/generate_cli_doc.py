@@ -3,44 +3,88 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer.main
 
+from penstock.cli.exits import Status
 from penstock.cli.main import app
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
-HEAD = """# Commands
+HEAD = """\
+# Commands
 
-Made from the code by `scripts/generate_cli_doc.py`. `penstock --install-completion` sets up the shell.
+<!-- Made by scripts/generate_cli_doc.py from src/penstock/cli/. Change it there. -->
 
-Errors are one line on standard error that begins with `penstock: `, and exit status 2.
+What a command found goes to standard output, as a table for people, or with `--json` as one JSON document; a pipe gets
+a line per row. Everything else (progress, warnings, errors) goes to standard error. An error is one line that begins
+with `penstock: ` and says what to do; several wrong settings are a line each.
+
+`penstock --install-completion` has your shell complete commands, options, steps and upload IDs; `penstock --version`
+tells the version, and `-h` explains any command.
+
+Commands that talk to a server look for it at `--url`, else at the setting `url` (`PENSTOCK_URL`), else where `penstock
+serve` listens by the settings at hand.
+
+## Exit status
+
+| status | meaning |
+|---|---|
 """
 
 
 def page() -> str:
     """Return the page."""
-    parts = [HEAD]
-    _describe(typer.main.get_command(app), "penstock", parts)
-    return "".join(parts)
+    statuses = (f"| {status.value} | {status.meaning} |\n" for status in Status)
+    return "".join([HEAD, *statuses, *_commands(typer.main.get_command(app), "penstock")])
 
 
-def _describe(command: Any, path: str, parts: list[str]) -> None:
-    subcommands = getattr(command, "commands", None)
-    if subcommands:
-        for name, subcommand in sorted(subcommands.items()):
-            _describe(subcommand, f"{path} {name}", parts)
+def _commands(command: Any, path: str) -> Iterator[str]:
+    if path == "penstock storage-users":
+        yield f"\n## `{path} …`\n\n{command.help}\n"
         return
-    text = "\n".join(line.strip() for line in (command.help or "").strip().splitlines())
-    parts.append(f"\n## `{path}`\n\n{text}\n\n")
-    options = [one for one in command.params if one.param_type_name == "option" and one.help]
-    if options:
-        parts.append("| option | |\n|---|---|\n")
-    for option in options:
-        names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-        parts.append(f"| {names} | {option.help} |\n")
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
+        yield from _command(command, path)
+        return
+    for name in subcommands:
+        if not subcommands[name].hidden:
+            yield from _commands(subcommands[name], f"{path} {name}")
+    for name in subcommands:
+        if subcommands[name].hidden:
+            yield f"\n`{path} {name}` is deprecated: {_lower(subcommands[name].help)}\n"
+
+
+def _command(command: Any, path: str) -> Iterator[str]:
+    shown = [one for one in command.params if not getattr(one, "hidden", False) and one.name != "help"]
+    arguments = [one for one in shown if one.param_type_name == "argument"]
+    options = [one for one in shown if one.param_type_name == "option"]
+    usage = " ".join([path, *(one.metavar for one in arguments), *(["[options]"] if options else [])])
+    yield f"\n## `{path}`\n\n```text\n{usage}\n```\n\n{inspect.cleandoc(command.help)}\n"
+    if shown:
+        yield "\n| | |\n|---|---|\n"
+    for one in arguments:
+        yield f"| `{one.metavar}` | {one.help} |\n"
+    for one in options:
+        names = ", ".join(f"`{name}`" for name in (*one.opts, *one.secondary_opts))
+        value = "" if one.is_flag else f" {_escaped(one.metavar or one.name.upper().replace('_', '-'))}"
+        default = f" Default: `{one.default}`." if one.default not in (None, False) else ""
+        yield f"| {names}{value} | {_escaped(one.help)}{default} |\n"
+
+
+def _lower(text: str) -> str:
+    sentence = inspect.cleandoc(text)
+    return "it does" + sentence.removeprefix("Do") if sentence.startswith("Do ") else sentence
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def main() -> int:

@@ -6,38 +6,69 @@ from __future__ import annotations
 import sys
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from penstock.settings.table import table
 
+if TYPE_CHECKING:
+    from penstock.settings.entries import Entry, OtherName
+
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
-COLUMNS = "| setting | value | default | meaning | other variables |"
-HEAD = """# Settings
+HEAD = """\
+# Settings
 
-Made from the code by `scripts/generate_settings_doc.py`.
+<!-- Made by scripts/generate_settings_doc.py from src/penstock/settings/table.py. Change it there. -->
 
-Each setting has one name. In a TOML file (`--config FILE`, `PENSTOCK_CONFIG`, or `./penstock.toml`) it is the key; in
-the environment it is `PENSTOCK_` and the name in capitals. The other variables in the last column set the same; where
-several are set, the one further right counts, and our own before all. From the weakest to the strongest: default, file,
-environment, command line. `penstock config` shows what is in force, and where it came from. A value that is wrong is
-one line at start, and exit status 2.
+Each setting has one name. In a TOML file it is the key; in the environment it is `PENSTOCK_` and the name in capitals,
+such as `PENSTOCK_DATA_DIR`; on the command line of `penstock serve`, some have an option.
+
+**Which one counts.** From the weakest to the strongest: the default, the file, the environment, the command line. The
+file is the one that `--config` names, else `PENSTOCK_CONFIG`, else `penstock.toml` where you are. In the environment,
+the variables of oCIS and OpenCloud in the last column set the same; where several are set, the lowest one counts, and our
+own name before all. `penstock config` shows what is in force, and where it came from.
+
+**What is wrong** is one line each at start, with exit status 2, and nothing is started. That includes names that begin
+with `PENSTOCK_` and keys of the file that do not exist. A value that the Go services would silently ignore, such as
+a duration without a unit, is wrong here.
+
+**How to write values**
+
+| kind | how |
+|---|---|
+| duration | a number with a unit, as in Go: `90s`, `1h30m`, `250ms`; days are hours: `168h` |
+| size | bytes, or a number with `KB MB GB TB PB EB` (powers of 1000) or `KiB MiB GiB TiB PiB EiB` (powers of 1024) |
+| list | words with commas; in the file an array, too |
+| path | relative ones start where you are, those in the file at the file; `~` is your home |
+| empty | an empty list or text where that makes sense, otherwise the same as not set in the environment |
 """
 
 
 def page() -> str:
     """Return the page."""
     parts = [HEAD]
+    heads = "| setting | value | default | meaning | other variables |\n|---|---|---|---|---|\n"
     for group, entries in groupby(table().values(), key=lambda entry: entry.group):
-        parts.append(
-            f"\n## {group}\n\n| setting | value | default | meaning | other variables |\n|---|---|---|---|---|\n"
-        )
-        for entry in entries:
-            others = ", ".join(
-                f"`{other.variable}`" + (" (deprecated)" if other.deprecated else "") for other in entry.others
-            )
-            default = f"`{entry.default}`" if entry.default else ""
-            form = entry.kind.form.replace("|", "\\|")
-            parts.append(f"| `{entry.name}` | {form} | {default} | {entry.sentence} | {others} |\n")
+        parts.append(f"\n## {group}\n\n{heads}")
+        parts += map(_row, entries)
+    deprecated = [other for entry in table().values() for other in entry.others if other.deprecated]
+    parts.append("\n## Deprecated\n\nThese still work, with a warning.\n\n| variable | instead |\n|---|---|\n")
+    parts += [f"| `{other.variable}` | {other.instead} |\n" for other in deprecated]
     return "".join(parts)
+
+
+def _row(entry: Entry) -> str:
+    default = f"`{entry.default}`" if entry.default else "empty"
+    others = "<br>".join(map(_other, entry.others))
+    return f"| `{entry.name}` | {_escaped(entry.kind.form)} | {default} | {entry.sentence} | {others} |\n"
+
+
+def _other(other: OtherName) -> str:
+    remark = " (deprecated)" if other.deprecated else f" ({other.kind.form})" if other.kind is not None else ""
+    return f"`{other.variable}`{remark}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def main() -> int:

@@ -77,7 +77,7 @@ def sessions(
 ) -> None:
     """List uploads that are receiving, in processing, or rejected; resume, restart or remove them.
 
-    Filters narrow the choice together.
+    Filters narrow the choice together; one that stands alone, such as --processing, means true.
 
     Exit status: 0 done, 1 not removed because somebody said no, 3 there was nothing to act on, 4 some were left as they
     are.
