@@ -4,4 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("penstock.testing.bus_contract", "penstock.testing.store_contract")
+pytest.register_assert_rewrite(
+    "penstock.testing.bus_contract", "penstock.testing.scanner_contract", "penstock.testing.store_contract"
+)

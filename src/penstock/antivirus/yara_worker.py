@@ -7,7 +7,7 @@ interpreter lock while it scans, which would make a thread in the server no bett
 Standard input is a socket to the server; each message is a line of JSON:
 
 1. The server sends `{"rules": [paths], "built_in": [paths], "memory_bytes": n}`; the answer is either
-   `{"engine": …, "database": …, "rules": n, "warnings": n}` or `{"invalid_rules": message}` and the end.
+   `{"database": …, "rules": n, "warnings": n}` or `{"invalid_rules": message}` and the end.
 2. For each file it then sends `{"size_bytes": n}` together with an open descriptor; the answer is
    `{"matches": [names], "bytes_scanned": n}` or `{"unreadable": message}`.
 3. It closes the socket: the process ends. Should the server be killed in the middle of a scan, the kernel kills us.
@@ -17,7 +17,7 @@ The mapping needs no memory of its own: its pages are those of the page cache, w
 likes (`ps` counts them as resident all the same). The rules that come with Penstock look only for byte patterns, so
 with them alone large files are read in overlapping windows, and not even `ps` sees more than a window.
 
-This module imports nothing of the product, so that a worker is small and starts fast.
+This module imports little, and nothing of the product, so that a worker is small and starts fast.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ import resource
 import signal
 import socket
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import yara_x
 
-WINDOW_BYTES: Final = 8 * 1024 * 1024
+WINDOW_BYTES: Final = 2 * 1024 * 1024
 OVERLAP_BYTES: Final = 4 * 1024
 """The longest stretch of bytes that a built-in rule may be about."""
 _LONGEST_MESSAGE_BYTES: Final = 1024 * 1024
@@ -101,7 +100,6 @@ def compile_rules(paths: list[str], built_in: list[str]) -> tuple[yara_x.Rules, 
     digest = _Digest()
     rules.serialize_into(digest)  # type: ignore[arg-type]  # it only calls write and flush
     return rules, {
-        "engine": f"yara-x {version('yara-x')}",
         "database": digest.hexdigest()[:16],
         "rules": sum(1 for _ in rules),
         "warnings": len(compiler.warnings()),

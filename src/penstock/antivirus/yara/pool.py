@@ -85,7 +85,6 @@ class WorkerPool:
         log.info(
             "yara_worker_started",
             pid=worker.pid,
-            engine=ready.engine,
             database=ready.database,
             rules=ready.rules,
             warnings=ready.warnings,

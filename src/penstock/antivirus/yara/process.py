@@ -36,8 +36,8 @@ class Setup(msgspec.Struct, frozen=True):
 class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a worker says of itself when its rules are compiled."""
 
-    engine: str
     database: str
+    """A hash of the rules as they were compiled."""
     rules: int
     warnings: int
 
@@ -62,7 +62,7 @@ class Worker:
         self._process = process
         self._channel = channel
         self._errors_fd = errors_fd
-        self.ready = Ready(engine="", database="", rules=0, warnings=0)
+        self.ready = Ready(database="", rules=0, warnings=0)
 
     @classmethod
     async def start(cls, setup: Setup) -> Self:

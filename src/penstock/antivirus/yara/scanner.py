@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -74,6 +75,7 @@ class YaraScanner(Scanner):
         self._memory_bytes = memory_bytes
         self._spool_folder = spool_folder
         self._allowance = allowance or TimeAllowance()
+        self._engine = f"yara-x {version('yara-x')}"
         self._pool: WorkerPool | None = None
 
     async def __aenter__(self) -> Self:
@@ -100,7 +102,7 @@ class YaraScanner(Scanner):
     async def version(self) -> ScannerVersion:
         """Say which yara-x a worker runs, and which rules; see `Scanner.version`."""
         async with self._running.worker() as worker:
-            return _version(worker.ready)
+            return self._version(worker.ready)
 
     async def self_test(self) -> None:
         """Prove that EICAR is found and harmless bytes are clean; see `Scanner.self_test`."""
@@ -113,19 +115,22 @@ class YaraScanner(Scanner):
             give_up_after(timeout, f"the YARA rules to be matched against {size_bytes} bytes"),
             self._on_disk(source, size_bytes) as file,
         ):
-            version, scanned = await self._look_at(file)
+            known, scanned = await self._look_at(file)
             await file.verify_unchanged()
         matches = _matches(scanned, file)
         return ScanReport(
             verdict=Verdict.INFECTED if matches else Verdict.CLEAN,
             scanner=self.name,
             signature=matches[0] if matches else "",
-            engine_version=version.engine,
-            database_version=version.database,
+            engine_version=known.engine,
+            database_version=known.database,
             bytes_scanned=size_bytes,
             duration=timedelta(seconds=self._clock.monotonic() - started),
             detail=f"rules that match: {', '.join(matches)}" if len(matches) > 1 else "",
         )
+
+    def _version(self, ready: Ready) -> ScannerVersion:
+        return ScannerVersion(engine=self._engine, database=ready.database)
 
     @property
     def _running(self) -> WorkerPool:
@@ -145,14 +150,10 @@ class YaraScanner(Scanner):
                 self._running.worker() as worker,
                 give_up_after(allowed, f"the YARA rules to be matched against {file.size_bytes} bytes"),
             ):
-                return _version(worker.ready), await worker.scan(file.fd, file.size_bytes)
+                return self._version(worker.ready), await worker.scan(file.fd, file.size_bytes)
         except RulesInvalid as err:
             # They compiled when we started. A file must not fail for good because somebody is editing rules.
             raise ScannerUnavailable(f"the YARA rules have become invalid: {err}") from err
-
-
-def _version(ready: Ready) -> ScannerVersion:
-    return ScannerVersion(engine=ready.engine, database=ready.database)
 
 
 def _matches(scanned: Scanned, file: OpenFile) -> list[str]:

@@ -10,7 +10,7 @@ import sys
 import termios
 import time
 
-READY = b'{"engine": "odd", "database": "1", "rules": 0, "warnings": 0}\n'
+READY = b'{"database": "1", "rules": 0, "warnings": 0}\n'
 ANSWERS = {
     "garbage": b"it is clean, believe me\n",
     "unknown fields": b'{"matches": [], "bytes_scanned": 5, "clean": true}\n',
@@ -33,7 +33,7 @@ def main() -> None:
         parent.sendall(b"hello\n")
         return
     if what == "incomplete before it is ready":
-        parent.sendall(b'{"engine": "odd"}\n')
+        parent.sendall(b'{"database": "1"}\n')
         return
     if what == "never ready":
         time.sleep(60)

@@ -1,0 +1,89 @@
+"""The socket code, for what a scan does not show."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from penstock.antivirus import ScannerUnavailable
+from penstock.antivirus.clamav import connection
+from penstock.antivirus.clamav.address import TcpAddress, UnixAddress
+from penstock.antivirus.clamav.connection import Received, connected
+from penstock.antivirus.clamav.protocol import LONGEST_REPLY_BYTES, VERSION
+from tests.unit.antivirus.clamav.fake_clamd import answer, fake_clamd
+
+
+async def receive(path: Path) -> Received:
+    async with connected(UnixAddress(str(path))) as open_connection:
+        await open_connection.send(VERSION)
+        return await open_connection.receive()
+
+
+async def test_a_name_is_tried_at_all_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_clamd(None, {VERSION: answer(b"ClamAV\0")}) as fake:
+        port = int(fake.address.rpartition(":")[2])
+        resolved = [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),  # nobody listens here
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+
+        async def getaddrinfo(*arguments: object, **options: object) -> object:
+            return resolved
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        async with connected(TcpAddress("clamav", port)) as open_connection:
+            await open_connection.send(VERSION)
+            assert await open_connection.receive() == Received(b"ClamAV\0", closed_cleanly=True)
+        resolved.pop()
+        with pytest.raises(ScannerUnavailable, match="no connection"):
+            await connected(TcpAddress("clamav", port)).__aenter__()
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..b"])
+async def test_a_name_that_cannot_be_one_is_not_there(host: str) -> None:
+    with pytest.raises(ScannerUnavailable, match="no connection"):
+        await connected(TcpAddress(host, 3310)).__aenter__()
+
+
+async def test_nobody_accepts_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.1)
+
+    async def never(address: object) -> socket.socket:
+        forever: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        return await forever
+
+    monkeypatch.setattr(connection, "_connect", never)
+    with pytest.raises(ScannerUnavailable, match=r"did not accept a connection in 0\.1 s"):
+        await connected(UnixAddress(str(tmp_path / "clamd.sock"))).__aenter__()
+
+
+async def test_what_never_ends_is_not_read_for_ever(tmp_path: Path) -> None:
+    def talk(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(b"x" * 65536)
+
+    with fake_clamd(tmp_path / "clamd.sock", {VERSION: talk}):
+        received = await receive(tmp_path / "clamd.sock")
+    assert LONGEST_REPLY_BYTES < len(received.raw) <= LONGEST_REPLY_BYTES + 4096
+    assert not received.closed_cleanly
+
+
+async def test_an_answer_counts_without_the_end_of_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_CLOSE_SECONDS", 0.1)
+    released = threading.Event()
+
+    def answer_and_hold(connection: socket.socket) -> None:
+        connection.sendall(b"ClamAV\0")
+        released.wait(30)
+
+    with fake_clamd(tmp_path / "clamd.sock", {VERSION: answer_and_hold}):
+        try:
+            assert await receive(tmp_path / "clamd.sock") == Received(b"ClamAV\0", closed_cleanly=False)
+        finally:
+            released.set()

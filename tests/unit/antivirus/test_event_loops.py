@@ -1,0 +1,45 @@
+"""The scanners on the event loop that the server uses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.servers.clamd import running_clamd
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SELF_TEST = """
+import sys
+import uvloop
+from penstock.antivirus import LocalFile
+from penstock.antivirus.clamav import ClamavScanner
+from penstock.antivirus.yara import YaraScanner
+from penstock.clock import SystemClock
+from pathlib import Path
+
+program = Path(sys.executable).resolve()
+
+async def main():
+    for scanner in (YaraScanner(clock=SystemClock()), *(ClamavScanner(a, clock=SystemClock()) for a in sys.argv[1:])):
+        async with scanner:
+            await scanner.self_test()
+            report = await scanner.scan(LocalFile(program), size_bytes=program.stat().st_size)
+            print(scanner.name, report.verdict)
+
+uvloop.run(main())
+"""
+
+
+@pytest.mark.parametrize("mode", [[], ["-X", "dev"]], ids=["as usual", "in development mode"])
+def test_uvloop(tmp_path: Path, mode: list[str]) -> None:
+    with running_clamd(tmp_path) as clamd:
+        command = [sys.executable, *mode, "-W", "error", "-c", SELF_TEST, clamd.unix_address, clamd.tcp_address]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    said = [line for line in result.stdout.splitlines() if "yara_worker_started" not in line]
+    assert (result.returncode, said) == (0, ["yara clean", "clamav clean", "clamav clean"]), result.stderr
+    assert "Exception ignored" not in result.stderr
