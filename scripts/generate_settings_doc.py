@@ -24,8 +24,8 @@ such as `PENSTOCK_DATA_DIR`; on the command line of `penstock serve`, some have 
 
 **Which one counts.** From the weakest to the strongest: the default, the file, the environment, the command line. The
 file is the one that `--config` names, else `PENSTOCK_CONFIG`, else `penstock.toml` where you are. In the environment,
-the variables of oCIS and OpenCloud in the last column set the same; where several are set, the lowest one counts, and our
-own name before all. `penstock config` shows what is in force, and where it came from.
+the variables of oCIS and OpenCloud in the last column set the same; where several are set, the lowest one counts, and
+our own name before all. `penstock config` shows what is in force, and where it came from.
 
 **What is wrong** is one line each at start, with exit status 2, and nothing is started. That includes names that begin
 with `PENSTOCK_` and keys of the file that do not exist. A value that the Go services would silently ignore, such as

@@ -82,12 +82,18 @@ def _lines(error: BaseException | None) -> list[str]:
 
 
 def _report_bug(error: Exception) -> NoReturn:
-    """Say that it is our fault, and write down what is needed to find it."""
+    """Say that it is our fault, and keep what is needed to find it: in a file, or in the log of who has one."""
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="penstock-", suffix=".txt", delete=False, encoding="utf-8") as story:
-        traceback.print_exception(error, file=story)
-    what = f"{type(error).__name__}: {error}".splitlines()[0]
-    complain(f"this should not happen: {what}. Please report it, with what stands in {story.name}")
+    what = f"this should not happen: {type(error).__name__}: {error}".splitlines()[0]
+    if sys.stderr.isatty():
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="penstock-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as story:
+            traceback.print_exception(error, file=story)
+        complain(f"{what}. Please report it, with what stands in {story.name}")
+    else:
+        traceback.print_exception(error)
+        complain(f"{what}. Please report it, with what stands above.")
     sys.exit(Status.ERROR)

@@ -85,15 +85,15 @@ def test_errors_of_tasks_are_told_once_each(penstock: Penstock, monkeypatch: pyt
     assert (ended.status, ended.err) == (2, "penstock: same\npenstock: other\n")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [KeyError("x"), ExceptionGroup("", [InvalidRequest("fine"), KeyError("x")])],
-    ids=lambda error: type(error).__name__,
-)
-def test_a_bug_is_a_line_and_its_story_is_kept(
+BUGS = [KeyError("x"), ExceptionGroup("", [InvalidRequest("fine"), KeyError("x")])]
+
+
+@pytest.mark.parametrize("error", BUGS, ids=["single", "group"])
+def test_a_bug_is_a_line_on_a_terminal_and_its_story_is_kept(
     penstock: Penstock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     fail_with(error, monkeypatch)
     ended = penstock("postprocessing", "list")
     assert ended.status == 2
@@ -103,6 +103,15 @@ def test_a_bug_is_a_line_and_its_story_is_kept(
     assert ended.err.count("\n") == 1
     assert "Traceback" in story.read_text()
     assert "KeyError: 'x'" in story.read_text()
+
+
+@pytest.mark.parametrize("error", BUGS, ids=["single", "group"])
+def test_a_bug_has_its_story_in_a_log(penstock: Penstock, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    fail_with(error, monkeypatch)
+    ended = penstock("postprocessing", "list")
+    assert ended.status == 2
+    assert "KeyError: 'x'" in ended.err
+    assert ended.err.splitlines()[-1].startswith("penstock: this should not happen: ")
 
 
 async def test_ctrl_c_ends_tidily_and_says_how_to_go_on(server: FakeServer, tmp_path: Path) -> None:
