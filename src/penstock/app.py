@@ -50,8 +50,8 @@ from .uploads.catalogue import Catalogue
 from .uploads.expiry import Sweeper
 from .uploads.feed import Feed
 from .uploads.gateway import Gateway
+from .uploads.orphans import Orphans
 from .uploads.receiver import Receiver
-from .uploads.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
@@ -161,7 +161,14 @@ class App:
         reconciler = Reconciler(store=store, coordinator=coordinator, clock=clock, interval=settings.reconcile_interval)
         timers = Timers(store=store, coordinator=coordinator, clock=clock)
         sweeper = Sweeper(
-            catalogue=catalogue, blobs=blobs, gateway=gateway, feed=feed, clock=clock, retention=settings.retention
+            catalogue=catalogue,
+            blobs=blobs,
+            gateway=gateway,
+            feed=feed,
+            orphans=Orphans(database),
+            clock=clock,
+            retention=settings.retention,
+            orphans_after=settings.upload_expiration,
         )
         definitions = list(self._definitions)
         virusscan = await self._virusscan(stack)
@@ -170,8 +177,6 @@ class App:
 
         await stack.enter_async_context(coordinator.subscribe(workers=settings.workers))
         await stack.enter_async_context(gateway.subscribe())
-        recorder = Recorder(database=database, feed=feed, bus=bus, clock=clock)
-        await stack.enter_async_context(recorder.subscribe())
         delivery = backends.load("delivery", "path")(bytes_folder)
         for definition in definitions:
             timeout = settings.step_timeout.get(definition.name)

@@ -22,7 +22,7 @@ from . import journal
 from .filters import Filters, pages
 from .journal import Details, Happening, Kind
 from .rows import CHANGING, COLUMNS, SCANNED, changing_values, fixed_values, scan_values, upload_of
-from .upload import Phase, ScanMark, Upload
+from .upload import Phase, Upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..db import Database
     from .feed import Feed
+    from .upload import ScanMark
 
 
 class UploadExists(PenstockError):
@@ -184,7 +185,9 @@ class Catalogue:
         more = len(rows) > limit
         return Page([upload_of(row) for row in rows[:limit]], str(rows[limit - 1][0]) if more else None)
 
-    async def change(self, before: Upload, after: Upload, *, cause: str = "") -> bool:
+    async def change(
+        self, before: Upload, after: Upload, *, cause: str = "", preceded_by: Sequence[Happening] = ()
+    ) -> bool:
         """Put `after` in the place of `before`; return False if somebody was faster, and nothing was changed.
 
         What counts is that phase and run are still those of `before`. When this returns True, the change and its
@@ -193,8 +196,9 @@ class Catalogue:
 
         Args:
             before: as it was read.
-            after: the same upload, in another phase or run. Its scan is not written: see `mark_scan`.
+            after: the same upload, in another phase or run. Its scan is not written: see `note`.
             cause: the event that asked for a new run, to be recognised by `caused_by`.
+            preceded_by: what must have happened before and is written down now, if it was not yet.
         """
         if (before.phase, before.run) == (after.phase, after.run):
             raise ValueError(f"upload {before.id}: neither phase nor run would change")
@@ -206,14 +210,15 @@ class Catalogue:
             "in_phase": before.phase.value,
             "in_run": before.run,
         }
-        decided = [self._happening(after, Kind.DECIDED)] if after.phase in _DECIDED else []
+        earlier = [*preceded_by]
+        if after.phase in _DECIDED:
+            earlier.append(self._happening(after, Kind.DECIDED))
         happening = self._happening(after, _kind_of(before, after))
 
         def work(connection: Connection) -> bool:
             if _CHANGE.execute(connection, values).rowcount != 1:
                 return False
-            if decided:
-                journal.append(connection, before.phase, decided)
+            journal.append(connection, before.phase, earlier)
             journal.append(connection, after.phase, [happening])
             return True
 
@@ -227,15 +232,31 @@ class Catalogue:
         cause = self._database.lookup(lambda connection: _CAUSE.execute(connection, {"upload": upload_id}).scalar())
         return cause or ""
 
-    async def mark_scan(self, upload_id: str, scan: ScanMark) -> bool:
-        """Note what the scanner said; return False if there is no such upload, or not any more."""
-        values = {"upload": upload_id, **scan_values(scan)}
-        return await self._database.write(lambda connection: _MARK.execute(connection, values).rowcount == 1)
+    async def note(
+        self, upload_id: str, happenings: Sequence[Happening], *, scan: ScanMark | None = None, reason: str = ""
+    ) -> None:
+        """Note what steps say, all at once, and in the feed.
 
-    async def explain(self, upload_id: str, reason: str) -> bool:
-        """Note what a step said about its failure, for the case that it decides; return False if it is too late."""
-        values = {"upload": upload_id, "reason": reason}
-        return await self._database.write(lambda connection: _EXPLAIN.execute(connection, values).rowcount == 1)
+        Args:
+            upload_id: the upload. Nothing is noted if there is none, or not any more.
+            happenings: what to write down if it is in processing.
+            scan: what the virus scanner said last; None: nothing new.
+            reason: why a step did not let it pass, for the case that this decides; empty: nothing new.
+        """
+
+        def work(connection: Connection) -> None:
+            journal.append_while_processing(connection, happenings)
+            if scan is not None:
+                _MARK.execute(connection, {"upload": upload_id, **scan_values(scan)})
+            if reason:
+                _EXPLAIN.execute(connection, {"upload": upload_id, "reason": reason})
+
+        await self._database.write(work)
+        self._feed.wake()
+
+    async def last_start(self, upload_id: str) -> tuple[str, str, int | None] | None:
+        """Return start event, step and attempt that were last noted in the upload's present run, or None."""
+        return await self._database.read(lambda connection: journal.last_start(connection, upload_id))
 
     async def counts(self) -> dict[Phase, int]:
         """Return how many uploads are in each phase, those with none included."""

@@ -1,4 +1,7 @@
-"""Tidies up by itself: uploads never completed, entries that nobody asks for any more, bytes without a name."""
+"""Tidies up by itself: uploads never completed, entries that nobody asks for any more, bytes without a name.
+
+It removes bytes only of uploads that the catalogue has given up, or that no entry has named for long.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,21 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
+from ..blobs.base import BlobMissing
 from ..errors import PenstockError
+from .upload import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
     from ..blobs.base import BlobStore
     from ..clock import Clock
     from .catalogue import Catalogue
     from .feed import Feed
     from .gateway import Gateway
+    from .orphans import Orphans
+    from .upload import Upload
 
 log = structlog.get_logger(__name__)
 
@@ -30,15 +40,27 @@ class Report(msgspec.Struct, frozen=True):
     forgotten: int = 0
     """Entries of uploads without bytes, older than the retention."""
     orphans: int = 0
-    """Staged bytes that belong to no upload, twice in a row."""
+    """Staged bytes that belonged to no upload."""
+    misplaced: int = 0
+    """Staged bytes of uploads that were released, or given up."""
     feed_entries: int = 0
+    """Entries of the feed that were too old, or too many."""
+    left: int = 0
+    """What could not be done now, and is left for the next time."""
 
 
 class Sweeper:
-    """Sweeps every minute. It never removes bytes of an upload that the catalogue has not given up.
+    """Sweeps every minute.
 
     Args:
+        catalogue: knows all uploads.
+        blobs: keeps their bytes.
+        gateway: gives uploads up.
+        feed: is trimmed.
+        orphans: remembers staged bytes without an entry.
+        clock: tells what is overdue.
         retention: how long entries of uploads that are gone stay in the list.
+        orphans_after: how long staged bytes without an entry are kept, from when they were first noticed.
     """
 
     def __init__(
@@ -48,23 +70,27 @@ class Sweeper:
         blobs: BlobStore,
         gateway: Gateway,
         feed: Feed,
+        orphans: Orphans,
         clock: Clock,
         retention: timedelta,
+        orphans_after: timedelta,
     ) -> None:
         self._catalogue = catalogue
         self._blobs = blobs
         self._gateway = gateway
         self._feed = feed
+        self._orphans = orphans
         self._clock = clock
         self._retention = retention
-        self._suspects: set[str] = set()
+        self._orphans_after = orphans_after
+        self._left = 0
 
     async def run(self) -> None:
-        """Sweep until cancelled, and announce again what may never have been heard of."""
+        """Sweep until cancelled, and have the gateway do what it could not do when it was to."""
         while True:
             await self._clock.sleep(_INTERVAL)
             try:
-                await self._gateway.announce_all(received_before=self._clock.now() - _INTERVAL)
+                await self._gateway.catch_up()
                 report = await self.sweep()
             except PenstockError as error:
                 log.warning("sweep_failed", error=str(error))
@@ -73,19 +99,26 @@ class Sweeper:
                     log.info("swept", **msgspec.structs.asdict(report))
 
     async def sweep(self, *, dry_run: bool = False) -> Report:
-        """Tidy up once, or (`dry_run`) only count."""
-        return Report(
-            expired=await self._expire(dry_run=dry_run),
-            forgotten=await self._forget(dry_run=dry_run),
-            orphans=await self._remove_orphans(dry_run=dry_run),
-            feed_entries=0 if dry_run else await self._feed.trim(),
-        )
+        """Tidy up once, or (`dry_run`) only count; return what was done, or would be.
+
+        Raises:
+            DatabaseUnavailable, BlobUnavailable: not all was tidied up.
+        """
+        self._left = 0
+        expired = await self._expire(dry_run=dry_run)
+        forgotten = await self._forget(dry_run=dry_run)
+        orphans, misplaced = await self._look_through_staging(dry_run=dry_run)
+        feed_entries = 0 if dry_run else await self._feed.trim()
+        return Report(expired, forgotten, orphans, misplaced, feed_entries, self._left)
 
     async def _expire(self, *, dry_run: bool) -> int:
         expired = 0
         async for batch in self._catalogue.overdue(self._clock.now()):
             for upload in batch:
-                expired += dry_run or await self._gateway.expire(upload)
+                try:
+                    expired += await self._gateway.expire(upload, dry_run=dry_run)
+                except PenstockError as error:
+                    self._leave(upload.id, error)
         return expired
 
     async def _forget(self, *, dry_run: bool) -> int:
@@ -95,14 +128,49 @@ class Sweeper:
             forgotten += len(ids) if dry_run else await self._catalogue.forget(ids)
         return forgotten
 
-    async def _remove_orphans(self, *, dry_run: bool) -> int:
-        """Remove staged bytes that had no entry at the last sweep either: an upload's bytes come before its entry."""
+    async def _look_through_staging(self, *, dry_run: bool) -> tuple[int, int]:
+        """Return how many staged blobs were orphans, and how many should have been elsewhere."""
+        seen = await self._orphans.seen()
         staged = await self._blobs.staged()
+        # Asked after `staged`: an entry that comes a moment after its bytes is there by the next sweep, at the latest.
         known = await self._catalogue.get_many(staged)
-        orphans = {upload_id for upload_id in staged if upload_id not in known}
-        lasting = orphans & self._suspects
+        unknown = {upload_id for upload_id in staged if upload_id not in known}
+        removed = {upload_id for upload_id in unknown & seen.keys() if await self._is_nobodys(upload_id, seen)}
+        misplaced = {upload.id: deed for upload in known.values() if (deed := self._right_place(upload)) is not None}
         if not dry_run:
-            self._suspects = orphans - lasting
-            for upload_id in lasting:
-                await self._blobs.discard(upload_id)
-        return len(lasting)
+            removed = {upload_id for upload_id in removed if await self._done(upload_id, self._blobs.discard)}
+            misplaced = {id_: deed for id_, deed in misplaced.items() if await self._done(id_, deed)}
+            await self._orphans.forget((seen.keys() - unknown) | removed)
+            await self._orphans.remember(unknown - seen.keys(), self._clock.now())
+        return len(removed), len(misplaced)
+
+    async def _is_nobodys(self, upload_id: str, seen: dict[str, datetime]) -> bool:
+        """Tell whether staged bytes that had no entry at the last sweep either may be removed."""
+        try:
+            empty = await self._blobs.length(upload_id) == 0
+        except BlobMissing:
+            return False
+        return empty or self._clock.now() - seen[upload_id] >= self._orphans_after
+
+    def _right_place(self, upload: Upload) -> Callable[[str], Awaitable[None]] | None:
+        """Return what is to be done with an upload's staged bytes; None if staged is what they are to be.
+
+        A power failure may undo what the disk had not made durable; a request that was at work while its upload was
+        given up may have made the file anew.
+        """
+        if upload.phase is Phase.RELEASED:
+            return self._blobs.release
+        return None if upload.phase.holds_bytes else self._blobs.discard
+
+    async def _done(self, upload_id: str, deed: Callable[[str], Awaitable[None]]) -> bool:
+        try:
+            await deed(upload_id)
+        except PenstockError as error:
+            self._leave(upload_id, error)
+            return False
+        log.info("staged_bytes_put_right", upload=upload_id, deed=deed.__name__)
+        return True
+
+    def _leave(self, upload_id: str, error: PenstockError) -> None:
+        self._left += 1
+        log.warning("upload_left_for_later", upload=upload_id, error=str(error))

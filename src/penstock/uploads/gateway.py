@@ -1,44 +1,35 @@
 """The storage side of postprocessing: announces complete uploads, and does with their bytes what is decided.
 
-Every action is a change in the catalogue and a deed on the blob, in the order that a crash in between can be healed by
-doing the same again: bytes are released before the catalogue says so, and given up in the catalogue before they are
-removed. Every event may come twice; the second time finds the work done, and only says again what follows from it.
+The gateway chooses what is to be done, one thing at a time with each upload; `deeds` does it. Every event may come
+twice: the second time finds the work done, and only says again what follows from it.
 """
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import structlog
 
-from ..blobs.base import BlobMissing, SupportsPath
-from ..core.emit import error_of
-from ..errors import InvalidRequest, NotFound
+from ..errors import InvalidRequest, PenstockError
 from ..events.types import (
-    BytesReceived,
-    CancelPostprocessing,
     Envelope,
     Event,
-    Outcome,
     PostprocessingFinished,
+    PostprocessingRetry,
     PostprocessingStepFinished,
-    Reference,
-    ResourceId,
     RestartPostprocessing,
-    UploadReady,
-    VirusscanResult,
+    StartPostprocessingStep,
 )
-from ..ids import derived_id
-from .runs import decides_earlier_run, run_id
-from .upload import Phase, ScanMark, Upload
+from ..ids import is_upload_id
+from .deeds import Deeds
+from .runs import decides_earlier_run
+from .turns import Turns
+from .upload import Phase, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from contextlib import AbstractAsyncContextManager
-    from datetime import datetime
 
     from ..blobs.base import BlobStore
     from ..bus.base import Bus
@@ -50,68 +41,73 @@ log = structlog.get_logger(__name__)
 
 GROUP: Final = "dcfs"
 """The storage provider's group on the bus, as in the Go services."""
-CONSUMED: Final[tuple[type[Event], ...]] = (PostprocessingFinished, PostprocessingStepFinished, RestartPostprocessing)
+CONSUMED: Final[tuple[type[Event], ...]] = (
+    PostprocessingFinished,
+    PostprocessingRetry,
+    PostprocessingStepFinished,
+    RestartPostprocessing,
+    StartPostprocessingStep,
+)
 _PAGE: Final = 500
 
 
 class Gateway:
-    """Begins and ends the postprocessing of uploads."""
+    """Begins and ends the postprocessing of uploads.
+
+    Args:
+        catalogue: knows all uploads.
+        blobs: keeps their bytes.
+        bus: where decisions come from.
+        publisher: publishes to the same bus.
+        clock: dates changes.
+    """
 
     def __init__(self, *, catalogue: Catalogue, blobs: BlobStore, bus: Bus, publisher: Publisher, clock: Clock) -> None:
         self._catalogue = catalogue
-        self._blobs = blobs
         self._bus = bus
-        self._publisher = publisher
-        self._clock = clock
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._deeds = Deeds(catalogue=catalogue, blobs=blobs, publisher=publisher, clock=clock)
+        self._turns = Turns()
 
-    def subscribe(self, *, workers: int = 8) -> AbstractAsyncContextManager[None]:
-        """Handle events, at most `workers` at a time, while the returned context is open."""
+    def subscribe(self, *, workers: int = 64) -> AbstractAsyncContextManager[None]:
+        """Handle events while the returned context is open.
+
+        Workers mostly wait for the disk, and all for the same flush, so there are many.
+        """
         return self._bus.subscribe(GROUP, CONSUMED, self.handle, workers=workers)
 
     async def handle(self, envelope: Envelope) -> None:
         """Handle one event from the bus. Returning means that it is done for good.
 
-        Events about one upload are handled one after the other, as they came: so what a step said is known when its
+        Events about one upload are handled one after the other, as they came: so what a step said is known when the
         upload is ended for it.
-        """
-        async with self._turn(envelope.event.upload_id):
-            await self._handle(envelope)
 
-    async def _handle(self, envelope: Envelope) -> None:
-        match envelope.event:
-            case PostprocessingFinished() as decided:
-                await self._carry_out(decided, envelope)
-            case PostprocessingStepFinished() as finished:
-                await self._note_result(finished)
-            case RestartPostprocessing(upload_id=upload_id):
-                try:
-                    await self.restart(upload_id, cause=envelope.event_id)
-                except InvalidRequest as error:
-                    log.info("restart_refused", upload=upload_id, reason=str(error))
+        Raises:
+            DatabaseUnavailable, BlobUnavailable, BusUnavailable: it is not done; the event must come again.
+        """
+        upload_id: str = envelope.event.upload_id
+        if not is_upload_id(upload_id):
+            return  # another storage's, or a scan on demand
+        async with self._turns.of(upload_id):
+            upload = await self._catalogue.get(upload_id)
+            if upload is None or not upload.phase.holds_bytes:
+                await self._turn_away(upload, envelope)
+            else:
+                await self._handle(upload, envelope)
 
     async def received(self, upload_id: str, *, size_bytes: int) -> Upload:
         """Note that all bytes are there and flushed to disk, and begin postprocessing; return the upload.
 
-        When this returns or dies after the note, the upload will be processed: at start, whatever is in processing is
-        announced again.
+        However often it is called, and whoever else does, postprocessing begins once. When this returns the upload
+        will be processed, also if the bus is not there and whatever is killed.
 
         Raises:
             NotFound: there is no such upload.
         """
-        upload = await self._get(upload_id)
-        if upload.phase is Phase.RECEIVING:
-            complete = msgspec.structs.replace(
-                upload, phase=Phase.PROCESSING, run=1, size_bytes=size_bytes, received_at=self._clock.now()
-            )
-            if not await self._catalogue.change(upload, complete):
-                return await self._get(upload_id)
-            upload = complete
-            await self._announce(upload)
-        return upload
+        async with self._turns.of(upload_id):
+            return await self._deeds.begin(await self._deeds.get(upload_id), size_bytes)
 
     async def restart(self, upload_id: str, *, cause: str = "") -> Upload:
-        """Run all steps of an upload again, from the first.
+        """Run all steps of an upload again, from the first; return it as it is then.
 
         `cause` is the event that asks for it; the same one asks only once.
 
@@ -119,93 +115,124 @@ class Gateway:
             NotFound: there is no such upload.
             InvalidRequest: its bytes are not all there, are gone, or are released.
         """
-        upload = await self._get(upload_id)
-        if upload.phase not in (Phase.PROCESSING, Phase.REJECTED):
-            raise InvalidRequest(f"upload {upload_id} is {upload.phase}; only one in processing or rejected can")
-        if cause and await self._catalogue.caused_by(upload_id) == cause:
-            await self._announce(upload)
-            return upload
-        again = msgspec.structs.replace(
-            upload, phase=Phase.PROCESSING, run=upload.run + 1, outcome="", reason="", ended_at=None
-        )
-        if await self._catalogue.change(upload, again, cause=cause):
-            await self._announce(again)
-        return again
+        async with self._turns.of(upload_id):
+            return await self._deeds.begin_again(await self._deeds.get(upload_id), cause)
 
     async def cancel(self, upload_id: str) -> None:
-        """Give an upload up, whatever its phase: its bytes are freed, its processing ends.
+        """Give an upload up, whatever its phase: its bytes are freed, its processing ends. Again does no harm.
+
+        When this returns nobody can read it any more. Bytes that the storage does not remove right now are removed
+        later.
 
         Raises:
             NotFound: there is no such upload.
         """
-        while (upload := await self._get(upload_id)).phase.holds_bytes:
-            gone = msgspec.structs.replace(upload, phase=Phase.CANCELLED, ended_at=self._clock.now())
-            if await self._catalogue.change(upload, gone):
-                break
-        await self.give_up(upload_id)
+        async with self._turns.of(upload_id):
+            upload = await self._deeds.cancel(await self._deeds.get(upload_id))
+            with _later(upload):
+                await self._deeds.give_up(upload)
 
-    async def expire(self, upload: Upload) -> bool:
-        """Give an unfinished upload up because its time is over; return False if it was completed meanwhile."""
-        gone = msgspec.structs.replace(
-            upload, phase=Phase.EXPIRED, ended_at=self._clock.now(), reason="not complete in time"
-        )
-        changed = await self._catalogue.change(upload, gone)
-        if changed:
-            await self.give_up(upload.id)
-        return changed
+    async def expire(self, upload: Upload, *, dry_run: bool = False) -> bool:
+        """Give an upload up because its time is over; return whether it was, or (`dry_run`) would be.
 
-    async def give_up(self, upload_id: str) -> None:
-        """Remove the bytes of an upload that the catalogue has given up, and end its processing."""
-        await self._blobs.discard(upload_id)
-        await self._catalogue.discarded(upload_id)
-        await self._forget(upload_id)
+        One whose bytes have all arrived is completed instead: who sent them could not know better. One that was
+        completed or removed meanwhile is left alone.
+        """
+        async with self._turns.of(upload.id):
+            present = await self._catalogue.get(upload.id)
+            if present is None or present.phase is not Phase.RECEIVING:
+                return False
+            complete = await self._deeds.all_there(present)
+            if dry_run:
+                return not complete
+            if complete:
+                await self._deeds.complete(present)
+                return False
+            expired = await self._deeds.expire(present)
+            if expired is None:
+                return False
+            with _later(expired):
+                await self._deeds.give_up(expired)
+            return True
 
     async def reconcile(self) -> None:
-        """Do what a crash may have left undone: to be called at start, once the bus has its subscribers."""
+        """Do what a death may have left undone: to be called at start, once the bus has its subscribers."""
         async for upload in self._all_in(Phase.RECEIVING):
-            await self._complete_if_all_there(upload)
-        announced = await self.announce_all(received_before=self._clock.now())
+            async with self._turns.of(upload.id):
+                with _later(upload):
+                    if await self._deeds.all_there(upload):
+                        await self._deeds.complete(upload)
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Say what the bus would not take when it was to be said, and remove bytes that could not be removed."""
+        announced = 0
+        async for upload in self._all_in(Phase.PROCESSING):
+            if not self._deeds.announced(upload):
+                async with self._turns.of(upload.id):
+                    with _later(upload):
+                        announced += await self._announce(upload.id)
         async for batch in self._catalogue.to_discard():
             for upload in batch:
-                await self.give_up(upload.id)
+                async with self._turns.of(upload.id):
+                    with _later(upload):
+                        await self._deeds.give_up(upload)
         if announced:
             log.info("uploads_in_processing_announced", uploads=announced)
 
-    async def announce_all(self, *, received_before: datetime) -> int:
-        """Announce again the uploads in processing whose bytes were there by then; return how many there are.
+    # --- one upload, in its turn --------------------------------------------------------------------------------------
 
-        What the coordinator knows, it recognises. It may not know an upload whose announcement the bus refused.
-        """
-        announced = 0
-        async for upload in self._all_in(Phase.PROCESSING):
-            if upload.received_at is None or upload.received_at <= received_before:
-                await self._announce(upload)
-                announced += 1
-        return announced
+    async def _handle(self, upload: Upload, envelope: Envelope) -> None:
+        recorder, in_processing = self._deeds.recorder, upload.phase is Phase.PROCESSING
+        match envelope.event:
+            case PostprocessingFinished() as decided:
+                await self._carry_out(upload, decided, envelope.event_id)
+            case PostprocessingStepFinished() as finished if in_processing:
+                await recorder.answered(upload, finished, envelope)
+            case StartPostprocessingStep() as start if in_processing:
+                await recorder.started(upload, start, envelope)
+            case PostprocessingRetry() as retry if in_processing:
+                await recorder.retried(upload, retry, envelope)
+            case RestartPostprocessing():
+                try:
+                    await self._deeds.begin_again(upload, envelope.event_id)
+                except InvalidRequest as error:
+                    log.info("restart_refused", upload=upload.id, reason=str(error))
+            case _:
+                pass  # late news about what has ended
 
-    @asynccontextmanager
-    async def _turn(self, upload_id: str) -> AsyncIterator[None]:
-        lock, users = self._turns.get(upload_id, (asyncio.Lock(), 0))
-        self._turns[upload_id] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._turns.pop(upload_id)
-            if users > 1:
-                self._turns[upload_id] = (lock, users - 1)
-
-    async def _complete_if_all_there(self, upload: Upload) -> None:
-        try:
-            length = await self._blobs.length(upload.id)
-        except BlobMissing:
+    async def _carry_out(self, upload: Upload, decided: PostprocessingFinished, decision_id: str) -> None:
+        if upload.phase is Phase.RECEIVING or decides_earlier_run(decision_id, upload.id, upload.run):
+            log.info("decision_is_about_another_run", upload=upload.id, run=upload.run, outcome=decided.outcome)
             return
-        if upload.size_bytes is not None and length == upload.size_bytes:
-            await self.received(upload.id, size_bytes=await self._blobs.seal(upload.id))
+        if upload.phase is Phase.PROCESSING:
+            upload = await self._deeds.end(upload, decided)
+        if upload.phase.holds_bytes:
+            await self._deeds.confirm(upload, decided, decision_id)
+        else:
+            await self._deeds.give_up(upload, decided, decision_id)
+
+    async def _turn_away(self, upload: Upload | None, envelope: Envelope) -> None:
+        """Answer who still works on an upload that has no bytes, or that nobody knows."""
+        upload_id: str = envelope.event.upload_id
+        match envelope.event:
+            case PostprocessingFinished() as decided if upload is not None and upload.phase is Phase.DELETED:
+                await self._deeds.give_up(upload, decided, envelope.event_id)
+            case PostprocessingFinished() | StartPostprocessingStep() | PostprocessingRetry():
+                log.info("postprocessing_of_nothing_cancelled", upload=upload_id, event_type=envelope.event_type)
+                await self._deeds.refuse(upload_id, envelope.event_id)
+            case _:
+                pass  # the coordinator will say something as well
+
+    async def _announce(self, upload_id: str) -> bool:
+        upload = await self._catalogue.get(upload_id)  # it may have ended while we waited
+        if upload is None or upload.phase is not Phase.PROCESSING:
+            return False
+        return self._deeds.announced(await self._deeds.announce(upload))
 
     async def _all_in(self, phase: Phase) -> AsyncIterator[Upload]:
-        """Yield the uploads that are in a phase, in pages, so that none of them may change what is yielded next."""
-        cursor = None
+        """Yield the uploads that are in a phase, the newest first, also while they change."""
+        cursor: str | None = None
         while True:
             page = await self._catalogue.list(phases=[phase], limit=_PAGE, cursor=cursor)
             for upload in page.uploads:
@@ -214,105 +241,11 @@ class Gateway:
             if cursor is None:
                 return
 
-    async def _carry_out(self, decided: PostprocessingFinished, envelope: Envelope) -> None:
-        upload = await self._catalogue.get(decided.upload_id)
-        if upload is None or upload.phase in (Phase.CANCELLED, Phase.EXPIRED):
-            await self._forget(decided.upload_id)
-            return
-        if decides_earlier_run(envelope.event_id, upload.id, upload.run):
-            log.info("decision_of_earlier_run_dropped", upload=upload.id)
-            return
-        if upload.phase is Phase.PROCESSING:
-            upload = await self._end(upload, decided)
-        await self._confirm(upload, decided, envelope)
 
-    async def _end(self, upload: Upload, decided: PostprocessingFinished) -> Upload:
-        """Release, reject or delete."""
-        try:
-            phase = _PHASES.get(decided.outcome, Phase.REJECTED)
-            if phase is Phase.RELEASED:
-                await self._blobs.release(upload.id)
-        except BlobMissing:
-            log.exception("bytes_missing_at_release", upload=upload.id)
-            phase = Phase.DELETED
-            upload = msgspec.structs.replace(upload, reason="its bytes were gone when it was to be released")
-        ended = msgspec.structs.replace(
-            upload,
-            phase=phase,
-            outcome=decided.outcome,
-            reason="" if phase is Phase.RELEASED else upload.reason or _reason(decided.outcome),
-            ended_at=self._clock.now(),
-        )
-        if not await self._catalogue.change(upload, ended):
-            return await self._get(upload.id)
-        log.info("upload_ended", upload=upload.id, phase=phase, outcome=decided.outcome, reason=ended.reason)
-        if phase is Phase.DELETED:
-            await self._blobs.discard(upload.id)
-            await self._catalogue.discarded(upload.id)
-        return ended
-
-    async def _confirm(self, upload: Upload, decided: PostprocessingFinished, envelope: Envelope) -> None:
-        """Tell everybody what became of the upload; the coordinator then lets go of it."""
-        if upload.phase is Phase.DELETED:
-            await self._blobs.discard(upload.id)  # a crash may have come in between
-            await self._catalogue.discarded(upload.id)
-        failed = upload.phase is not Phase.RELEASED
-        ready = UploadReady(
-            upload_id=upload.id,
-            filename=upload.filename,
-            executing_user=decided.executing_user,
-            impersonating_user=decided.impersonating_user,
-            file_ref=Reference(resource_id=ResourceId(space_id=upload.space), path=f"./{upload.filename}"),
-            failed=failed,
-        )
-        await self._publisher.publish(
-            ready,
-            event_id=derived_id(envelope.event_id, "ready"),
-            causation_id=envelope.event_id,
-            initiator_id=upload.initiator_id,
-        )
-        if upload.phase is Phase.DELETED:
-            await self._forget(upload.id)
-
-    async def _note_result(self, finished: PostprocessingStepFinished) -> None:
-        if isinstance(finished.result, VirusscanResult):
-            result = finished.result
-            mark = ScanMark(
-                infected=result.infected,
-                signature=result.description,
-                scanned_at=result.scandate,
-                error=result.error_message,
-            )
-            await self._catalogue.mark_scan(finished.upload_id, mark)
-        reason = error_of(finished)
-        if reason and finished.outcome in (Outcome.ABORT, Outcome.DELETE, Outcome.RETRY):
-            await self._catalogue.explain(finished.upload_id, reason)
-
-    async def _announce(self, upload: Upload) -> None:
-        path = self._blobs.path(upload.id) if isinstance(self._blobs, SupportsPath) else None
-        event = BytesReceived(
-            upload_id=upload.id,
-            resource_id=ResourceId(opaque_id=upload.id, space_id=upload.space),
-            filename=upload.filename,
-            filesize=upload.size_bytes or 0,
-            url="" if path is None else path.absolute().as_uri(),
-        )
-        await self._publisher.publish(event, event_id=run_id(upload.id, upload.run), initiator_id=upload.initiator_id)
-
-    async def _forget(self, upload_id: str) -> None:
-        """Have the coordinator drop its record, and steps stop their work."""
-        cancel = CancelPostprocessing(upload_id=upload_id)
-        await self._publisher.publish(cancel, event_id=derived_id(upload_id, "cancel"))
-
-    async def _get(self, upload_id: str) -> Upload:
-        upload = await self._catalogue.get(upload_id)
-        if upload is None:
-            raise NotFound(f"there is no upload {upload_id!r}")
-        return upload
-
-
-_PHASES: Final = {Outcome.CONTINUE.value: Phase.RELEASED, Outcome.DELETE.value: Phase.DELETED}
-
-
-def _reason(outcome: str) -> str:
-    return f"its steps ended with {outcome!r}"
+@contextmanager
+def _later(upload: Upload) -> Iterator[None]:
+    """Leave what does not work now for the next time, so that one upload holds up no others."""
+    try:
+        yield
+    except PenstockError as error:
+        log.warning("upload_left_for_later", upload=upload.id, phase=upload.phase, error=str(error))

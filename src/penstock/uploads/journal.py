@@ -88,17 +88,19 @@ class FeedEntry(msgspec.Struct, frozen=True, kw_only=True):
 _COLUMNS: Final = (feed.c.seq, feed.c.upload_id, feed.c.at, feed.c.kind, feed.c.phase, feed.c.data)
 _SINCE: Final = select(*_COLUMNS).where(feed.c.seq > bindparam("after")).order_by(feed.c.seq).limit(bindparam("most"))
 _SINCE_OF_UPLOAD: Final = _SINCE.where(feed.c.upload_id == bindparam("upload"))
-_LATEST_OF_UPLOAD: Final = (
-    select(*_COLUMNS)
-    .where(feed.c.upload_id == bindparam("upload"), feed.c.kind == bindparam("kind"))
+_LAST_START: Final = (
+    select(feed.c.kind, feed.c.key, feed.c.data)
+    .where(
+        feed.c.upload_id == bindparam("upload"),
+        feed.c.kind.in_([Kind.STEP_STARTED.value, Kind.RECEIVED.value, Kind.RESTARTED.value]),
+    )
     .order_by(feed.c.seq.desc())
     .limit(1)
 )
 _INSERT: Final = insert(feed).prefix_with("OR IGNORE", dialect="sqlite")
 _APPEND: Final = Prepared(_INSERT, "upload_id", "key", "at", "kind", "phase", "data")
-# Takes the phase from the catalogue, at the moment of writing. What comes late about an upload that was cancelled or
-# has expired did not happen to it any more; what comes about somebody else's upload is none of ours.
-_APPEND_TO_LIVING: Final = Prepared(
+# What a step says counts while the upload is in processing; what comes later did not happen to it any more.
+_APPEND_WHILE_PROCESSING: Final = Prepared(
     _INSERT.from_select(
         ["upload_id", "key", "at", "kind", "data", "phase"],
         select(
@@ -108,11 +110,7 @@ _APPEND_TO_LIVING: Final = Prepared(
             bindparam("kind", type_=Text),
             bindparam("data", type_=LargeBinary),
             uploads.c.phase,
-        ).where(
-            uploads.c.id == bindparam("upload_id", type_=Text),
-            uploads.c.phase != Phase.CANCELLED.value,
-            uploads.c.phase != Phase.EXPIRED.value,
-        ),
+        ).where(uploads.c.id == bindparam("upload_id", type_=Text), uploads.c.phase == Phase.PROCESSING.value),
     )
 )
 _LAST: Final = select(func.max(feed.c.seq))
@@ -129,9 +127,10 @@ def append(connection: Connection, phase: Phase, happenings: Sequence[Happening]
         _APPEND.execute(connection, {**_values(happening), "phase": phase.value})
 
 
-def append_to_living(connection: Connection, happenings: Sequence[Happening]) -> None:
-    """Write down what was heard about uploads, with the phase each has; nothing about those that are gone."""
-    _APPEND_TO_LIVING.execute_many(connection, [_values(happening) for happening in happenings])
+def append_while_processing(connection: Connection, happenings: Sequence[Happening]) -> None:
+    """Write down what steps did with uploads; nothing about those that are not in processing any more."""
+    for happening in happenings:
+        _APPEND_WHILE_PROCESSING.execute(connection, _values(happening))
 
 
 def since(connection: Connection, after: int, *, upload_id: str | None, limit: int) -> list[FeedEntry]:
@@ -142,10 +141,13 @@ def since(connection: Connection, after: int, *, upload_id: str | None, limit: i
     return [_entry(row) for row in connection.execute(_SINCE_OF_UPLOAD, values | {"upload": upload_id})]
 
 
-def latest(connection: Connection, upload_id: str, kind: Kind) -> FeedEntry | None:
-    """Return the last entry of a kind about one upload, or None."""
-    row = connection.execute(_LATEST_OF_UPLOAD, {"upload": upload_id, "kind": kind.value}).first()
-    return None if row is None else _entry(row)
+def last_start(connection: Connection, upload_id: str) -> tuple[str, str, int | None] | None:
+    """Return key, step and attempt of the last start of a step in the upload's present run; None if there is none."""
+    row = connection.execute(_LAST_START, {"upload": upload_id}).first()
+    if row is None or row.kind != Kind.STEP_STARTED:
+        return None
+    details = _decode(row.data)
+    return row.key, details.step, details.attempt
 
 
 def last(connection: Connection) -> int:

@@ -1,91 +1,161 @@
-"""Writes down what the steps of an upload say, for those who follow it; what the gateway does is in the journal anyway.
+"""Writes down what steps do with an upload, in order and once, for those who follow it.
 
-These entries are for people to watch. Nothing is decided by them, so one that a crash takes away is not made up for:
-the entry of the step that follows, or of the end, tells where the upload is.
+What was written is recognised by the ID of the start event. A process that died may have taken an answer with it
+before it was written; the start of the next step, or the release, proves that it was given, and it is written then.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..core.emit import error_of
 from ..events.types import (
-    Envelope,
-    Event,
+    Outcome,
     PostprocessingRetry,
     PostprocessingStepFinished,
     StartPostprocessingStep,
+    VirusscanResult,
 )
-from . import journal
 from .journal import Details, Happening, Kind
 from .runs import attempt_of
+from .upload import ScanMark, Upload
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from ..bus.base import Bus
     from ..clock import Clock
-    from ..db import Database
-    from .feed import Feed
+    from ..events.types import Envelope
+    from .catalogue import Catalogue
 
-GROUP: Final = "feed"
-_CONSUMED: Final[tuple[type[Event], ...]] = (StartPostprocessingStep, PostprocessingStepFinished, PostprocessingRetry)
-_RUNS_TRIED: Final = 3
-"""An attempt's number is read off its event's ID; for an upload that was restarted more often it is left out."""
+_KNOWN: Final = 20_000
+"""Runs whose present step is kept in memory, at some 300 bytes each; for others the journal is asked."""
+
+
+class Attempt(NamedTuple):
+    """The last start of a step that was written down."""
+
+    start_id: str
+    step: str
+    number: int | None
+
+
+class _Run(NamedTuple):
+    number: int
+    attempt: Attempt | None
+    answered: bool = False
+    """Whether an answer to it was written down; False if that is not known."""
 
 
 class Recorder:
-    """Listens to the bus and appends to the journal."""
+    """Keeps the journal of steps. To be called in the order of the events of an upload, and for one at a time.
 
-    def __init__(self, *, database: Database, feed: Feed, bus: Bus, clock: Clock) -> None:
-        self._database = database
-        self._feed = feed
-        self._bus = bus
+    Args:
+        catalogue: holds the journal, and what steps say about an upload itself.
+        clock: dates the entries.
+    """
+
+    def __init__(self, catalogue: Catalogue, clock: Clock) -> None:
+        self._catalogue = catalogue
         self._clock = clock
+        self._runs: OrderedDict[str, _Run] = OrderedDict()
 
-    def subscribe(self, *, workers: int = 4) -> AbstractAsyncContextManager[None]:
-        """Write events down while the returned context is open."""
-        return self._bus.subscribe(GROUP, _CONSUMED, self.handle, workers=workers)
+    def begun(self, upload: Upload) -> None:
+        """A run begins: nothing of it can be in the journal."""
+        self._remember(upload, None)
 
-    async def handle(self, envelope: Envelope) -> None:
-        """Write one event down, once, unless its upload is gone.
+    def ended(self, upload_id: str) -> None:
+        """A run is over."""
+        self._runs.pop(upload_id, None)
 
-        Raises:
-            DatabaseUnavailable: it was not written.
-        """
-        event = envelope.event
-        match event:
-            case StartPostprocessingStep():
-                kind = Kind.STEP_STARTED
-                details = Details(filename=event.filename, step=event.step_to_start, attempt=_attempt(envelope))
-            case PostprocessingStepFinished():
-                kind = Kind.STEP_FINISHED
-                details = Details(
-                    filename=event.filename, step=event.finished_step, outcome=event.outcome, reason=error_of(event)
-                )
-            case PostprocessingRetry():
-                kind = Kind.RETRY
-                next_try_at = self._clock.now() + event.backoff_duration
-                details = Details(filename=event.filename, attempt=event.failures, next_try_at=next_try_at)
-            case _:
-                return
-        happening = Happening(
-            key=envelope.event_id or envelope.id,
-            upload_id=event.upload_id,
-            at=self._clock.now(),
-            kind=kind,
-            details=details,
+    async def started(self, upload: Upload, event: StartPostprocessingStep, envelope: Envelope) -> None:
+        """Write down that a step begins, or begins again."""
+        run = await self._run(upload)
+        before = run.attempt
+        start_id, step = envelope.event_id or envelope.id, event.step_to_start
+        if before is not None and before.start_id == start_id:
+            return  # said again
+        expected = (before.number or 0) + 1 if before is not None and before.step == step else 1
+        number = attempt_of(start_id, upload.id, upload.run, step, first=expected)
+        details = Details(filename=upload.filename, step=step, attempt=number)
+        happenings = [self._happening(upload, start_id, Kind.STEP_STARTED, details)]
+        if before is not None and before.step != step and not run.answered:
+            happenings.insert(0, self._passed(upload, before))
+        await self._catalogue.note(upload.id, happenings)
+        self._remember(upload, Attempt(start_id, step, number))
+
+    async def answered(self, upload: Upload, event: PostprocessingStepFinished, envelope: Envelope) -> None:
+        """Write down what a step says at its end, and keep what it says about the upload."""
+        now = (await self._run(upload)).attempt
+        about_now = now is not None and now.step == event.finished_step and envelope.causation_id in ("", now.start_id)
+        start_id = now.start_id if now is not None and about_now else envelope.causation_id
+        details = Details(
+            filename=upload.filename,
+            step=event.finished_step,
+            attempt=now.number if now is not None and about_now else None,
+            outcome=event.outcome,
+            reason=error_of(event),
         )
-        await self._database.write(lambda connection: journal.append_to_living(connection, [happening]))
-        self._feed.wake()
+        key = _answer_key(start_id) if start_id else envelope.event_id or envelope.id
+        await self._catalogue.note(
+            upload.id,
+            [self._happening(upload, key, Kind.STEP_FINISHED, details)],
+            scan=_scan_of(event),
+            reason="" if event.outcome == Outcome.CONTINUE else details.reason,
+        )
+        if about_now:
+            self._remember(upload, now, answered=True)
+
+    async def retried(self, upload: Upload, event: PostprocessingRetry, envelope: Envelope) -> None:
+        """Write down that the present step will be tried again, and when."""
+        now = (await self._run(upload)).attempt
+        details = Details(
+            filename=upload.filename,
+            step=now.step if now else "",
+            attempt=now.number if now else None,
+            next_try_at=self._clock.now() + event.backoff_duration,
+        )
+        key = envelope.event_id or envelope.id
+        await self._catalogue.note(upload.id, [self._happening(upload, key, Kind.RETRY, details)])
+
+    async def passed(self, upload: Upload) -> list[Happening]:
+        """Return what a decision to continue proves to have happened; it is written if it was not yet."""
+        run = await self._run(upload)
+        return [] if run.attempt is None or run.answered else [self._passed(upload, run.attempt)]
+
+    def _passed(self, upload: Upload, attempt: Attempt) -> Happening:
+        details = Details(
+            filename=upload.filename, step=attempt.step, attempt=attempt.number, outcome=Outcome.CONTINUE.value
+        )
+        return self._happening(upload, _answer_key(attempt.start_id), Kind.STEP_FINISHED, details)
+
+    async def _run(self, upload: Upload) -> _Run:
+        known = self._runs.get(upload.id)
+        if known is not None and known.number == upload.run:
+            return known
+        written = await self._catalogue.last_start(upload.id)
+        return self._remember(upload, None if written is None else Attempt(*written))
+
+    def _remember(self, upload: Upload, attempt: Attempt | None, *, answered: bool = False) -> _Run:
+        run = self._runs[upload.id] = _Run(upload.run, attempt, answered)
+        self._runs.move_to_end(upload.id)
+        if len(self._runs) > _KNOWN:
+            self._runs.popitem(last=False)
+        return run
+
+    def _happening(self, upload: Upload, key: str, kind: Kind, details: Details) -> Happening:
+        return Happening(key=key, upload_id=upload.id, at=self._clock.now(), kind=kind, details=details)
 
 
-def _attempt(envelope: Envelope) -> int | None:
-    event = envelope.event
-    if not isinstance(event, StartPostprocessingStep):
+def _answer_key(start_id: str) -> str:
+    return f"{start_id}:{Kind.STEP_FINISHED}"
+
+
+def _scan_of(event: PostprocessingStepFinished) -> ScanMark | None:
+    result = event.result
+    if not isinstance(result, VirusscanResult):
         return None
-    for run in range(1, _RUNS_TRIED + 1):
-        attempt = attempt_of(envelope.event_id, event.upload_id, run, event.step_to_start)
-        if attempt is not None:
-            return attempt
-    return None
+    return ScanMark(
+        infected=result.infected,
+        signature=result.description,
+        scanned_at=result.scandate,
+        error=result.error_message,
+    )

@@ -15,7 +15,7 @@ from penstock.ids import new_upload_id
 from penstock.testing import ManualClock
 from penstock.uploads.catalogue import Catalogue, UploadExists
 from penstock.uploads.feed import Feed
-from penstock.uploads.journal import Kind
+from penstock.uploads.journal import Details, Happening, Kind
 from penstock.uploads.upload import Phase, ScanMark, Upload
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ async def test_what_is_not_there_is_none(catalogue: Catalogue) -> None:
     assert await catalogue.oldest(Phase.PROCESSING) is None
     assert await catalogue.latest("default", "river.tif") is None
     assert await catalogue.caused_by(new_upload_id()) == ""
-    assert not await catalogue.mark_scan(new_upload_id(), ScanMark(infected=True))
+    assert await catalogue.last_start(new_upload_id()) is None
+    await catalogue.note(new_upload_id(), [], scan=ScanMark(infected=True), reason="nobody's")
     assert not await catalogue.change(upload(), upload(phase=Phase.PROCESSING, run=1))
 
 
@@ -203,30 +204,62 @@ async def test_who_asked_for_a_run_is_known_until_the_next_one(catalogue: Catalo
 CLEAN, SICK = ScanMark(infected=False, scanned_at="2026-03-01T12:00:00Z"), ScanMark(infected=True, signature="Eicar")
 
 
+def said(upload: Upload, kind: Kind, key: str, **details: Any) -> Happening:
+    return Happening(key=key, upload_id=upload.id, at=NOW, kind=kind, details=Details(**details))
+
+
 async def test_the_last_scan_counts_and_outlives_a_change_read_before_it(catalogue: Catalogue) -> None:
     before = await added(catalogue, phase=Phase.PROCESSING, run=1)
-    assert await catalogue.mark_scan(before.id, CLEAN)
-    assert await catalogue.mark_scan(before.id, SICK)
+    await catalogue.note(before.id, [], scan=SICK)
+    await catalogue.note(before.id, [], scan=CLEAN)
+    await catalogue.note(before.id, [])
     await changed(catalogue, before, phase=Phase.REJECTED)
     found = await catalogue.get(before.id)
     assert found is not None
-    assert (found.phase, found.scan) == (Phase.REJECTED, SICK)
+    assert (found.phase, found.scan) == (Phase.REJECTED, CLEAN)
 
 
-async def test_a_scan_of_what_is_gone_is_not_noted(catalogue: Catalogue) -> None:
+async def test_nothing_is_noted_of_what_is_gone(catalogue: Catalogue, feed: Feed) -> None:
     gone = await added(catalogue, phase=Phase.CANCELLED)
-    assert not await catalogue.mark_scan(gone.id, SICK)
+    await catalogue.note(gone.id, [said(gone, Kind.STEP_STARTED, "start")], scan=SICK, reason="late")
     assert await catalogue.get(gone.id) == gone
+    assert await kinds(feed, gone) == [Kind.CREATED]
 
 
 async def test_a_reason_is_noted_only_while_nothing_is_decided(catalogue: Catalogue) -> None:
     before = await added(catalogue, phase=Phase.PROCESSING, run=1)
-    assert await catalogue.explain(before.id, "infected: Eicar")
+    await catalogue.note(before.id, [], reason="infected: Eicar")
+    await catalogue.note(before.id, [], reason="")
     noted = await catalogue.get(before.id)
     assert noted == msgspec.structs.replace(before, reason="infected: Eicar")
-    await changed(catalogue, noted, phase=Phase.CANCELLED, reason="cancelled")
-    assert not await catalogue.explain(before.id, "late")
-    assert (await catalogue.get_many([before.id]))[before.id].reason == "cancelled"
+    await changed(catalogue, noted, phase=Phase.REJECTED)
+    await catalogue.note(before.id, [], reason="late")
+    assert (await catalogue.get_many([before.id]))[before.id].reason == "infected: Eicar"
+
+
+async def test_what_steps_say_is_in_the_feed_once(catalogue: Catalogue, feed: Feed) -> None:
+    upload = await added(catalogue, phase=Phase.PROCESSING, run=1)
+    start = said(upload, Kind.STEP_STARTED, "start", step="virusscan", attempt=1)
+    for _ in range(3):
+        await catalogue.note(upload.id, [start])
+        await catalogue.note(upload.id, [start, said(upload, Kind.STEP_FINISHED, "start:finished", step="virusscan")])
+    assert await kinds(feed, upload) == [Kind.CREATED, Kind.STEP_STARTED, Kind.STEP_FINISHED]
+    assert await catalogue.last_start(upload.id) == ("start", "virusscan", 1)
+
+
+async def test_the_last_start_is_one_of_the_present_run(catalogue: Catalogue) -> None:
+    first = await changed(catalogue, await added(catalogue), phase=Phase.PROCESSING, run=1)
+    await catalogue.note(first.id, [said(first, Kind.STEP_STARTED, "start", step="virusscan", attempt=1)])
+    await changed(catalogue, first, run=2)
+    assert await catalogue.last_start(first.id) is None
+
+
+async def test_what_must_have_happened_before_an_end_comes_before_it_and_once(catalogue: Catalogue, feed: Feed) -> None:
+    upload = await added(catalogue, phase=Phase.PROCESSING, run=1)
+    finished = said(upload, Kind.STEP_FINISHED, "start:finished", step="virusscan")
+    assert await catalogue.change(upload, msgspec.structs.replace(upload, phase=Phase.RELEASED), preceded_by=[finished])
+    await catalogue.note(upload.id, [finished])
+    assert await kinds(feed, upload) == [Kind.CREATED, Kind.STEP_FINISHED, Kind.DECIDED, Kind.RELEASED]
 
 
 # --- numbers and single ones ------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.expiry import Report, Sweeper
 from penstock.uploads.feed import Feed
 from penstock.uploads.gateway import Gateway
+from penstock.uploads.orphans import Orphans
 from penstock.uploads.runs import run_id, start_id
 from penstock.uploads.upload import Phase, Upload
 
@@ -49,7 +50,14 @@ class World:
     """A gateway on real storage, with somebody who listens to the bus."""
 
     def __init__(
-        self, *, catalogue: Catalogue, blobs: LocalBlobs, bus: LocalBus, feed: Feed, clock: ManualClock
+        self,
+        *,
+        database: Database,
+        catalogue: Catalogue,
+        blobs: LocalBlobs,
+        bus: LocalBus,
+        feed: Feed,
+        clock: ManualClock,
     ) -> None:
         self.catalogue = catalogue
         self.blobs = blobs
@@ -57,7 +65,14 @@ class World:
         self.heard: list[Envelope] = []
         self.gateway = Gateway(catalogue=catalogue, blobs=blobs, bus=bus, publisher=Publisher(bus, clock), clock=clock)
         self.sweeper = Sweeper(
-            catalogue=catalogue, blobs=blobs, gateway=self.gateway, feed=feed, clock=clock, retention=timedelta(days=7)
+            catalogue=catalogue,
+            blobs=blobs,
+            gateway=self.gateway,
+            feed=feed,
+            clock=clock,
+            retention=timedelta(days=7),
+            orphans=Orphans(database),
+            orphans_after=timedelta(hours=1),
         )
 
     async def hear(self, envelope: Envelope) -> None:
@@ -103,7 +118,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         blobs = await stack.enter_async_context(LocalBlobs(tmp_path / "blobs"))
         bus = await stack.enter_async_context(LocalBus(clock))
         feed = await stack.enter_async_context(Feed(database, clock))
-        made = World(catalogue=Catalogue(database, feed, clock), blobs=blobs, bus=bus, feed=feed, clock=clock)
+        made = World(
+            database=database, catalogue=Catalogue(database, feed, clock), blobs=blobs, bus=bus, feed=feed, clock=clock
+        )
         types = (BytesReceived, UploadReady, CancelPostprocessing)
         await stack.enter_async_context(bus.subscribe("listener", types, made.hear, workers=1))
         yield made
@@ -200,12 +217,12 @@ async def test_restart_begins_another_run_and_decisions_of_the_earlier_one_are_d
         await world.gateway.restart(upload_id)
 
 
-@pytest.mark.parametrize("dies_in", ["release", "change", "publish"])
+@pytest.mark.parametrize("dies_in", ["release", "change", "emit"])
 async def test_a_death_in_the_middle_of_a_release_is_healed_by_the_repeat(
     world: World, monkeypatch: pytest.MonkeyPatch, dies_in: str
 ) -> None:
     upload_id = await world.arrived()
-    owner = {"release": world.blobs, "change": world.catalogue, "publish": world.gateway._publisher}[dies_in]
+    owner = {"release": world.blobs, "change": world.catalogue, "emit": world.gateway._deeds._publisher}[dies_in]
 
     async def die(*arguments: object, **named: object) -> None:
         raise Died

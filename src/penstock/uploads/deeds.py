@@ -1,0 +1,220 @@
+"""What is done with one upload: a change in the catalogue, a deed on its bytes, and a statement on the bus.
+
+They come in an order in which a death between any two of them is healed by doing the same again:
+
+- *Beginning*: the bytes are on disk, then the catalogue says so, then the bus. What the catalogue has in processing is
+  announced again at start, and in between if the bus did not take it.
+- *Release*: the bytes are released, then the catalogue says so, then the bus. Until the catalogue says so, nobody can
+  read them. The decision comes again until the statement is made.
+- *Giving up* (deleted, cancelled, expired): the catalogue says so, then the bus, then the bytes are removed, then the
+  catalogue notes that they are gone. Until then the upload is among those `to_discard`, and the rest is done again.
+
+What is done twice is recognised: by phase and run in the catalogue, by derived IDs on the bus.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+
+from ..blobs.base import BlobMissing, SupportsPath
+from ..bus.base import BusUnavailable
+from ..errors import InvalidRequest, NotFound
+from ..events.types import Outcome, PostprocessingFinished
+from . import notices
+from .recorder import Recorder
+from .upload import Phase, Upload
+
+if TYPE_CHECKING:
+    from ..blobs.base import BlobStore
+    from ..bus.publish import Publisher
+    from ..clock import Clock
+    from ..core.emit import Emit
+    from .catalogue import Catalogue
+
+log = structlog.get_logger(__name__)
+
+_PHASES: Final = {Outcome.CONTINUE.value: Phase.RELEASED, Outcome.DELETE.value: Phase.DELETED}
+"""What follows from a decision; from any other one, `abort` included, that the bytes are kept and not let through."""
+
+
+class Deeds:
+    """Does them. Callers see to it that nobody else in this process works on the same upload meanwhile.
+
+    Args:
+        catalogue: knows all uploads.
+        blobs: keeps their bytes.
+        publisher: speaks on the bus.
+        clock: dates changes.
+    """
+
+    def __init__(self, *, catalogue: Catalogue, blobs: BlobStore, publisher: Publisher, clock: Clock) -> None:
+        self.recorder = Recorder(catalogue, clock)
+        self._catalogue = catalogue
+        self._blobs = blobs
+        self._publisher = publisher
+        self._clock = clock
+        self._announced: dict[str, int] = {}
+
+    async def get(self, upload_id: str) -> Upload:
+        """Return one upload.
+
+        Raises:
+            NotFound: there is no such upload.
+        """
+        upload = await self._catalogue.get(upload_id)
+        if upload is None:
+            raise NotFound(f"there is no upload {upload_id[:64]!r}")
+        return upload
+
+    def announced(self, upload: Upload) -> bool:
+        """Tell whether the bus has taken the beginning of the upload's run from this process."""
+        return self._announced.get(upload.id) == upload.run
+
+    async def all_there(self, upload: Upload) -> bool:
+        """Tell whether as many bytes are staged as the upload is to have."""
+        try:
+            return upload.size_bytes is not None and await self._blobs.length(upload.id) == upload.size_bytes
+        except BlobMissing:
+            return False
+
+    async def complete(self, upload: Upload) -> Upload:
+        """Flush the bytes of an upload to disk that are all there, and begin its processing; return it."""
+        return await self.begin(upload, await self._blobs.seal(upload.id))
+
+    async def begin(self, upload: Upload, size_bytes: int) -> Upload:
+        """Begin the processing of an upload whose bytes are on disk, unless it has begun; return it."""
+        if upload.phase is not Phase.RECEIVING:
+            return upload
+        complete = msgspec.structs.replace(
+            upload, phase=Phase.PROCESSING, run=1, size_bytes=size_bytes, received_at=self._clock.now()
+        )
+        if not await self._catalogue.change(upload, complete):
+            return await self.get(upload.id)  # another process did, or gave it up
+        return await self._begun(complete)
+
+    async def begin_again(self, upload: Upload, cause: str) -> Upload:
+        """Begin another run, unless `cause` (if any) has asked for the present one; return the upload.
+
+        Raises:
+            InvalidRequest: its bytes are not all there, are gone, or are released.
+        """
+        while True:
+            if upload.phase not in (Phase.PROCESSING, Phase.REJECTED):
+                raise InvalidRequest(
+                    f"upload {upload.id} is {upload.phase}. Only one in processing or rejected can be restarted."
+                )
+            if cause and await self._catalogue.caused_by(upload.id) == cause:
+                return await self.announce(upload) if upload.phase is Phase.PROCESSING else upload
+            again = msgspec.structs.replace(
+                upload, phase=Phase.PROCESSING, run=upload.run + 1, outcome="", reason="", ended_at=None
+            )
+            if await self._catalogue.change(upload, again, cause=cause):
+                return await self._begun(again)
+            upload = await self.get(upload.id)
+
+    async def announce(self, upload: Upload) -> Upload:
+        """Have the coordinator begin the present run; return the upload.
+
+        A bus that does not take it leaves it not `announced`. Without bytes there is nothing to begin with.
+        """
+        try:
+            url = self._blobs.path(upload.id).absolute().as_uri() if isinstance(self._blobs, SupportsPath) else ""
+        except BlobMissing:
+            return await self._reject_for_lack_of_bytes(upload)
+        if await self._said(notices.received(upload, url)):
+            self._announced[upload.id] = upload.run
+        return upload
+
+    async def end(self, upload: Upload, decided: PostprocessingFinished) -> Upload:
+        """Release or reject an upload, or mark it deleted; return it."""
+        phase = _PHASES.get(decided.outcome, Phase.REJECTED)
+        if phase is Phase.RELEASED:
+            try:
+                await self._blobs.release(upload.id)
+            except BlobMissing:
+                return await self._reject_for_lack_of_bytes(upload)
+        reason = "" if phase is Phase.RELEASED else upload.reason or f"its steps ended with {decided.outcome!r}"
+        return await self._end(
+            upload, msgspec.structs.replace(upload, phase=phase, outcome=decided.outcome, reason=reason)
+        )
+
+    async def confirm(self, upload: Upload, decided: PostprocessingFinished, decision_id: str) -> None:
+        """Say that what was decided is done.
+
+        Raises:
+            BusUnavailable: it was not said.
+        """
+        decision_id = decision_id or notices.decision_id_of(upload)
+        ready = notices.ready(upload, decision_id, decided, self._clock.now())
+        await self._publisher.emit(ready, causation_id=decision_id)
+
+    async def refuse(self, upload_id: str, event_id: str) -> None:
+        """Tell the coordinator, which has said `event_id`, that there is nothing to work on.
+
+        Raises:
+            BusUnavailable: it was not told.
+        """
+        await self._publisher.emit(notices.cancel(upload_id, because_of=event_id))
+
+    async def expire(self, upload: Upload) -> Upload | None:
+        """Mark an unfinished upload as expired; return it, or None if somebody was faster."""
+        reason = "it was not complete in time"
+        gone = msgspec.structs.replace(upload, phase=Phase.EXPIRED, ended_at=self._clock.now(), reason=reason)
+        return gone if await self._catalogue.change(upload, gone) else None
+
+    async def cancel(self, upload: Upload) -> Upload:
+        """Mark an upload as cancelled unless it has no bytes any more; return it."""
+        while upload.phase.holds_bytes:
+            gone = msgspec.structs.replace(upload, phase=Phase.CANCELLED, ended_at=self._clock.now())
+            upload = gone if await self._catalogue.change(upload, gone) else await self.get(upload.id)
+        return upload
+
+    async def give_up(
+        self, upload: Upload, decided: PostprocessingFinished | None = None, decision_id: str = ""
+    ) -> None:
+        """Have everybody stop working on an upload that the catalogue gave up, and remove its bytes."""
+        self._forget(upload.id)
+        decision_id = decision_id or notices.decision_id_of(upload)
+        said = True
+        if upload.phase is Phase.DELETED:
+            ready = notices.ready(upload, decision_id, decided, self._clock.now())
+            said = await self._said(ready, causation_id=decision_id)
+        if upload.run:
+            said = await self._said(notices.cancel(upload.id)) and said
+        await self._blobs.discard(upload.id)
+        if said:
+            await self._catalogue.discarded(upload.id)
+
+    async def _begun(self, upload: Upload) -> Upload:
+        self.recorder.begun(upload)
+        return await self.announce(upload)
+
+    async def _reject_for_lack_of_bytes(self, upload: Upload) -> Upload:
+        """Nothing can be done without them. Should they come back, as with a disk that was away, it can go on."""
+        log.error("bytes_missing", upload=upload.id, hint="restart the upload once the storage has them again")
+        reason = "its bytes are missing from the storage"
+        return await self._end(upload, msgspec.structs.replace(upload, phase=Phase.REJECTED, reason=reason))
+
+    async def _end(self, upload: Upload, ended: Upload) -> Upload:
+        ended = msgspec.structs.replace(ended, ended_at=self._clock.now())
+        passed = await self.recorder.passed(upload) if ended.phase is Phase.RELEASED else []
+        if not await self._catalogue.change(upload, ended, preceded_by=passed):
+            return await self.get(upload.id)  # another process was faster
+        log.info("upload_ended", upload=upload.id, phase=ended.phase, outcome=ended.outcome, reason=ended.reason)
+        self._forget(upload.id)
+        return ended
+
+    def _forget(self, upload_id: str) -> None:
+        self.recorder.ended(upload_id)
+        self._announced.pop(upload_id, None)
+
+    async def _said(self, emit: Emit, causation_id: str = "") -> bool:
+        try:
+            await self._publisher.emit(emit, causation_id=causation_id)
+        except BusUnavailable as error:
+            log.warning("event_will_be_published_later", event_type=type(emit.event).__name__, error=str(error))
+            return False
+        return True

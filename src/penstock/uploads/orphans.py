@@ -1,0 +1,54 @@
+"""Staged bytes that belong to no upload, and since when that is known.
+
+An upload's bytes are made before its entry, so a death in between leaves an empty file: nobody was told of it. Bytes
+with something in them should never be without an entry. If they are, an entry was lost (an older database was put
+back, the folder came from elsewhere), and somebody may want them: they are kept for as long as an unfinished upload.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import delete, insert, select
+
+from ..db.instants import from_microseconds, to_microseconds
+from ..db.tables import orphans
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from ..db import Database
+
+_BATCH: Final = 500
+
+
+class Orphans:
+    """Remembers them, also over restarts. Every method may raise `DatabaseUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def seen(self) -> dict[str, datetime]:
+        """Return the IDs that are remembered, with the times at which they were first noticed."""
+        rows = await self._database.read(lambda connection: connection.execute(select(orphans)).all())
+        return {upload_id: from_microseconds(seen_at) for upload_id, seen_at in rows}
+
+    async def remember(self, upload_ids: Collection[str], at: datetime) -> None:
+        """Note IDs that are not remembered yet."""
+        rows = [{"upload_id": upload_id, "seen_at": to_microseconds(at)} for upload_id in upload_ids]
+        if rows:
+            await self._database.write(lambda connection: connection.execute(insert(orphans), rows).close())
+
+    async def forget(self, upload_ids: Collection[str]) -> None:
+        """Forget IDs, whether they were remembered or not."""
+        ids = list(upload_ids)
+
+        def work(connection: Connection) -> None:
+            for begin in range(0, len(ids), _BATCH):
+                connection.execute(delete(orphans).where(orphans.c.upload_id.in_(ids[begin : begin + _BATCH])))
+
+        if ids:
+            await self._database.write(work)
