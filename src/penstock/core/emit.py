@@ -25,7 +25,7 @@ from ..ids import derived_id
 from .progress import Progress, State
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
 
 class Emit(msgspec.Struct, frozen=True):
@@ -52,26 +52,38 @@ def awaited(progress: Progress) -> tuple[Emit, ...]:
             return ()
 
 
-def retry(progress: Progress, pause: timedelta) -> Emit:
-    """Return the notice that the current step will be tried again after `pause`."""
+def said(progress: Progress) -> tuple[Emit, ...]:
+    """Return what the change that led to `progress` said: what is awaited, or the notice of a pause."""
+    return _retry(progress) if progress.state is State.BACKOFF else awaited(progress)
+
+
+def says_nothing_new(progress: Progress | None, emits: tuple[Emit, ...]) -> bool:
+    """Tell whether `emits` only repeat what `progress` awaits already."""
+    return progress is not None and all(emit.event_id == awaited_id(progress) for emit in emits)
+
+
+def _retry(progress: Progress) -> tuple[Emit, ...]:
+    """Return the notice that the current step will be tried again; nothing when no pause has been noted."""
+    if progress.resume_at is None or progress.updated_at is None:
+        return ()
     notice = PostprocessingRetry(
         upload_id=progress.upload_id,
         filename=progress.filename,
         executing_user=progress.user,
         failures=progress.step_failures,
-        backoff_duration_ns=to_nanoseconds(pause),
+        backoff_duration_ns=to_nanoseconds(progress.resume_at - progress.updated_at),
     )
-    return Emit(notice, derived_id(awaited_id(progress), "retry"), progress.initiator_id)
+    return (Emit(notice, derived_id(awaited_id(progress), "retry"), progress.initiator_id),)
 
 
 def restart(upload_id: str, asked_by: str, now: datetime) -> Emit:
     """Return the request to the storage side to begin an upload anew.
 
-    `asked_by` is the ID of the event that led to it.
+    `asked_by` is the ID of the event that led to it; empty if that had none, and then each asking is another one.
     """
     seconds, nanos = divmod(unix_nanoseconds(now), 1_000_000_000)
     request = RestartPostprocessing(upload_id=upload_id, timestamp=Timestamp(seconds=seconds, nanos=nanos))
-    return Emit(request, derived_id(asked_by, "restart"))
+    return Emit(request, derived_id(upload_id, asked_by or now.isoformat(), "restart"))
 
 
 def error_of(result: PostprocessingStepFinished) -> str:

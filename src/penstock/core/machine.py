@@ -18,6 +18,7 @@ from ..events.types import (
     BytesReceived,
     CancelPostprocessing,
     Envelope,
+    Event,
     Outcome,
     PostprocessingStepFinished,
     PostprocessingStepProgress,
@@ -97,22 +98,31 @@ def _recognise(progress: Progress, received: Envelope, kind: Kind) -> Transition
     """
     if received.event_id and received.event_id in (progress.run_id, *progress.handled):
         if progress.handled and received.event_id == progress.handled[-1]:
-            return Transition(progress, Verdict.REPEATED, emit.awaited(progress))
+            return Transition(progress, Verdict.REPEATED, emit.said(progress))
         return Transition(progress, Verdict.DUPLICATE, reason="acted on earlier")
-    if kind is Kind.RELEASED:
-        return None  # whichever decision led to it, the file is available and the run is over
-    event = received.event
-    if isinstance(event, PostprocessingStepFinished | PostprocessingStepProgress):
-        step = event.finished_step if isinstance(event, PostprocessingStepFinished) else event.step
-        if step != progress.status.current_step:
-            return Transition(
-                progress,
-                Verdict.STALE,
-                reason=f"about step {step!r}; now in {progress.status.current_step!r}",
-            )
-    if received.causation_id and received.causation_id != emit.awaited_id(progress):
+    step, current = _step_of(received.event), progress.status.current_step
+    if step is not None and step != current:
+        return Transition(progress, Verdict.STALE, reason=f"about step {step!r}; now in {current!r}")
+    question = received.causation_id if kind in _ANSWERS and progress.run_id else ""
+    if question and question != emit.awaited_id(progress):
         return Transition(progress, Verdict.STALE, reason=f"{kind} of an earlier attempt or run")
     return None
+
+
+def _step_of(event: Event) -> str | None:
+    """Return the step that the upload has to be in for this event to be about it; None when that does not matter."""
+    match event:
+        case PostprocessingStepFinished(finished_step=step) | PostprocessingStepProgress(step=step):
+            return step
+        case ResumePostprocessing(step=step) if step:
+            return step
+        case _:
+            return None
+
+
+# What names its question where the sender can: it must be the one that is asked now. `UploadReady` without failure is
+# not among these: whichever decision led to it, the file is available and the run is over.
+_ANSWERS = (Kind.CONTINUE, Kind.RETRY, Kind.STOP, Kind.PROGRESS, Kind.RELEASE_FAILED)
 
 
 _ENTERED = (State.STEP, State.DELAY, State.FINISHED)
@@ -129,7 +139,7 @@ TABLE: dict[tuple[State, Kind], tuple[Rule, tuple[State, ...]]] = {
     (State.STEP, Kind.RESUME): (rules.start_again, (State.STEP,)),
     (State.STEP, Kind.CANCEL): (rules.forget, (State.NONE,)),
     (State.STEP, Kind.TICK): (rules.tick, (State.STEP, State.BACKOFF, State.FINISHED)),
-    (State.STEP, Kind.ANNOUNCE): (rules.repeat, (State.STEP,)),
+    (State.STEP, Kind.ANNOUNCE): (rules.announce, (State.STEP,)),
     (State.BACKOFF, Kind.RECEIVED): (rules.begin, _ENTERED),
     (State.BACKOFF, Kind.CONTINUE): (rules.advance, _ENTERED),
     (State.BACKOFF, Kind.STOP): (rules.stop, (State.FINISHED,)),
@@ -146,7 +156,7 @@ TABLE: dict[tuple[State, Kind], tuple[Rule, tuple[State, ...]]] = {
     (State.DELAY, Kind.ANNOUNCE): (rules.repeat, (State.DELAY,)),
     (State.FINISHED, Kind.RECEIVED): (rules.begin, _ENTERED),
     (State.FINISHED, Kind.RELEASED): (rules.forget, (State.NONE,)),
-    (State.FINISHED, Kind.RELEASE_FAILED): (rules.keep_failed, (State.FAILED,)),
+    (State.FINISHED, Kind.RELEASE_FAILED): (rules.keep_failed, (State.FAILED, State.NONE)),
     (State.FINISHED, Kind.RESUME): (rules.resume_decided, (State.FINISHED,)),
     (State.FINISHED, Kind.CANCEL): (rules.forget, (State.NONE,)),
     (State.FINISHED, Kind.TICK): (rules.tick, (State.FINISHED,)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -77,6 +77,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             return self.max_backoff
         seconds = self.retry_backoff.total_seconds() * 2.0 ** (failures - 1)
         return self.max_backoff if seconds >= self.max_backoff.total_seconds() else timedelta(seconds=seconds)
+
+    def deadline(self, step: str, now: datetime) -> datetime | None:
+        """Return until when an attempt of `step` that is alive `now` must be heard of again; None for ever."""
+        timeout = self.step_timeouts.get(step)
+        return None if timeout is None else now + timeout
+
+    def announcement(self, announced: int, now: datetime) -> datetime | None:
+        """Return when to say again what was said `announced` times, just now for the last time; None for never."""
+        return now + self.announce_after[announced - 1] if announced <= len(self.announce_after) else None
 
 
 def appends_delay(steps: Sequence[str], delay: timedelta) -> bool:

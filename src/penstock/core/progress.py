@@ -70,11 +70,12 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     started_at: datetime | None = msgspec.field(name="StartTime", default=None)
     """When the run began."""
     run_id: str = msgspec.field(name="RunID", default="")
-    """The event ID of the BytesReceived that began this run; a restart has another."""
+    """The event ID of the BytesReceived that began this run; a restart has another. Empty after a Go instance wrote
+    the record: it said what is awaited, under an ID that nobody kept."""
     attempt: int = msgspec.field(name="Attempt", default=1)
     """Which start of the current step this is, counted from 1."""
     step_failures: int = msgspec.field(name="StepFailures", default=0)
-    """Retry outcomes of the current step."""
+    """Retry outcomes of the current step; see `failed_attempts`."""
     step_started_at: datetime | None = msgspec.field(name="StepStartedAt", default=None)
     """When the current attempt, delay or decision began."""
     heard_at: datetime | None = msgspec.field(name="HeardAt", default=None)
@@ -119,14 +120,23 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The run's identity, also for records that a Go instance wrote."""
         return self.run_id or self.upload_id
 
+    @property
+    def failed_attempts(self) -> int:
+        """How many attempts of the current step have failed.
+
+        A Go instance counts over all steps, and its count is all that is left of ours once it has written the record.
+        """
+        return self.failures if self.updated_at is None else self.step_failures
+
     def neglected(self, now: datetime) -> bool:
         """Tell whether no timer of this record can be relied on.
 
-        So it is with a wait that has no timer, because a Go instance kept it in its memory, and with a record from
-        the future, because the clock was set back.
+        So it is with a record that a Go instance wrote, which keeps its pauses in memory and knows no deadlines, and
+        with one from the future, because the clock was set back.
         """
-        waits = self.state in (State.BACKOFF, State.DELAY)
-        return (waits and self.resume_at is None) or (self.updated_at is not None and now < self.updated_at - SKEW)
+        if self.state is State.FAILED:
+            return False
+        return self.updated_at is None or now < self.updated_at - SKEW
 
     def stalled(self, now: datetime, after_seconds: float) -> bool:
         """Tell whether an answer has been awaited for longer than `after_seconds` without a sign of life."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,8 +15,10 @@ from ..events.types import (
     PostprocessingStepProgress,
     ResumePostprocessing,
 )
+from ..ids import derived_id
 from . import emit
-from .progress import FINISHED, RETRYING, SKEW, Progress, Status
+from .mend import reliable
+from .progress import FINISHED, RETRYING, Progress, Status
 from .transition import Context, Transition, Verdict
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def begin(c: Context) -> Transition:
         status=Status(FINISHED),
         initiator_id=c.initiator_id,
         started_at=c.now,
-        run_id=c.event_id,
+        run_id=c.event_id or _new_run_id(c, event.upload_id),
         handled=() if c.before is None else c.before.handled,
     )
     return _enter(c, fresh, after=None)
@@ -59,10 +61,12 @@ def _enter(c: Context, progress: Progress, *, after: str | None) -> Transition:
     """
     emits: list[Emit] = []
     progress = msgspec.structs.replace(progress, last_error="")
-    # A record whose step is not one of its steps was damaged: run all of them rather than let the file pass.
-    done = progress.steps.index(after) + 1 if after in progress.steps else 0
-    remaining = progress.steps[done:]
-    for step in remaining:
+    if after is not None and after not in progress.steps:
+        # The record was damaged: run everything rather than let the file pass.
+        progress = msgspec.structs.replace(progress, steps=progress.steps or c.policy.steps)
+        after = None
+    steps = tuple(dict.fromkeys(progress.steps))  # a Go instance may have listed a step twice, and would never end
+    for step in steps if after is None else steps[steps.index(after) + 1 :]:
         entered = _started(c, progress, step, attempt=1, step_failures=0)
         emits.extend(emit.awaited(entered))
         if step != DELAY or c.policy.delay > timedelta(0):
@@ -74,7 +78,7 @@ def _enter(c: Context, progress: Progress, *, after: str | None) -> Transition:
 def start_again(c: Context) -> Transition:
     """Begin another attempt of the current step, now."""
     step = c.progress.status.current_step
-    entered = _started(c, c.progress, step, attempt=c.progress.attempt + 1, step_failures=c.progress.step_failures)
+    entered = _started(c, c.progress, step, attempt=c.progress.attempt + 1, step_failures=c.progress.failed_attempts)
     return Transition(entered, Verdict.APPLIED, emit.awaited(entered))
 
 
@@ -88,21 +92,20 @@ def back_off(c: Context) -> Transition:
 def _failed_attempt(c: Context, reason: str) -> Transition:
     progress = c.progress
     counted = msgspec.structs.replace(
-        progress, failures=progress.failures + 1, step_failures=progress.step_failures + 1, last_error=reason
+        progress, failures=progress.failures + 1, step_failures=progress.failed_attempts + 1, last_error=reason
     )
     if counted.step_failures > c.policy.max_retries:
         given_up = _decided(c, counted, Outcome.ABORT)
         return Transition(given_up, Verdict.APPLIED, emit.awaited(given_up))
-    pause = c.policy.backoff(counted.step_failures)
     waiting = msgspec.structs.replace(
         _changed(c, counted),
         status=Status(progress.status.current_step, RETRYING),
-        resume_at=c.now + pause,
+        resume_at=c.now + c.policy.backoff(counted.step_failures),
         deadline_at=None,
         announce_at=None,
         fraction=None,
     )
-    return Transition(waiting, Verdict.APPLIED, (emit.retry(waiting, pause),))
+    return Transition(waiting, Verdict.APPLIED, emit.said(waiting))
 
 
 def stop(c: Context) -> Transition:
@@ -118,10 +121,10 @@ def note_progress(c: Context) -> Transition:
     """The step is alive: put its deadline off."""
     event = c.event(PostprocessingStepProgress)
     alive = msgspec.structs.replace(
-        c.progress,
+        reliable(c),
         heard_at=c.now,
         announce_at=None,
-        deadline_at=_deadline(c, c.progress.status.current_step),
+        deadline_at=c.policy.deadline(c.progress.status.current_step, c.now),
         fraction=event.fraction,
         updated_at=c.now,
     )
@@ -142,7 +145,7 @@ def resume_decided(c: Context) -> Transition:
         _changed(c, c.progress),
         attempt=c.progress.attempt + 1,
         announced=1,
-        announce_at=_next_announcement(c, 0),
+        announce_at=c.policy.announcement(1, c.now),
     )
     return Transition(again, Verdict.APPLIED, emit.awaited(again))
 
@@ -150,6 +153,16 @@ def resume_decided(c: Context) -> Transition:
 def repeat(c: Context) -> Transition:
     """Say again what is awaited, with the ID it had."""
     return Transition(c.progress, Verdict.REPEATED, emit.awaited(c.progress))
+
+
+def announce(c: Context) -> Transition:
+    """Say again what the bus may have forgotten: the step begins anew, and so does the time that it may take."""
+    if c.progress.deadline_at is None:
+        return repeat(c)
+    again = msgspec.structs.replace(
+        reliable(c), deadline_at=c.policy.deadline(c.progress.status.current_step, c.now), updated_at=c.now
+    )
+    return Transition(again, Verdict.APPLIED, emit.awaited(again))
 
 
 def ask_for_restart(c: Context) -> Transition:
@@ -167,7 +180,12 @@ def forget(c: Context) -> Transition:
 
 
 def keep_failed(c: Context) -> Transition:
-    """The storage side could not, or was not to, make the file available: keep the record for a restart."""
+    """The storage side could not, or was not to, make the file available: keep the record for a restart.
+
+    After `delete` the bytes are gone, so there is nothing to restart.
+    """
+    if c.progress.status.outcome == Outcome.DELETE:
+        return forget(c)
     failed = msgspec.structs.replace(
         _changed(c, c.progress), finished=True, announce_at=None, deadline_at=None, resume_at=None
     )
@@ -176,7 +194,7 @@ def keep_failed(c: Context) -> Transition:
 
 def tick(c: Context) -> Transition:
     """Fire whatever timer is due; an early call does nothing."""
-    progress = _unskewed(c)
+    progress = reliable(c)
     if progress.deadline_at is not None and progress.deadline_at <= c.now:
         lapsed = msgspec.structs.replace(c, before=progress)
         step = progress.status.current_step
@@ -186,7 +204,7 @@ def tick(c: Context) -> Transition:
         said = msgspec.structs.replace(
             progress,
             announced=progress.announced + 1,
-            announce_at=_next_announcement(c, progress.announced),
+            announce_at=c.policy.announcement(progress.announced + 1, c.now),
             updated_at=c.now,
         )
         return Transition(said, Verdict.APPLIED, emit.awaited(said))
@@ -195,17 +213,17 @@ def tick(c: Context) -> Transition:
 
 def tick_backoff(c: Context) -> Transition:
     """The pause before the next attempt may be over. A record without a timer was left by a Go instance."""
-    progress = _unskewed(c)
+    progress = reliable(c)
     if progress.resume_at is None or progress.resume_at <= c.now:
         return start_again(msgspec.structs.replace(c, before=progress))
     return _adjusted(c, progress)
 
 
 def tick_delay(c: Context) -> Transition:
-    """The delay may be over."""
-    progress = _unskewed(c)
+    """The delay may be over. A record without a timer was left by a Go instance."""
+    progress = reliable(c)
     if progress.resume_at is None:
-        return begin_delay(c)
+        return begin_delay(msgspec.structs.replace(c, before=progress))
     if progress.resume_at <= c.now:
         return advance(msgspec.structs.replace(c, before=progress))
     return _adjusted(c, progress)
@@ -220,23 +238,9 @@ def _adjusted(c: Context, progress: Progress) -> Transition:
 # --- building blocks --------------------------------------------------------------------------------------------------
 
 
-def _unskewed(c: Context) -> Progress:
-    """Move the timers back when the clock was set back, so that a pause stays as long as it was meant to be."""
-    progress = c.progress
-    if progress.updated_at is None or c.now >= progress.updated_at - SKEW:
-        return progress
-    jump = progress.updated_at - c.now
-
-    def back(at: datetime | None) -> datetime | None:
-        return None if at is None else at - jump
-
-    return msgspec.structs.replace(
-        progress,
-        resume_at=back(progress.resume_at),
-        deadline_at=back(progress.deadline_at),
-        announce_at=back(progress.announce_at),
-        updated_at=c.now,
-    )
+def _new_run_id(c: Context, upload_id: str) -> str:
+    """Name a run whose first event had no ID, or was handled by a Go instance, which does not keep it."""
+    return derived_id(upload_id, c.now.isoformat())
 
 
 def _changed(c: Context, progress: Progress) -> Progress:
@@ -249,15 +253,16 @@ def _started(c: Context, progress: Progress, step: str, *, attempt: int, step_fa
     waits = step == DELAY
     return msgspec.structs.replace(
         _changed(c, progress),
+        run_id=progress.run_id or _new_run_id(c, progress.upload_id),
         status=Status(step),
         attempt=attempt,
         step_failures=step_failures,
         step_started_at=c.now,
         heard_at=None,
         resume_at=c.now + c.policy.delay if waits else None,
-        deadline_at=None if waits else _deadline(c, step),
+        deadline_at=None if waits else c.policy.deadline(step, c.now),
         announced=1,
-        announce_at=None if waits else _next_announcement(c, 0),
+        announce_at=None if waits else c.policy.announcement(1, c.now),
         fraction=None,
     )
 
@@ -265,6 +270,7 @@ def _started(c: Context, progress: Progress, step: str, *, attempt: int, step_fa
 def _decided(c: Context, progress: Progress, outcome: str) -> Progress:
     return msgspec.structs.replace(
         _changed(c, progress),
+        run_id=progress.run_id or _new_run_id(c, progress.upload_id),
         status=Status(FINISHED, str(outcome)),
         attempt=1,
         step_started_at=c.now,
@@ -272,16 +278,6 @@ def _decided(c: Context, progress: Progress, outcome: str) -> Progress:
         resume_at=None,
         deadline_at=None,
         announced=1,
-        announce_at=_next_announcement(c, 0),
+        announce_at=c.policy.announcement(1, c.now),
         fraction=None,
     )
-
-
-def _deadline(c: Context, step: str) -> datetime | None:
-    timeout = c.policy.step_timeouts.get(step)
-    return None if timeout is None else c.now + timeout
-
-
-def _next_announcement(c: Context, announced: int) -> datetime | None:
-    pauses = c.policy.announce_after
-    return c.now + pauses[announced] if announced < len(pauses) else None

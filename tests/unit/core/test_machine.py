@@ -290,6 +290,14 @@ def test_cancel_forgets_and_later_answers_are_unknown() -> None:
     assert go(None, finished("continue")).verdict is Verdict.UNKNOWN
 
 
+def test_a_rejected_upload_is_kept_for_a_restart_and_a_deleted_one_is_not() -> None:
+    failed = said(UploadReady(upload_id="u", failed=True), "ready")
+    kept = go(begun(), finished("abort"), failed).progress
+    assert kept is not None
+    assert kept.state is State.FAILED
+    assert go(begun(), finished("delete"), failed).progress is None
+
+
 def test_records_of_a_go_instance_are_gone_on_with() -> None:
     bare = Progress(upload_id="u", steps=("virusscan", "delay"), status=Status("virusscan", "retry"))
     assert bare.neglected(NOW)
