@@ -1,0 +1,35 @@
+"""Where a store on other machines is, as the settings `store_…` say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreTarget:
+    """What every store on other machines is built from; each uses what it knows and the Go services use.
+
+    Attributes:
+        nodes: the servers, as the store's kind spells them: `host:port`, `host:port/master`, a URL.
+        database: bucket, database or schema, where the store has such a thing.
+        table: prefix of the keys; empty for none.
+        username: who logs in; empty for nobody.
+        password: never logged, never in a message.
+        ttl: after how long without a change a record is forgotten, where the store can; None for never.
+        persistent: whether the store keeps records on its disk, where it can be asked to.
+        size: how many records a store in memory holds, where it is bounded; None for its own bound.
+    """
+
+    nodes: tuple[str, ...] = ()
+    database: str = "postprocessing"
+    table: str = ""
+    username: str = ""
+    password: str = ""
+    ttl: timedelta | None = None
+    persistent: bool = True
+    size: int | None = None
+
+    def __repr__(self) -> str:
+        """Say where it is, without the secrets."""
+        return f"StoreTarget({', '.join(self.nodes) or 'in memory'}, database={self.database!r}, table={self.table!r})"
