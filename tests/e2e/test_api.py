@@ -177,8 +177,8 @@ def read_events(
 
 
 def test_metrics_count_what_happened(client: httpx.Client) -> None:
-    upload_id = put(client, "counted.txt", b"x")
-    until(client, upload_id, "released")
+    until(client, put(client, "counted.txt", b"x"), "released")
+    until(client, put(client, "bad.txt", b"x"), "rejected")
     text = client.get("/metrics").text
     for name in (
         'penstock_step_outcomes_total{outcome="continue",step="virusscan"}',

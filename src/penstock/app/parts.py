@@ -1,0 +1,42 @@
+"""What the way in reaches of an open application."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ..blobs.base import BlobStore
+from ..bus.base import Bus
+from ..clock import Clock
+from ..health import Check
+from ..postprocessing.commands import Commands
+from ..postprocessing.survey import Survey
+from ..store.base import ProgressStore
+from ..telemetry import Metrics
+from ..uploads.catalogue import Catalogue
+from ..uploads.feed import Feed
+from ..uploads.gateway import Gateway
+from ..uploads.receiver import Receiver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the way in reaches: the parts of an open application."""
+
+    receiver: Receiver
+    gateway: Gateway
+    catalogue: Catalogue
+    feed: Feed
+    blobs: BlobStore
+    store: ProgressStore
+    commands: Commands
+    survey: Survey
+    bus: Bus
+    metrics: Metrics
+    clock: Clock
+    stalled_after: timedelta
+    public_url: str | None
+    """The server's address as clients see it; None: as each request names it."""
+    checks: Callable[[], Awaitable[list[Check]]]
+    """Looks at everything that can be wrong while running."""

@@ -1,0 +1,52 @@
+"""The coordinator with all that keeps it going, as `penstock serve` and `penstock postprocessing server` run it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..bus.publish import Publisher
+from ..health import Check
+from ..postprocessing.commands import Commands
+from ..postprocessing.coordinator import Coordinator
+from ..postprocessing.reconcile import Reconciler
+from ..postprocessing.survey import Survey
+from ..postprocessing.timers import Timers
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from ..bus.base import Bus
+    from ..clock import Clock
+    from ..core.policy import Policy
+    from ..settings import Settings
+    from ..store.base import ProgressStore
+    from ..telemetry import Metrics
+
+
+class Processing:
+    """The parts that bring uploads through their steps, on one store and one bus, both open."""
+
+    def __init__(
+        self, settings: Settings, policy: Policy, *, store: ProgressStore, bus: Bus, clock: Clock, metrics: Metrics
+    ) -> None:
+        self.policy = policy
+        self.publisher = Publisher(bus, clock)
+        self.coordinator = Coordinator(
+            store=store, bus=bus, publisher=self.publisher, policy=policy, clock=clock, metrics=metrics
+        )
+        self.reconciler = Reconciler(
+            store=store, coordinator=self.coordinator, clock=clock, interval=settings.reconcile_interval
+        )
+        self.commands = Commands(store=store, coordinator=self.coordinator)
+        self.survey = Survey(store=store, clock=clock, stalled_after=settings.stalled_after)
+        self._timers = Timers(store=store, coordinator=self.coordinator, clock=clock)
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs for as long as the service does: timers, and the periodic comparison."""
+        return [self._timers.run(), self.reconciler.run()]
+
+    async def check_stalled(self) -> Check:
+        """Tell whether uploads stand still."""
+        stalled = (await self.survey.numbers()).stalled
+        hint = "See `penstock postprocessing list`, then `resume` what should go on." if stalled else ""
+        return Check("stalled", stalled == 0, f"{stalled} uploads wait for an answer for too long.", hint)

@@ -1,0 +1,201 @@
+"""Builds all parts of `penstock serve` but the way in, opens them in order and closes them in reverse.
+
+The order, and why:
+
+1. The data folder's lock: two servers on one folder would take each other's files for orphans.
+2. Database, blobs, store, bus: what the rest stands on.
+3. Subscriptions, before anything is published: the embedded bus drops what nobody wants.
+4. Reconciliation: uploads whose bytes are complete are announced, then what each record awaits.
+5. Timers, sweeper and the other loops.
+
+The way in (`server`) is opened after all of these and closed before them, so that nothing new begins while the rest
+ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+from .. import backends
+from ..clock import Clock, SystemClock
+from ..db import Database
+from ..events.types import DELAY, VIRUSSCAN
+from ..health import Check
+from ..steps.runner import StepRunner
+from ..telemetry import Metrics
+from ..uploads.catalogue import Catalogue
+from ..uploads.expiry import Sweeper
+from ..uploads.feed import Feed
+from ..uploads.gateway import Gateway
+from ..uploads.orphans import Orphans
+from ..uploads.receiver import Receiver
+from .folder import locked_folder
+from .loops import running
+from .opening import bus_of, store_of
+from .parts import Parts
+from .policy import policy_of
+from .processing import Processing
+from .scanner import open_virusscan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ..settings import Settings
+    from ..steps.base import GuardedStep
+    from ..steps.kit import StepDefinition
+
+Wrap: TypeAlias = "Callable[[str, Any], Any]"
+"""Takes a port's name and the part behind it, returns what is used in its place; tests put faults in between."""
+
+
+_SELF_TEST_EVERY: Final = timedelta(minutes=5)
+_SELF_TEST_AGAIN: Final = timedelta(seconds=5)
+_ALMOST_FULL_BYTES: Final = 1024**3
+
+
+def _as_it_is(port: str, part: Any) -> Any:
+    del port
+    return part
+
+
+class App:
+    """Everything but the way in. `services` is there once it is open."""
+
+    services: Parts
+
+    def __init__(
+        self,
+        settings: Settings,
+        definitions: Sequence[StepDefinition] = (),
+        *,
+        clock: Clock | None = None,
+        wrap: Wrap = _as_it_is,
+    ) -> None:
+        self._settings = settings
+        self._clock = SystemClock() if clock is None else clock
+        self._definitions = list(definitions)
+        self._wrap = wrap
+        self._policy = policy_of(settings)
+        self._metrics = Metrics()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Open everything; nothing stays open when that fails.
+
+        Raises:
+            ConfigurationError: a setting is wrong, or a folder or server that it names cannot be used.
+        """
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        settings, clock, wrap = self._settings, self._clock, self._wrap
+        stack.enter_context(locked_folder(settings.data_dir))
+        database = await stack.enter_async_context(Database(f"sqlite:///{settings.data_dir / 'penstock.db'}"))
+        bytes_folder = settings.data_dir / "blobs"
+        blobs = wrap("blobs", await stack.enter_async_context(backends.load("blobs", "local")(bytes_folder)))
+        store = wrap("store", await stack.enter_async_context(store_of(settings, self._policy, database)))
+        bus = wrap("bus", await stack.enter_async_context(bus_of(settings, clock)))
+        processing = Processing(settings, self._policy, store=store, bus=bus, clock=clock, metrics=self._metrics)
+        feed = await stack.enter_async_context(Feed(database, clock))
+        catalogue = wrap("catalogue", Catalogue(database, feed, clock))
+        gateway = Gateway(catalogue=catalogue, blobs=blobs, bus=bus, publisher=processing.publisher, clock=clock)
+        receiver = Receiver(
+            catalogue=catalogue,
+            gateway=gateway,
+            blobs=blobs,
+            clock=clock,
+            metrics=self._metrics,
+            expiration=settings.upload_expiration,
+            max_size_bytes=settings.max_size_bytes,
+        )
+        sweeper = Sweeper(
+            catalogue=catalogue,
+            blobs=blobs,
+            gateway=gateway,
+            feed=feed,
+            orphans=Orphans(database),
+            clock=clock,
+            retention=settings.retention,
+            orphans_after=settings.upload_expiration,
+        )
+        definitions = list(self._definitions)
+        virusscan = await open_virusscan(stack, settings, self._policy, clock)
+        if virusscan is not None:
+            definitions.append(virusscan.definition)
+
+        await stack.enter_async_context(processing.coordinator.subscribe(workers=settings.workers))
+        await stack.enter_async_context(gateway.subscribe())
+        delivery = backends.load("delivery", "path")(bytes_folder)
+        for definition in definitions:
+            timeout = settings.step_timeout.get(definition.name)
+            runner = StepRunner(
+                definition,
+                bus=bus,
+                publisher=processing.publisher,
+                delivery=delivery,
+                clock=clock,
+                timeout=timeout,
+                grace=settings.grace_period,
+            )
+            await stack.enter_async_context(runner)
+        for _ in range(2):  # nothing is on its way in yet: bytes that have no entry twice in a row never get one
+            await sweeper.sweep()
+        await gateway.reconcile()
+        await processing.reconciler.announce()
+        loops = [*processing.loops(), sweeper.run()]
+        if virusscan is not None:
+            loops.append(virusscan.watch(_SELF_TEST_EVERY, _SELF_TEST_AGAIN))
+        await stack.enter_async_context(running(loops))
+        self.services = Parts(
+            receiver=receiver,
+            gateway=gateway,
+            catalogue=catalogue,
+            feed=feed,
+            blobs=blobs,
+            store=store,
+            commands=processing.commands,
+            survey=processing.survey,
+            bus=bus,
+            metrics=self._metrics,
+            clock=clock,
+            stalled_after=settings.stalled_after,
+            public_url=settings.public_url,
+            checks=lambda: self._checks(settings.data_dir, processing, virusscan),
+        )
+
+    async def _checks(self, folder: Path, processing: Processing, virusscan: GuardedStep | None) -> list[Check]:
+        """Look at everything that can be wrong while running."""
+        free = await asyncio.to_thread(shutil.disk_usage, folder)
+        checks = [
+            Check(
+                "disk",
+                free.free > _ALMOST_FULL_BYTES,
+                f"{free.free / 2**30:.1f} GiB free in {folder}.",
+                "" if free.free > _ALMOST_FULL_BYTES else "Free some space: uploads are refused when it is used up.",
+            ),
+            await processing.check_stalled(),
+        ]
+        if virusscan is not None:
+            problem = virusscan.problem
+            detail = problem or f"{self._settings.antivirus_scanner} finds the EICAR test file."
+            hint = "Uploads are held back until it works; then they go on by themselves." if problem else ""
+            checks.append(Check("scanner", not problem, detail, hint, gates=True))
+        unanswered = [step for step in self._policy.steps if step not in self._handled]
+        detail = f"Nobody answers {', '.join(unanswered)}." if unanswered else "Every step has somebody who answers."
+        checks.append(Check("steps", not unanswered, detail, "Load them with --steps FILE." if unanswered else ""))
+        return checks
+
+    @property
+    def _handled(self) -> set[str]:
+        return {DELAY, VIRUSSCAN, *(definition.name for definition in self._definitions)}
