@@ -40,3 +40,5 @@ class Parts:
     """The server's address as clients see it; None: as each request names it."""
     checks: Callable[[], Awaitable[list[Check]]]
     """Looks at everything that can be wrong while running."""
+    look_up: Callable[[], Awaitable[None]]
+    """Sets the metrics that are not counted along the way."""

@@ -29,7 +29,9 @@ class Processing:
     def __init__(
         self, settings: Settings, policy: Policy, *, store: ProgressStore, bus: Bus, clock: Clock, metrics: Metrics
     ) -> None:
-        self.policy = policy
+        self._store = store
+        self._bus = bus
+        self._metrics = metrics
         self.publisher = Publisher(bus, clock)
         self.coordinator = Coordinator(
             store=store, bus=bus, publisher=self.publisher, policy=policy, clock=clock, metrics=metrics
@@ -50,3 +52,15 @@ class Processing:
         stalled = (await self.survey.numbers()).stalled
         hint = "See `penstock postprocessing list`, then `resume` what should go on." if stalled else ""
         return Check("stalled", stalled == 0, f"{stalled} uploads wait for an answer for too long.", hint)
+
+    async def look_up(self) -> None:
+        """Set the metrics that are not counted along the way."""
+        metrics = self._metrics
+        metrics.in_step.clear()
+        for step, number in (await self._store.count_by_step()).items():
+            metrics.in_step.labels(step).set(number)
+        for group in self._bus.groups():
+            metrics.queue_depth.labels(group).set(self._bus.pending(group))
+        numbers = await self.survey.numbers()
+        metrics.oldest_seconds.set(numbers.oldest_seconds)
+        metrics.stalled.set(numbers.stalled)

@@ -172,7 +172,13 @@ class App:
             stalled_after=settings.stalled_after,
             public_url=settings.public_url,
             checks=lambda: self._checks(settings.data_dir, processing, virusscan),
+            look_up=lambda: self._look_up(processing, catalogue),
         )
+
+    async def _look_up(self, processing: Processing, catalogue: Catalogue) -> None:
+        await processing.look_up()
+        for phase, number in (await catalogue.counts()).items():
+            self._metrics.uploads.labels(phase).set(number)
 
     async def _checks(self, folder: Path, processing: Processing, virusscan: GuardedStep | None) -> list[Check]:
         """Look at everything that can be wrong while running."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -11,8 +11,28 @@ from pydantic import BaseModel
 from .. import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
     from ..health import Check
+    from ..telemetry import Metrics
     from .services import Services
+
+
+class Observed(Protocol):
+    """What tells how it is doing: the application, or a service that runs by itself."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What it has counted."""
+        ...
+
+    def checks(self) -> Awaitable[Sequence[Check]]:
+        """Look at everything that can be wrong while running."""
+        ...
+
+    def look_up(self) -> Awaitable[None]:
+        """Set the metrics that are not counted along the way."""
+        ...
 
 
 class CheckView(BaseModel):
@@ -57,7 +77,7 @@ def api_router(services: Services) -> APIRouter:
     return routes
 
 
-def router(services: Services) -> APIRouter:
+def router(observed: Observed) -> APIRouter:
     """Return the routes that orchestrators and Prometheus ask."""
     routes = APIRouter(tags=["status"])
 
@@ -67,7 +87,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.get("/readyz", summary="Able to do its work?")
     async def readyz() -> Response:
-        missing = [check for check in await services.checks() if check.gates and not check.ok]
+        missing = [check for check in await observed.checks() if check.gates and not check.ok]
         if not missing:
             return Response("OK\n", media_type="text/plain")
         text = "".join(f"{check.name}: {check.detail} {check.hint}\n" for check in missing)
@@ -75,22 +95,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:
-        await _look_up(services)
-        return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        await observed.look_up()
+        return Response(generate_latest(observed.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return routes
-
-
-async def _look_up(services: Services) -> None:
-    """Set the values that are not counted along the way."""
-    metrics = services.metrics
-    metrics.in_step.clear()
-    for step, number in (await services.store.count_by_step()).items():
-        metrics.in_step.labels(step).set(number)
-    for phase, number in (await services.catalogue.counts()).items():
-        metrics.uploads.labels(phase).set(number)
-    for group in services.bus.groups():
-        metrics.queue_depth.labels(group).set(services.bus.pending(group))
-    numbers = await services.survey.numbers()
-    metrics.oldest_seconds.set(numbers.oldest_seconds)
-    metrics.stalled.set(numbers.stalled)

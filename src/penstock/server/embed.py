@@ -1,4 +1,4 @@
-"""Runs the application behind its way in: granian, embedded, so that it shares our event loop and ends with us."""
+"""Serves an ASGI application with granian, embedded, so that it shares our event loop and ends with us."""
 
 from __future__ import annotations
 
@@ -7,37 +7,35 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
-import structlog
-import uvloop
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from .app import App, check_handlers
-from .errors import ConfigurationError
-from .http.app import build
-from .http.services import Services
-from .logs import configure
-from .steps.load import load_steps
+from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
     from datetime import timedelta
 
-    from .http.asgi import Asgi
-    from .settings import Settings
-    from .steps.kit import StepDefinition
-
-log = structlog.get_logger(__name__)
+    from ..http.asgi import Asgi
 
 _BACKLOG = 1024
 _BUFFER_BYTES = 1024 * 1024
 """How much of a body is read at once when it comes in fast: as much as is written at once. Slow clients take less."""
 
 
-def check_free(host: str, port: int) -> None:
-    """Make sure that we can listen at an address.
+def stop_signal() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def check_free(host: str, port: int, setting: str = "http_addr") -> None:
+    """Make sure that we can listen at an address, which `setting` has named.
 
     Raises:
         ConfigurationError: somebody else listens there, or the address is not ours.
@@ -48,9 +46,10 @@ def check_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
+            option = f"--{setting.replace('_', '-')} {host}:{port + 1}"
             raise ConfigurationError(
-                f"http_addr={host}:{port}: cannot listen there: {error.strerror}. "
-                "Stop what uses it, or choose another address, such as with --http-addr 127.0.0.1:8081."
+                f"{setting}={host}:{port}: cannot listen there: {error.strerror}. "
+                f"Stop what uses it, or choose another address, such as with {option}."
             ) from error
 
 
@@ -92,38 +91,3 @@ async def serve(
         serving.cancel()
     if serving.done() and not serving.cancelled():
         serving.result()
-
-
-async def serve_forever(settings: Settings, definitions: Sequence[StepDefinition]) -> None:
-    """Run everything until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with App(settings, definitions) as app:
-        address = settings.http_addr
-        log.info("listening", url=f"http://{address}", data=str(settings.data_dir), steps=list(settings.steps))
-        await serve(
-            build(Services.of(app.services)),
-            address.host,
-            address.port,
-            stop=stop,
-            grace=settings.grace_period,
-            ending=app.services.receiver.stop,
-        )
-        log.info("stopping")
-
-
-def run(settings: Settings) -> None:
-    """Run the server until it is told to end.
-
-    Raises:
-        ConfigurationError: something is wrong; nothing was left half-started.
-    """
-    configure(settings.log_level, settings.log_format)
-    for warning in settings.warnings:
-        log.warning("setting", message=warning)
-    definitions = load_steps(settings.step_files)
-    check_handlers(settings, definitions)
-    check_free(settings.http_addr.host, settings.http_addr.port)
-    uvloop.run(serve_forever(settings, definitions))

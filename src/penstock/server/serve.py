@@ -1,0 +1,55 @@
+"""`penstock serve`: everything in one process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from ..app import App, check_handlers
+from ..http.app import build
+from ..http.services import Services
+from ..logs import configure
+from ..steps.load import load_steps
+from .embed import check_free, serve, stop_signal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..settings import Settings
+    from ..steps.kit import StepDefinition
+
+log = structlog.get_logger(__name__)
+
+
+async def serve_forever(settings: Settings, definitions: Sequence[StepDefinition]) -> None:
+    """Run everything until SIGTERM or SIGINT."""
+    stop = stop_signal()
+    async with App(settings, definitions) as app:
+        address = settings.http_addr
+        log.info("listening", url=f"http://{address}", data=str(settings.data_dir), steps=list(settings.steps))
+        await serve(
+            build(Services.of(app.services)),
+            address.host,
+            address.port,
+            stop=stop,
+            grace=settings.grace_period,
+            ending=app.services.receiver.stop,
+        )
+        log.info("stopping")
+
+
+def run(settings: Settings) -> None:
+    """Run the server until it is told to end.
+
+    Raises:
+        ConfigurationError: something is wrong; nothing was left half-started.
+    """
+    configure(settings.log_level, settings.log_format)
+    for warning in settings.warnings:
+        log.warning("setting", message=warning)
+    definitions = load_steps(settings.step_files)
+    check_handlers(settings, definitions)
+    check_free(settings.http_addr.host, settings.http_addr.port)
+    uvloop.run(serve_forever(settings, definitions))
