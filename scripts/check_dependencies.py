@@ -25,7 +25,8 @@ ADDRESS = re.compile(r"://|^\s*--(?:index|extra-index|find-links)", re.MULTILINE
 def direct_dependencies(project: dict[str, Any]) -> dict[str, list[Requirement]]:
     """Returns our requirements by the lock file that has to hold them."""
     runtime = project["project"]["dependencies"]
-    extras = [line for extra in project["project"]["optional-dependencies"].values() for line in extra]
+    extras = project["project"]["optional-dependencies"]
+    all_extras = [line for extra in extras.values() for line in extra]
     groups = project["dependency-groups"]
 
     def group(name: str) -> list[str]:
@@ -35,9 +36,9 @@ def direct_dependencies(project: dict[str, Any]) -> dict[str, list[Requirement]]
         return lines
 
     wanted = {
-        "demo": runtime + extras + group("build"),
-        "test": runtime + group("dev"),
-        "bench": runtime + group("bench"),
+        "demo": runtime + extras.get("thumbnails", []) + group("build"),
+        "test": runtime + all_extras + group("dev"),
+        "bench": runtime + all_extras + group("bench"),
     }
     return {name: [Requirement(line) for line in lines] for name, lines in wanted.items()}
 

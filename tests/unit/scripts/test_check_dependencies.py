@@ -76,7 +76,10 @@ def test_two_lines_for_one_dependency(project: Path) -> None:
 def test_groups_include_each_other() -> None:
     wanted = check_dependencies.direct_dependencies(
         {
-            "project": {"dependencies": ["httpx"], "optional-dependencies": {"pictures": ["pillow"]}},
+            "project": {
+                "dependencies": ["httpx"],
+                "optional-dependencies": {"thumbnails": ["pillow"], "nats": ["nats-py"]},
+            },
             "dependency-groups": {
                 "build": ["build"],
                 "dev": [{"include-group": "build"}, "pytest"],
@@ -87,6 +90,6 @@ def test_groups_include_each_other() -> None:
     names = {lock: [requirement.name for requirement in requirements] for lock, requirements in wanted.items()}
     assert names == {
         "demo": ["httpx", "pillow", "build"],
-        "test": ["httpx", "build", "pytest"],
-        "bench": ["httpx", "build", "pytest", "tuspyserver"],
+        "test": ["httpx", "pillow", "nats-py", "build", "pytest"],
+        "bench": ["httpx", "pillow", "nats-py", "build", "pytest", "tuspyserver"],
     }
