@@ -13,7 +13,11 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple
 
+import structlog
+
 from .errors import ConfigurationError
+
+log = structlog.get_logger(__name__)
 
 
 class Backend(NamedTuple):
@@ -23,6 +27,8 @@ class Backend(NamedTuple):
     """`module:class`."""
     extra: str = ""
     """The extra of the package that brings what the module imports; empty when it needs nothing more."""
+    deprecated: str = ""
+    """What to use instead, as the end of "use …"; empty for a backend that stays. It works all the same."""
 
 
 TABLE: Final[dict[str, dict[str, Backend]]] = {
@@ -45,6 +51,9 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
     "store": {
         "memory": Backend("penstock.store.memory:MemoryStore"),
         "noop": Backend("penstock.store.noop:NoopStore"),
+        "ocmem": Backend(
+            "penstock.store.memory:BoundedMemoryStore", deprecated="memory, or nats-js-kv to survive restarts"
+        ),
         "sqlite": Backend("penstock.store.sql:SqlStore"),
     },
 }
@@ -59,6 +68,8 @@ def names(kind: str) -> list[str]:
 def load(kind: str, name: str) -> Any:
     """Return the class behind a name; its constructor takes plain arguments, not settings.
 
+    Warns in the log when the choice is deprecated.
+
     Raises:
         ConfigurationError: there is no such choice, or what it needs is not installed.
     """
@@ -68,6 +79,8 @@ def load(kind: str, name: str) -> Any:
             if entry.name == name:
                 return entry.load()
         raise ConfigurationError(f"{kind}={name}: not known. Choose one of {', '.join(names(kind))}.")
+    if backend.deprecated:
+        log.warning("backend_deprecated", kind=kind, name=name, hint=f"use {backend.deprecated}")
     module, _, attribute = backend.path.partition(":")
     try:
         return getattr(import_module(module), attribute)

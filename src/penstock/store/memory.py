@@ -1,25 +1,34 @@
 """Records in this process's memory: needs nothing, and leaves nothing behind when the process ends.
 
-For tests, for trying things out, and where losing what is in flight does no harm. One process only.
+For tests, for trying things out, and where losing what is in flight does no harm. One process only. `memory` takes
+every record; `ocmem` has room for a number of them, and is kept for installations that are set up with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final, Self
 
-from .base import ProgressStore, Revision, RevisionConflict, Saved
+import structlog
+
+from ..core.progress import State
+from .base import ProgressStore, Revision, RevisionConflict, Saved, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from datetime import datetime
 
     from ..core.progress import Progress
+    from .target import StoreTarget
+
+log = structlog.get_logger(__name__)
 
 _STRETCH: Final = 1000
 """Records that are looked at before others may run."""
+_ROOM: Final = 512
+"""Records that `ocmem` holds where nothing else is set, as with the Go services."""
 
 
 class MemoryStore(ProgressStore):
@@ -132,3 +141,60 @@ class MemoryStore(ProgressStore):
         if len(self._timers) > 2 * len(self._saved) + _STRETCH:
             self._timers = [timer for timer in self._timers if self._is_current(timer)]
             heapq.heapify(self._timers)
+
+
+class StoreFull(StoreUnavailable):
+    """There is no room for another upload until one of those in flight has ended; nothing was written."""
+
+    code = "store-full"
+
+    def __init__(self, room: int) -> None:
+        super().__init__(
+            f"the store ocmem is full: {room} uploads are in flight. A new one waits until another has ended; "
+            "POSTPROCESSING_STORE_SIZE makes more room, and other stores have no such bound"
+        )
+        self.room = room
+
+
+class BoundedMemoryStore(MemoryStore):
+    """The same with room for `target.size` records (`ocmem`); None and what is not positive mean 512.
+
+    In the Go services the upload that was used least recently makes room for a new one, and is then never finished,
+    which nobody is told. Here no upload in flight is ever dropped. What makes room is what has ended: the record that
+    failed the longest ago, which is kept only so that somebody may restart the upload. Where all are in flight, a
+    new one is refused with `StoreFull`: its event comes again, as while a store is away, until there is room.
+    """
+
+    def __init__(self, target: StoreTarget) -> None:
+        super().__init__()
+        self._room = target.size if target.size and target.size > 0 else _ROOM
+        self._failed: OrderedDict[str, None] = OrderedDict()
+        """Uploads that have failed, the first to be dropped first."""
+
+    async def save(self, progress: Progress, *, expected: Revision | None) -> Revision:
+        """Put a record in the place of the revision that was read, or into what room there is.
+
+        Raises:
+            RevisionConflict: as every store.
+            StoreFull: the record would be a new one, and all that are held are of uploads in flight.
+        """
+        upload_id = progress.upload_id
+        if expected is None and upload_id not in self._saved and len(self._saved) >= self._room:
+            await self._make_room()
+        revision = await super().save(progress, expected=expected)
+        self._failed.pop(upload_id, None)
+        if progress.state is State.FAILED:
+            self._failed[upload_id] = None
+        return revision
+
+    async def delete(self, upload_id: str, *, expected: Revision) -> None:
+        """Remove the record of the revision that was read."""
+        await super().delete(upload_id, expected=expected)
+        self._failed.pop(upload_id, None)
+
+    async def _make_room(self) -> None:
+        if not self._failed:
+            raise StoreFull(self._room)
+        dropped = next(iter(self._failed))
+        await self.delete(dropped, expected=self._saved[dropped].revision)
+        log.warning("failed_upload_forgotten", upload=dropped, reason="the store ocmem is full", room=self._room)
