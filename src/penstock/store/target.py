@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,9 @@ class StoreTarget:
         ttl: after how long without a change a record is forgotten, where the store can; None for never.
         persistent: whether the store keeps records on its disk, where it can be asked to.
         size: how many records a store in memory holds, where it is bounded; None for its own bound.
+        tls: whether the connection is encrypted.
+        tls_insecure: whether any certificate will do; has no effect when `tls_ca_file` is given.
+        tls_ca_file: PEM file with the only authorities to believe; None for those of the system.
     """
 
     nodes: tuple[str, ...] = ()
@@ -29,6 +33,9 @@ class StoreTarget:
     ttl: timedelta | None = None
     persistent: bool = True
     size: int | None = None
+    tls: bool = False
+    tls_insecure: bool = False
+    tls_ca_file: Path | None = None
 
     def __repr__(self) -> str:
         """Say where it is, without the secrets."""
