@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock.antivirus.eicar import eicar
+from penstock.sizes import readable_size
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 LARGE_BYTES = 1024**3
@@ -169,9 +170,7 @@ def _far_enough(server: Server) -> bool:
 
 def show(server: Server, files: list[Path], thumbnails: Path) -> bool:
     """Print a row per file; return whether all is as it should be."""
-    table = Table(
-        "file", "size", "phase", "remark", "SHA-256 of what is served", "as it should be", title_justify="left"
-    )
+    table = Table("file", "size", "phase", "remark", "served", "right?")  # fits into 80 columns
     uploads = {one["filename"]: one for one in server.uploads()}
     verdicts = []
     for file in files:
@@ -180,9 +179,9 @@ def show(server: Server, files: list[Path], thumbnails: Path) -> bool:
         served = _served(server, upload["id"])
         right = served is None and upload["phase"] == "deleted" if infected else served == _sha256(file)
         verdicts.append(right)
-        shown = "not served" if served is None else served[:16] + (" = source" if right else " DIFFERS")
+        shown = "none" if served is None else "same SHA-256" if right else "DIFFERENT"
         mark = "[green]yes[/]" if right else "[red]NO[/]"
-        table.add_row(file.name, f"{file.stat().st_size:,}", upload["phase"], upload["reason"], shown, mark)
+        table.add_row(file.name, readable_size(file.stat().st_size), upload["phase"], upload["reason"], shown, mark)
     console.print(table)
     staged = [path for path in (thumbnails.parent / "data" / "blobs" / "staged").rglob("*") if path.is_file()]
     made = list(thumbnails.glob("*.png"))

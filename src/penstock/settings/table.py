@@ -228,22 +228,27 @@ class Settings:
         "ANTIVIRUS_CLAMAV_SOCKET",
         group=_SCANNER,
     )
+    # clamd.conf(5) says 100M for both (ClamAV 1.0 and later), but the clamd.conf that Debian's package writes says 25M.
+    # Too low a value rejects files that clamd could scan; too high a one would pass files that it did not look at.
     antivirus_clamav_max_file_size_bytes: int = setting(
         Size(),
-        "100MiB",
-        "clamd's own MaxFileSize, which it does not tell. It does not look at larger files.",
+        "25MiB",
+        "The lower of clamd's own MaxFileSize and MaxScanSize, which it does not tell. It does not look at larger "
+        "files. The default is that of Debian's clamd.conf; ClamAV's own is 100 MiB.",
         group=_SCANNER,
     )
     antivirus_clamav_stream_max_length_bytes: int = setting(
         Size(),
-        "100MiB",
-        "clamd's own StreamMaxLength, which it does not tell. It takes no larger stream.",
+        "25MiB",
+        "clamd's own StreamMaxLength, which it does not tell. It takes no larger stream. The default is that of "
+        "Debian's clamd.conf; ClamAV's own is 100 MiB.",
         group=_SCANNER,
     )
     antivirus_yara_rules: tuple[Path, ...] = setting(
         Paths(),
         "",
-        "YARA rule files or folders of them. Empty: the rules that come with Penstock.",
+        "Your YARA rules: files, and folders whose `.yar` and `.yara` files are taken, at any depth. The rule that "
+        "comes with Penstock is used as well; alone, as by default, it knows the EICAR test file and nothing else.",
         group=_SCANNER,
     )
 

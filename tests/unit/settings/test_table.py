@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
+from penstock.antivirus.clamav.scanner import DEFAULT_LIMIT_BYTES
 from penstock.settings import Settings
 from penstock.settings.entries import Entry
 from penstock.settings.table import table
@@ -64,3 +65,10 @@ def test_the_defaults_are_those_of_the_go_services_where_they_have_them() -> Non
         "workers": "3",
         "upload_expiration": "24h",
     }
+
+
+def test_the_limits_of_clamd_are_those_that_its_scanner_takes_for_granted() -> None:
+    # A figure above clamd's own would pass files that it never looked at.
+    settings = Settings()
+    assert settings.antivirus_clamav_max_file_size_bytes == DEFAULT_LIMIT_BYTES
+    assert settings.antivirus_clamav_stream_max_length_bytes == DEFAULT_LIMIT_BYTES
