@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..events.gotime import to_nanoseconds, unix_nanoseconds
+from ..events.gotime import to_nanoseconds
 from ..events.types import (
     Event,
     PostprocessingFinished,
@@ -81,8 +81,7 @@ def restart(upload_id: str, asked_by: str, now: datetime) -> Emit:
 
     `asked_by` is the ID of the event that led to it; empty if that had none, and then each asking is another one.
     """
-    seconds, nanos = divmod(unix_nanoseconds(now), 1_000_000_000)
-    request = RestartPostprocessing(upload_id=upload_id, timestamp=Timestamp(seconds=seconds, nanos=nanos))
+    request = RestartPostprocessing(upload_id=upload_id, timestamp=Timestamp.of(now))
     return Emit(request, derived_id(upload_id, asked_by or now.isoformat(), "restart"))
 
 

@@ -6,10 +6,15 @@ services do.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Self, TypeAlias
 
 import msgspec
 from msgspec import Meta
+
+from .gotime import unix_nanoseconds
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 UINT64_MAX: Final = 2**64 - 1
 """Largest `filesize` and `Timestamp.seconds` that the Go services can read."""
@@ -113,6 +118,12 @@ class Timestamp(Shared, frozen=True, kw_only=True):
     """Whole seconds since 1970."""
     nanos: Uint32 = 0
     """Nanoseconds on top of `seconds`."""
+
+    @classmethod
+    def of(cls, at: datetime) -> Self:
+        """Return a moment as it stands in events."""
+        seconds, nanos = divmod(unix_nanoseconds(at), 1_000_000_000)
+        return cls(seconds=seconds, nanos=nanos)
 
     def __post_init__(self) -> None:
         """Refuse more seconds than fit into 64 bits.

@@ -38,15 +38,9 @@ class Commands:
         self._store = store
         self._coordinator = coordinator
 
-    async def select(self, upload_id: str | None, step: str | None) -> AsyncIterator[Saved]:
-        """Yield the records that a command is about: one upload, else all in `step` (None: `finished`)."""
-        if upload_id:
-            saved = await self._store.get(upload_id)
-            if saved is not None:
-                yield saved
-            return
-        async for saved in self._store.in_step(step or FINISHED):
-            yield saved
+    def select(self, upload_id: str | None, step: str | None) -> AsyncIterator[Saved]:
+        """Yield the records that a command is about, as `select` does."""
+        return select(self._store, upload_id, step)
 
     async def resume(self, upload_id: str | None, step: str | None) -> list[Row]:
         """Start the current step of each selected upload again; repeat the decision of those that have one.
@@ -70,6 +64,17 @@ class Commands:
         except Unavailable as error:
             return row(ok=False, detail=str(error))
         return row(ok=transition.verdict in (Verdict.APPLIED, Verdict.REPEATED), detail=_told(transition))
+
+
+async def select(store: ProgressStore, upload_id: str | None, step: str | None) -> AsyncIterator[Saved]:
+    """Yield the records that a command is about: one upload, else all in `step` (None: `finished`)."""
+    if upload_id:
+        saved = await store.get(upload_id)
+        if saved is not None:
+            yield saved
+        return
+    async for saved in store.in_step(step or FINISHED):
+        yield saved
 
 
 def _told(transition: Transition) -> str:

@@ -52,7 +52,7 @@ def ready(upload: Upload, decision_id: str, decided: PostprocessingFinished | No
         file_ref=Reference(
             resource_id=ResourceId(opaque_id=upload.space, space_id=upload.space), path=f"./{upload.filename}"
         ),
-        timestamp=Timestamp(seconds=int(at.timestamp()), nanos=at.microsecond * 1000),
+        timestamp=Timestamp.of(at),
         failed=upload.phase is not Phase.RELEASED,
     )
     return Emit(event, derived_id(decision_id, "ready"), upload.initiator_id)

@@ -1,0 +1,101 @@
+"""What operators ask of coordinators that run elsewhere: read from the store, asked for by events on the bus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..core.progress import FINISHED, State
+from ..errors import Unavailable
+from ..events.types import RestartPostprocessing, ResumePostprocessing, Timestamp
+from .commands import Row, select
+
+if TYPE_CHECKING:
+    from ..bus.publish import Publisher
+    from ..clock import Clock
+    from ..core.progress import Progress
+    from ..events.types import Event
+    from ..store.base import ProgressStore
+
+RESUME, RESTART = "resume", "restart"
+_ANNOUNCED_AGAIN = "its storage provider is asked to announce it again"
+
+
+class Requests:
+    """Publishes the events that the commands of the Go services publish, and tells which uploads they are about."""
+
+    def __init__(self, *, store: ProgressStore, publisher: Publisher, clock: Clock) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._clock = clock
+
+    async def resume(self, upload_id: str | None, step: str | None, *, action: str = RESUME) -> list[Row]:
+        """Ask for the current step of each selected upload to be started again; for the decision to be sent again.
+
+        An upload that the store does not know is asked for as well: its storage provider is then asked to announce
+        its bytes once more. With neither ID nor step: those that are `finished`.
+
+        Raises:
+            BusUnavailable: nothing is certain to have been asked for.
+        """
+        rows = [_row(saved.progress, action) async for saved in select(self._store, upload_id, step)]
+        if upload_id and not rows:
+            rows = [_unknown(upload_id, action)]
+        if any(row.ok for row in rows):
+            step = "" if upload_id else step or FINISHED
+            await self._publish(ResumePostprocessing(upload_id=upload_id or "", step=step, timestamp=self._now()))
+        return rows
+
+    async def restart(self, upload_id: str | None, step: str | None) -> list[Row]:
+        """Ask the storage provider to announce each selected upload anew, which has all its steps run again."""
+        rows = []
+        async for saved in select(self._store, upload_id, step):
+            event = RestartPostprocessing(upload_id=saved.progress.upload_id, timestamp=self._now())
+            rows.append(await self._one(saved.progress, RESTART, event, _ANNOUNCED_AGAIN))
+        if upload_id and not rows:
+            await self._publish(RestartPostprocessing(upload_id=upload_id, timestamp=self._now()))
+            rows = [_unknown(upload_id, RESTART)]
+        return rows
+
+    async def take_over(self) -> list[Row]:
+        """Resume every upload that a Go instance wrote last: its pauses were in that instance's memory only."""
+        rows = []
+        async for saved in self._store.all():
+            progress = saved.progress
+            if progress.updated_at is None and progress.state is not State.FAILED:
+                event = ResumePostprocessing(upload_id=progress.upload_id, step="", timestamp=self._now())
+                rows.append(await self._one(progress, "take over", event, _row(progress, "").detail))
+        return rows
+
+    async def _one(self, progress: Progress, action: str, event: Event, detail: str) -> Row:
+        """Publish for one upload; that it fails does not stop the others."""
+        row = Row(progress.upload_id, progress.filename, action, progress.status.current_step, ok=True, detail=detail)
+        try:
+            await self._publish(event)
+        except Unavailable as error:
+            return msgspec.structs.replace(row, ok=False, detail=str(error))
+        return row
+
+    async def _publish(self, event: Event) -> None:
+        await self._publisher.publish(event)
+
+    def _now(self) -> Timestamp:
+        return Timestamp.of(self._clock.now())
+
+
+def _row(progress: Progress, action: str) -> Row:
+    step = progress.status.current_step
+    if progress.state is State.FAILED:
+        detail = f"ended with {progress.status.outcome!r}; restart it to run its steps again"
+    elif progress.state is State.FINISHED:
+        detail = f"the decision {progress.status.outcome!r} is sent again"
+    else:
+        detail = f"step {step!r} is started again"
+    return Row(
+        progress.upload_id, progress.filename, action, step, ok=progress.state is not State.FAILED, detail=detail
+    )
+
+
+def _unknown(upload_id: str, action: str) -> Row:
+    return Row(upload_id, "", action, "", ok=True, detail=f"not in the store; {_ANNOUNCED_AGAIN}")
