@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.settings.services import Service
 from penstock.settings.table import table
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ file is the one that `--config` names, else `PENSTOCK_CONFIG`, else `penstock.to
 the variables of oCIS and OpenCloud in the last column set the same; where several are set, the lowest one counts, and
 our own name before all. `penstock config` shows what is in force, and where it came from.
 
+**What they are for.** `penstock serve` runs everything in one process. A single service (`penstock postprocessing …`,
+`penstock antivirus …`, `penstock step …`) has the settings that concern it, some with a default of its own, such as the
+one of the Go service that it replaces; `penstock config --service NAME` shows them. The file may be the same for all: a
+table `[postprocessing]`, `[antivirus]`, `[step]` or `[serve]` holds what is for that one alone. In the environment,
+`POSTPROCESSING_…` counts for postprocessing, `ANTIVIRUS_…` for the scanner, `STORAGE_USERS_…` for neither; all of them
+do for `penstock serve`.
+
 **What is wrong** is one line each at start, with exit status 2, and nothing is started. That includes names that begin
 with `PENSTOCK_` and keys of the file that do not exist. A value that the Go services would silently ignore, such as
 a duration without a unit, is wrong here.
@@ -38,6 +46,7 @@ a duration without a unit, is wrong here.
 | duration | a number with a unit, as in Go: `90s`, `1h30m`, `250ms`; days are hours: `168h` |
 | size | bytes, or a number with `KB MB GB TB PB EB` (powers of 1000) or `KiB MiB GiB TiB PiB EiB` (powers of 1024) |
 | list | words with commas; in the file an array, too |
+| address | `host:port`; where to connect to, also with `scheme://` before it; a password in it is never shown |
 | path | relative ones start where you are, those in the file at the file; `~` is your home |
 | empty | an empty list or text where that makes sense, otherwise the same as not set in the environment |
 """
@@ -46,7 +55,7 @@ a duration without a unit, is wrong here.
 def page() -> str:
     """Return the page."""
     parts = [HEAD]
-    heads = "| setting | value | default | meaning | other variables |\n|---|---|---|---|---|\n"
+    heads = "| setting | value | default | for | meaning | other variables |\n|---|---|---|---|---|---|\n"
     for group, entries in groupby(table().values(), key=lambda entry: entry.group):
         parts.append(f"\n## {group}\n\n{heads}")
         parts += map(_row, entries)
@@ -57,14 +66,32 @@ def page() -> str:
 
 
 def _row(entry: Entry) -> str:
-    default = f"`{entry.default}`" if entry.default else "empty"
     others = "<br>".join(map(_other, entry.others))
-    return f"| `{entry.name}` | {_escaped(entry.kind.form)} | {default} | {entry.sentence} | {others} |\n"
+    form = _escaped(entry.kind.form)
+    return f"| `{entry.name}` | {form} | {_default(entry)} | {_services(entry)} | {entry.sentence} | {others} |\n"
+
+
+def _default(entry: Entry) -> str:
+    first = entry.services[0]
+    others = {service: text for service, text in entry.defaults.items() if text != entry.default_for(first)}
+    return "<br>".join(
+        [_written(entry.default_for(first)), *(f"{service}: {_written(text)}" for service, text in others.items())]
+    )
+
+
+def _written(default: str) -> str:
+    return f"`{default}`" if default else "empty"
+
+
+def _services(entry: Entry) -> str:
+    return "all" if entry.services == tuple(Service) else ", ".join(entry.services)
 
 
 def _other(other: OtherName) -> str:
-    remark = " (deprecated)" if other.deprecated else f" ({other.kind.form})" if other.kind is not None else ""
-    return f"`{other.variable}`{remark}"
+    remarks = ["deprecated"] if other.deprecated else [other.kind.form] if other.kind is not None else []
+    if other.when is not None:
+        remarks.append("unless the caches are in another kind of store")
+    return f"`{other.variable}`" + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
 def _escaped(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from ..settings.services import Service
 from .options import AsJson, ConfigFile, settings_from
 from .show import complain, print_json, print_table
 
@@ -19,6 +20,9 @@ _COLUMNS: Final = ("setting", "value", "from", "meaning")
 def config(
     config: ConfigFile = None,
     *,
+    service: Annotated[
+        Service, typer.Option("--service", help="The service that they are for: it decides on defaults and names.")
+    ] = Service.SERVE,
     changed: Annotated[bool, typer.Option("--changed", help="Only settings that are not at their default.")] = False,
     defaults: Annotated[bool, typer.Option("--defaults", help="The defaults, whatever is set.")] = False,
     as_json: AsJson = False,
@@ -29,8 +33,8 @@ def config(
     """
     from ..settings.table import default_settings, table
 
-    settings = default_settings() if defaults else settings_from(config)
-    entries = [one for one in table().values() if not changed or str(settings.origins[one.name]) != "default"]
+    settings = default_settings(service) if defaults else settings_from(config, service)
+    entries = [one for one in table(service).values() if not changed or str(settings.origins[one.name]) != "default"]
     if as_json:
         print_json([_document(entry, settings) for entry in entries])
     else:
@@ -48,9 +52,9 @@ def _document(entry: Entry, settings: Settings) -> dict[str, Any]:
     return {
         "name": entry.name,
         "value": entry.show(getattr(settings, entry.attribute)),
-        "default": entry.default,
+        "default": entry.default_for(settings.service),
         "origin": str(settings.origins[entry.name]),
         "variable": entry.variable,
-        "other_variables": [other.variable for other in entry.others],
+        "other_variables": [other.variable for other in entry.names_for(settings.service)[:-1]],
         "meaning": entry.sentence,
     }

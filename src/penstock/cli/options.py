@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from ..settings import Service, Settings
 
 ConfigFile: TypeAlias = Annotated[
     Path | None,
@@ -24,8 +24,8 @@ ServerUrl: TypeAlias = Annotated[
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 
 
-def settings_from(config: Path | None, **options: str | None) -> Settings:
-    """Return the settings, with what the command line says on top.
+def settings_from(config: Path | None, service: Service | str = "serve", **options: str | None) -> Settings:
+    """Return the settings for a service, with what the command line says on top.
 
     Raises:
         WrongSettings: some are wrong.
@@ -33,7 +33,7 @@ def settings_from(config: Path | None, **options: str | None) -> Settings:
     from ..settings import load_settings
 
     given = {name: value for name, value in options.items() if value is not None}
-    return load_settings(config=config, overrides=given)
+    return load_settings(config=config, overrides=given, service=service)
 
 
 def quiet_logs() -> None:

@@ -25,6 +25,22 @@ class Folder(Kind[Path]):
 
 
 @dataclass(frozen=True)
+class File(Kind[Path | None]):
+    """The path of a file that there may be; empty means "none"."""
+
+    form: str = "path"
+    empty_is_value: bool = True
+
+    def from_text(self, text: str, folder: Path) -> Path | None:
+        """Take a path, absolute, from `~`, or from `folder`."""
+        return _path(text.strip(), folder) if text.strip() else None
+
+    def show(self, value: Path | None) -> str:
+        """Return the path."""
+        return "" if value is None else str(value)
+
+
+@dataclass(frozen=True)
 class Paths(Kind[tuple[Path, ...]]):
     """A list of paths, in order."""
 
@@ -69,9 +85,50 @@ class Listen(Kind[Address]):
         bare = host.removeprefix("[").removesuffix("]")
         if not colon or (":" in host and host != f"[{bare}]") or any(mark in bare for mark in "[]/ "):
             raise ValueError("not an address. Write host:port, such as 127.0.0.1:8080 or [::1]:8080.")
-        if not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65535):
+        if not _is_port(port):
             raise ValueError("the part after the last colon is not a port. Write a number from 1 to 65535 there.")
         return Address(bare or "0.0.0.0", int(port))  # noqa: S104  what Go listens on for an empty host
+
+
+@dataclass(frozen=True)
+class Servers(Kind[tuple[str, ...]]):
+    """One or more servers to connect to."""
+
+    form: str = "list of host:port, separated by commas"
+    schemes: tuple[str, ...] = ()
+    """What may come before `://`; empty: any."""
+
+    def from_text(self, text: str, folder: Path) -> tuple[str, ...]:
+        """Take `host`, `host:port`, and both with `scheme://` before and a path after them; keep them as written."""
+        servers = Words().from_text(text, folder)
+        if not servers:
+            raise ValueError("there is no server in it. Write host:port.")
+        for server in servers:
+            self._check(server)
+        return servers
+
+    def from_toml(self, value: object, folder: Path) -> tuple[str, ...]:
+        """Take an array of texts too."""
+        return self.from_text(",".join(texts(value)) if isinstance(value, list) else _text(value, self.form), folder)
+
+    def show(self, value: Sequence[str]) -> str:
+        """Return them with commas, without what may be passwords in them."""
+        return ",".join(map(_without_user, value))
+
+    def _check(self, server: str) -> None:
+        scheme, mark, rest = server.rpartition("://")
+        shown = _without_user(server)
+        if mark and self.schemes and scheme not in self.schemes:
+            raise ValueError(f"{shown!r} begins with {scheme}://. Write host:port, or {self.schemes[0]}://host:port.")
+        host, colon, port = rest.partition("/")[0].rpartition("@")[2].rpartition(":")
+        if colon and not host.startswith("[") and ":" in host:
+            raise ValueError(f"{shown!r} has too many colons. Write an IPv6 address in brackets: [::1]:4222.")
+        if (colon and port.endswith("]")) or not colon:
+            host, port = (f"{host}{colon}{port}", "1")
+        if not host or any(mark.isspace() for mark in server):
+            raise ValueError(f"{shown!r} is not a server. Write host:port.")
+        if not _is_port(port):
+            raise ValueError(f"{shown!r} does not end in a port. Write a number from 1 to 65535 after the last colon.")
 
 
 @dataclass(frozen=True)
@@ -91,10 +148,7 @@ class WebAddress(Kind[str | None]):
 
     def show(self, value: str | None) -> str:
         """Return the URL without what may be a password in it."""
-        if value is None or "@" not in value:
-            return value or ""
-        parts = urlsplit(value)
-        return parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]).geturl()
+        return _without_user(value or "")
 
 
 def _is_web_address(url: str) -> bool:
@@ -105,6 +159,23 @@ def _is_web_address(url: str) -> bool:
         return False
     extra = parts.query or parts.fragment
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and port_is_fine and not extra
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= 65535
+
+
+def _without_user(address: str) -> str:
+    """Return an address with stars for the user and password in it."""
+    scheme, mark, rest = address.rpartition("://")
+    _, at, server = rest.rpartition("@")
+    return f"{scheme}{mark}***@{server}" if at else address
+
+
+def _text(value: object, form: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text in quotes: {form}.")  # noqa: TRY004  one kind of error for all
+    return value
 
 
 def _path(text: str, folder: Path) -> Path:

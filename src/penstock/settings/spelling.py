@@ -19,7 +19,7 @@ _OF_KUBERNETES = re.compile(
 """What Kubernetes puts into every pod beside a service called `penstock` or `penstock-…`."""
 _LINK = re.compile(r"(?:tcp|udp|sctp)://", re.ASCII)
 """How the value of its variables `…_PORT` begins."""
-_SHARED_PREFIXES = ("POSTPROCESSING_", "ANTIVIRUS_")
+_SHARED_PREFIXES = ("POSTPROCESSING_", "ANTIVIRUS_", "STORAGE_USERS_", "OCIS_", "OC_")
 _ALIKE = 0.6
 _NEARLY_THE_SAME = 0.93
 """Two letters swapped in a long name. Lower, and names of the Go services that we don't have would be suspected."""
@@ -50,10 +50,12 @@ def unknown_variables(
     return wrong, suspicious
 
 
-def unknown_keys(keys: Iterable[str], lines: Mapping[str, Entry], path: Path) -> list[str]:
-    """Return what is wrong with the names in a file."""
+def unknown_keys(keys: Iterable[str], lines: Mapping[str, Entry], path: Path, prefix: str = "") -> list[str]:
+    """Return what is wrong with the names in a file; `prefix` names the table that they are in."""
     return [
-        f"{key} ({path}): there is no such setting. {_did_you_mean(key, lines)}" for key in keys if key not in lines
+        f"{prefix}{key} ({path}): there is no such setting. {_did_you_mean(key, lines)}"
+        for key in keys
+        if key not in lines
     ]
 
 

@@ -38,7 +38,7 @@ def test_each_wrong_setting_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     problems = examine(None, None)
     assert [check.name for check in problems] == ["settings", "settings"]
     assert not any(check.ok for check in problems)
-    assert "PENSTOCK_STORE=paper (environment): unknown." in problems[0].detail
+    assert "PENSTOCK_STORE=paper (environment): unknown." in problems[1].detail
 
 
 def test_a_deprecated_name_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.settings import Service
 from penstock.settings.table import table
 from tests.unit.cli.conftest import Penstock
 
@@ -14,13 +15,26 @@ def test_every_setting_is_there_with_where_it_came_from(
     (tmp_path / "penstock.toml").write_text("workers = 7\n")
     monkeypatch.setenv("OC_LOG_LEVEL", "warn")
     shown = {one["name"]: one for one in penstock("config", "--json").json}
-    assert list(shown) == list(table())
+    assert list(shown) == list(table(Service.SERVE))
     assert (shown["workers"]["value"], shown["workers"]["origin"]) == ("7", f"{tmp_path}/penstock.toml: workers")
     assert (shown["log_level"]["value"], shown["log_level"]["origin"]) == ("warning", "environment: OC_LOG_LEVEL")
     assert (shown["steps"]["value"], shown["steps"]["origin"]) == ("virusscan", "default")
     assert shown["steps"]["other_variables"] == ["POSTPROCESSING_STEPS", "POSTPROCESSING_VIRUSSCAN"]
     text = penstock("config").out
-    assert all(name in text for name in table())
+    assert all(name in text for name in table(Service.SERVE))
+
+
+def test_those_of_one_service(penstock: Penstock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTPROCESSING_STORE", "redis")
+    monkeypatch.setenv("OCIS_EVENTS_AUTH_PASSWORD", "xyzzy")
+    ended = penstock("config", "--service", "postprocessing", "--json")
+    shown = {one["name"]: one for one in ended.json}
+    assert list(shown) == list(table(Service.POSTPROCESSING))
+    assert (shown["store"]["value"], shown["store"]["default"]) == ("redis", "nats-js-kv")
+    assert shown["debug_addr"]["other_variables"] == ["POSTPROCESSING_DEBUG_ADDR"]
+    password = shown["events_auth_password"]
+    assert (password["value"], password["origin"]) == ("***", "environment: OCIS_EVENTS_AUTH_PASSWORD")
+    assert "xyzzy" not in ended.out + penstock("config", "--service", "postprocessing").out
 
 
 def test_only_what_was_changed(penstock: Penstock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import ConfigurationError
-from penstock.settings import Settings, WrongSettings, load_settings
+from penstock.settings import Service, Settings, WrongSettings, load_settings
 from penstock.settings.entries import entries, setting
 from penstock.settings.kinds import Text, Whole
 from penstock.settings.load import read_table
 from penstock.settings.origins import Origin
-from penstock.settings.table import table
+from penstock.settings.table import default_settings, table
 
 
 def loaded(
@@ -231,3 +231,128 @@ def test_a_secret_is_neither_shown_nor_told_in_an_error(tmp_path: Path) -> None:
         read()
     assert "xyzzy" not in str(caught.value)
     assert str(caught.value).startswith('pin = "***" (')
+
+
+class TestServices:
+    def test_each_has_its_own_defaults(self, tmp_path: Path) -> None:
+        def shown(service: Service, *names: str) -> list[str]:
+            settings = load_settings(environ={}, folder=tmp_path, service=service)
+            assert settings.service is service
+            return [table()[name].show(getattr(settings, name)) for name in names]
+
+        names = ("bus", "store", "steps", "debug_addr", "log_level")
+        assert shown(Service.SERVE, *names[:3], "log_level") == ["local", "sqlite", "virusscan", "info"]
+        assert shown(Service.POSTPROCESSING, *names) == ["nats", "nats-js-kv", "", "127.0.0.1:9255", "error"]
+        assert shown(Service.ANTIVIRUS, "antivirus_scanner", "debug_addr") == ["clamav", "127.0.0.1:9277"]
+        assert shown(Service.STEP, "bus") == ["nats"]
+
+    def test_the_defaults_as_a_whole_are_what_is_loaded_with_nothing_said(self, tmp_path: Path) -> None:
+        for service in Service:
+            loaded_ones = load_settings(environ={}, folder=tmp_path, service=service)
+            assert replace(loaded_ones, data_dir=Path("penstock-data")) == default_settings(service)
+
+    def test_a_variable_of_one_service_does_nothing_to_another(self, tmp_path: Path) -> None:
+        environ = {
+            "POSTPROCESSING_DEBUG_ADDR": ":1",
+            "ANTIVIRUS_DEBUG_ADDR": ":2",
+            "POSTPROCESSING_EVENTS_CLUSTER": "p",
+            "ANTIVIRUS_EVENTS_CLUSTER": "a",
+            "STORAGE_USERS_EVENTS_CLUSTER": "s",
+        }
+        found = {service: load_settings(environ=environ, folder=tmp_path, service=service.value) for service in Service}
+        assert found[Service.POSTPROCESSING].debug_addr.port == 1
+        assert found[Service.ANTIVIRUS].debug_addr.port == 2
+        assert found[Service.POSTPROCESSING].events_cluster == "p"
+        assert found[Service.ANTIVIRUS].events_cluster == "a"
+        assert found[Service.SERVE].events_cluster == "p"
+        assert found[Service.STEP].events_cluster == "opencloud-cluster"
+
+    def test_what_a_service_does_not_have_is_not_even_looked_at(self, tmp_path: Path) -> None:
+        settings = load_settings(
+            environ={"POSTPROCESSING_DELAY": "5x", "PENSTOCK_MAX_RETRIES": "x"}, folder=tmp_path, service="antivirus"
+        )
+        assert str(settings.origins["delay"]) == "default"
+
+    def test_a_table_of_the_file_is_for_one_service(self, tmp_path: Path) -> None:
+        path = tmp_path / "penstock.toml"
+        path.write_text('workers = 1\nlog_level = "info"\n[postprocessing]\nworkers = 2\n[serve]\nworkers = 3\n')
+        settings = load_settings(environ={}, folder=tmp_path, service="postprocessing")
+        assert (settings.workers, settings.log_level) == (2, "info")
+        assert str(settings.origins["workers"]) == f"{path}: postprocessing.workers"
+        assert load_settings(environ={}, folder=tmp_path).workers == 3
+
+    def test_such_a_table_is_checked_whatever_is_run(self, tmp_path: Path) -> None:
+        path = tmp_path / "penstock.toml"
+        toml = "antivirus = 1\n[postprocessing]\nwokers = 2\n[serve]\nworkers = 0\n"
+        assert problems(tmp_path, toml) == (
+            f"antivirus ({path}): must be a table, [antivirus], with what is for it alone.",
+            f"serve.workers = 0 ({path}): not a whole number from 1 to 1000.",
+            f"postprocessing.wokers ({path}): there is no such setting. Did you mean workers?",
+        )
+
+
+class TestServersOfTheCaches:
+    """The manual of oCIS tells operators to name the servers of the store in the variable for the caches."""
+
+    def nodes(self, **environ: str) -> tuple[str, ...]:
+        return load_settings(environ=environ, folder=Path("/nowhere"), service="postprocessing").store_nodes
+
+    def test_they_are_those_of_the_store(self) -> None:
+        environ = {"POSTPROCESSING_STORE": "redis-sentinel", "OCIS_CACHE_STORE_NODES": "10.10.0.200:26379/mymaster"}
+        assert self.nodes(**environ) == ("10.10.0.200:26379/mymaster",)
+
+    def test_not_where_the_caches_are_elsewhere(self) -> None:
+        environ = {"OCIS_CACHE_STORE": "redis-sentinel", "OCIS_CACHE_STORE_NODES": "10.10.0.200:26379/mymaster"}
+        assert self.nodes(**environ) == ("127.0.0.1:9233",)
+        assert self.nodes(**environ, POSTPROCESSING_STORE="redis-sentinel") == ("10.10.0.200:26379/mymaster",)
+
+    def test_the_name_for_the_store_is_stronger(self) -> None:
+        assert self.nodes(OC_CACHE_STORE_NODES="a:1", OCIS_PERSISTENT_STORE_NODES="b:2, c:3") == ("b:2", "c:3")
+
+
+def test_the_size_of_ocmem_is_read_as_the_go_service_read_it(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, OCIS_PERSISTENT_STORE_SIZE="7", POSTPROCESSING_STORE_SIZE="0")
+    assert settings.store_size == 512
+    assert settings.warnings == (
+        (
+            "POSTPROCESSING_STORE_SIZE is deprecated. "
+            "Choose a store that does not forget, such as nats-js-kv, or set PENSTOCK_STORE_SIZE."
+        ),
+    )
+
+
+def test_a_password_in_an_address_is_neither_shown_nor_told_in_an_error(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, OC_EVENTS_ENDPOINT="nats://me:xyzzy@a:1,b:2")
+    assert settings.events_endpoint == ("nats://me:xyzzy@a:1", "b:2")
+    assert table()["events_endpoint"].show(settings.events_endpoint) == "nats://***@a:1,b:2"
+    assert problems(tmp_path, OC_EVENTS_ENDPOINT="nats://me:xyzzy@a:x") == (
+        (
+            "OC_EVENTS_ENDPOINT=nats://***@a:x (environment): "
+            "'nats://***@a:x' does not end in a port. Write a number from 1 to 65535 after the last colon."
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", ["OCIS_ASYNC_UPLOADS", "OC_ASYNC_UPLOADS", "PENSTOCK_ASYNC_UPLOADS"])
+def test_without_asynchronous_uploads_no_step_is_run(tmp_path: Path, name: str) -> None:
+    environ = {name: "false", "POSTPROCESSING_STEPS": "virusscan,ocr", "POSTPROCESSING_DELAY": "5s"}
+    settings = load_settings(environ=environ, folder=tmp_path)
+    assert (settings.steps, settings.delay) == ((), timedelta(0))
+    assert settings.origins["steps"].name == name
+    assert settings.warnings == (
+        f"async_uploads=false (environment: {name}): no step is run; files are released unscanned.",
+    )
+
+
+def test_the_oldest_name_for_asynchronous_uploads_works_with_a_warning(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, STORAGE_USERS_OCIS_ASYNC_UPLOADS="true", OC_ASYNC_UPLOADS="false")
+    assert settings.steps == ("virusscan",)
+    assert settings.warnings == (
+        "STORAGE_USERS_OCIS_ASYNC_UPLOADS is deprecated. Set OCIS_ASYNC_UPLOADS or OC_ASYNC_UPLOADS.",
+    )
+
+
+def test_asynchronous_uploads_are_no_matter_of_the_coordinator(tmp_path: Path) -> None:
+    environ = {"OC_ASYNC_UPLOADS": "false", "POSTPROCESSING_STEPS": "virusscan"}
+    settings = load_settings(environ=environ, folder=tmp_path, service="postprocessing")
+    assert settings.steps == ("virusscan",)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 
 from penstock.antivirus.clamav.scanner import DEFAULT_LIMIT_BYTES
-from penstock.settings import Settings
+from penstock.settings import Service, Settings
 from penstock.settings.entries import Entry
 from penstock.settings.table import table
 
@@ -30,8 +30,23 @@ class TestEachSetting:
         ranks = [
             ["OCIS", "OC"].index(prefix) if (prefix := other.variable.split("_")[0]) in {"OCIS", "OC"} else 2
             for other in entry.others
+            if other.when is None
         ]
         assert ranks == sorted(ranks)
+
+    def test_what_counts_only_sometimes_is_the_weakest(self, entry: Entry) -> None:
+        sometimes = [other.when is not None for other in entry.others]
+        assert sometimes == sorted(sometimes, reverse=True)
+
+    @pytest.mark.parametrize("service", Service)
+    def test_its_default_for_a_service_is_written_as_it_is_shown(self, entry: Entry, service: Service) -> None:
+        default = entry.default_for(service)
+        assert entry.kind.show(entry.kind.from_text(default, Path())) == default
+
+    def test_it_is_read_by_somebody(self, entry: Entry) -> None:
+        assert entry.services
+        assert set(entry.defaults) <= set(entry.services)
+        assert all(set(other.services) & set(entry.services) for other in entry.others)
 
     def test_a_deprecated_name_says_what_to_use(self, entry: Entry) -> None:
         assert all(other.instead.endswith(".") for other in entry.others if other.deprecated)
@@ -39,7 +54,8 @@ class TestEachSetting:
 
 def test_names_are_unique() -> None:
     names = [entry.variable for entry in ENTRIES] + [other.variable for entry in ENTRIES for other in entry.others]
-    assert len(names) == len(set(names))
+    twice = {name for name in names if names.count(name) > 1}
+    assert twice == {"OCIS_INSECURE", "OC_INSECURE"}  # in the Go services, too, they are for every connection
 
 
 def test_the_unit_of_a_field_is_no_part_of_the_name() -> None:

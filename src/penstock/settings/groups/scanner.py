@@ -1,0 +1,104 @@
+"""Settings of the virus scanner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from ..entries import setting
+from ..kinds import Choice, Text, Whole
+from ..measures import Size, SizeLimit, TimeLimit
+from ..places import Paths
+from ..services import SCANNING, Service
+
+_GROUP = "Virus scanner"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScannerSettings:
+    """What files are scanned with, and what follows."""
+
+    antivirus_scanner: str = setting(
+        Choice(("yara", "clamav"), group="penstock.scanner"),
+        "yara",
+        "What the step `virusscan` scans with: rules inside of this process, or a clamd.",
+        "ANTIVIRUS_SCANNER_TYPE",
+        group=_GROUP,
+        services=SCANNING,
+        defaults={Service.ANTIVIRUS: "clamav"},
+    )
+    antivirus_workers: int = setting(
+        Whole(least=1, most=1000),
+        "10",
+        "How many files are scanned at the same time.",
+        "ANTIVIRUS_WORKERS",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_infected_file_handling: str = setting(
+        Choice(("delete", "abort", "continue")),
+        "delete",
+        "What happens to an infected file: its bytes are removed, or kept unreadable, or it is released all the same.",
+        "ANTIVIRUS_INFECTED_FILE_HANDLING",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_max_scan_size_bytes: int | None = setting(
+        SizeLimit(),
+        "0",
+        "Files above this size are treated as the next setting says.",
+        "ANTIVIRUS_MAX_SCAN_SIZE",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_max_scan_size_mode: str = setting(
+        Choice(("partial", "skip", "reject")),
+        "partial",
+        "Whether a file above the limit is scanned up to it, goes on without a scan, or is rejected.",
+        "ANTIVIRUS_MAX_SCAN_SIZE_MODE",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_scan_timeout: timedelta | None = setting(
+        TimeLimit(),
+        "0",
+        "How long the scan of one file may take. 0: 60 s and 1 s more for every 20 MB.",
+        "ANTIVIRUS_CLAMAV_SCAN_TIMEOUT",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_clamav_socket: str = setting(
+        Text(),
+        "/run/clamav/clamd.ctl",
+        "Where clamd listens: a path, or `tcp://host:port`.",
+        "ANTIVIRUS_CLAMAV_SOCKET",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    # clamd.conf(5) says 100M for both (ClamAV 1.0 and later), but the clamd.conf that Debian's package writes says 25M.
+    # Too low a value rejects files that clamd could scan; too high a one would pass files that it did not look at.
+    antivirus_clamav_max_file_size_bytes: int = setting(
+        Size(),
+        "25MiB",
+        "The lower of clamd's own MaxFileSize and MaxScanSize, which it does not tell. It does not look at larger "
+        "files. The default is that of Debian's clamd.conf; ClamAV's own is 100 MiB.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_clamav_stream_max_length_bytes: int = setting(
+        Size(),
+        "25MiB",
+        "clamd's own StreamMaxLength, which it does not tell. It takes no larger stream. The default is that of "
+        "Debian's clamd.conf; ClamAV's own is 100 MiB.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_yara_rules: tuple[Path, ...] = setting(
+        Paths(),
+        "",
+        "Your YARA rules: files, and folders whose `.yar` and `.yara` files are taken, at any depth. The rule that "
+        "comes with Penstock is used as well; alone, as by default, it knows the EICAR test file and nothing else.",
+        group=_GROUP,
+        services=SCANNING,
+    )
