@@ -98,10 +98,15 @@ def test_the_command_runs_what_the_wheel_brought(commands: Path, home: Path) -> 
     assert Path(where.strip()).is_relative_to(commands.parent)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_can_complete_the_command(commands: Path, home: Path, shell: str) -> None:
-    script = run(commands / "penstock", "--show-completion", shell, home=home)
-    assert "_PENSTOCK_COMPLETE" in script
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [("bash", "complete -o default"), ("zsh", "#compdef penstock"), ("fish", "complete --command penstock")],
+)
+def test_shells_can_complete_the_command(commands: Path, home: Path, shell: str, line: str) -> None:
+    # Not `--show-completion`: that looks which shell it was called from, whatever the tests were started with.
+    script = run("env", f"_PENSTOCK_COMPLETE=source_{shell}", commands / "penstock", home=home)
+    assert line in script
+    assert f"_PENSTOCK_COMPLETE=complete_{shell}" in script
 
 
 def test_every_module_can_be_imported(commands: Path, home: Path) -> None:
