@@ -78,11 +78,16 @@ def load_settings(
 
 def _without_steps(settings: Settings) -> Settings:
     """Do what the operator asked for with `async_uploads`, and say what that means."""
-    warning = (
-        f"async_uploads=false ({settings.origins['async_uploads']}): no step is run; files are released unscanned."
+    origin = settings.origins["async_uploads"]
+    warning = f"async_uploads=false ({origin}): no step is run; files are released unscanned."
+    origins = {**settings.origins, "steps": origin, "delay": origin}
+    return replace(
+        settings,
+        steps=(),
+        delay=timedelta(0),
+        origins=MappingProxyType(origins),
+        warnings=(*settings.warnings, warning),
     )
-    origins = {**settings.origins, "steps": settings.origins["async_uploads"]}
-    return replace(settings, steps=(), origins=MappingProxyType(origins), warnings=(*settings.warnings, warning))
 
 
 def read_table(
