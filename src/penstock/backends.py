@@ -40,6 +40,7 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
     },
     "delivery": {
         "path": Backend("penstock.delivery.path:PathDelivery"),
+        "pull": Backend("penstock.delivery.pull:PullDelivery"),
     },
     "scanner": {
         "clamav": Backend("penstock.antivirus.clamav:ClamavScanner"),
