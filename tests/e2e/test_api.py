@@ -159,6 +159,8 @@ def test_events_are_replayed_and_end(client: httpx.Client) -> None:
     assert seen == sorted(set(seen))
     later = list(read_events(client, f"/api/v1/uploads/{upload_id}/events", {"Last-Event-ID": str(seen[2])}))
     assert [entry["seq"] for _, entry in later[:-1]] == seen[3:]
+    last = list(read_events(client, f"/api/v1/uploads/{upload_id}/events", {"Last-Event-ID": str(seen[-1])}))
+    assert last == [("end", {})]
 
 
 def read_events(

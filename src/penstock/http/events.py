@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _HEARTBEAT_SECONDS = 15.0
 """Proxies close connections that are silent for longer, commonly after 30 to 60 s."""
 _BATCH = 500
-_FINAL = frozenset({"released", "rejected", "deleted", "cancelled", "expired"})
 LastEventId: TypeAlias = Annotated[int | None, Header(ge=0, description="Sent by browsers that come back.")]
 After: TypeAlias = Annotated[
     int | None, Query(ge=0, description="Replay what came after this number; without it, only what comes from now on.")
@@ -28,13 +27,12 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 def router(services: Services) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["events"])
-    Query(ge=0, description="Replay what came after this number; without it, only what comes from now on.")
 
     @routes.get("/events", summary="Follow all uploads", response_class=StreamingResponse)
     async def all_events(last_event_id: LastEventId = None, after: After = None) -> StreamingResponse:
         start = last_event_id if last_event_id is not None else after
         start = await services.feed.last() if start is None else start
-        return StreamingResponse(_stream(services, start, None), media_type="text/event-stream", headers=_HEADERS)
+        return StreamingResponse(stream(services, start, None), media_type="text/event-stream", headers=_HEADERS)
 
     @routes.get("/uploads/{upload_id}/events", summary="Follow one upload", response_class=StreamingResponse)
     async def upload_events(
@@ -44,15 +42,16 @@ def router(services: Services) -> APIRouter:
     ) -> StreamingResponse:
         await services.upload(upload_id)
         start = last_event_id if last_event_id is not None else after or 0
-        return StreamingResponse(_stream(services, start, upload_id), media_type="text/event-stream", headers=_HEADERS)
+        return StreamingResponse(stream(services, start, upload_id), media_type="text/event-stream", headers=_HEADERS)
 
     return routes
 
 
-async def _stream(services: Services, after: int, upload_id: str | None) -> AsyncIterator[bytes]:
+async def stream(services: Services, after: int, upload_id: str | None) -> AsyncIterator[bytes]:
     """Yield entries after number `after`: of one upload until it ends, or of all for ever.
 
-    The table is the truth; the subscription only says that there is something new to read.
+    The table is the truth; the subscription only says that there is something new to read. Who comes back with the
+    number of an upload's last entry is told at once that this was the end.
     """
     with services.feed.subscribe(upload_id) as news:
         yield b"retry: 1000\n\n"
@@ -61,11 +60,11 @@ async def _stream(services: Services, after: int, upload_id: str | None) -> Asyn
             for entry in entries:
                 after = entry.seq
                 yield _rendered(entry)
-            if upload_id and entries and entries[-1].kind in _FINAL and await _ended(services, upload_id):
-                yield b"event: end\ndata: {}\n\n"
-                return
             if len(entries) == _BATCH:
                 continue
+            if upload_id and await _is_over(services, upload_id, after):
+                yield b"event: end\ndata: {}\n\n"
+                return
             try:
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):
                     await news.wait()
@@ -73,9 +72,13 @@ async def _stream(services: Services, after: int, upload_id: str | None) -> Asyn
                 yield b": still here\n\n"
 
 
-async def _ended(services: Services, upload_id: str) -> bool:
+async def _is_over(services: Services, upload_id: str, after: int) -> bool:
+    """Tell whether an upload has ended, and nothing is written about it beyond entry number `after`."""
     upload = await services.catalogue.get(upload_id)
-    return upload is None or upload.phase.ended
+    if upload is not None and not upload.phase.ended:
+        return False
+    # Asked for after the phase, so the entry of the end is counted; what is at hand of the feed may lag behind.
+    return await services.feed.last(upload=upload_id) <= after
 
 
 def _rendered(entry: FeedEntry) -> bytes:

@@ -126,9 +126,12 @@ class Feed:
             lambda connection: journal.since(connection, after, upload_id=upload, limit=limit)
         )
 
-    async def last(self) -> int:
-        """Return the number of the newest entry; 0 when there is none."""
-        return await self._database.read(journal.last)
+    async def last(self, *, upload: str | None = None) -> int:
+        """Return the number of the newest entry, about one upload or (None) about any; 0 when there is none.
+
+        What is committed counts, also if `since` does not return it to a subscriber yet.
+        """
+        return await self._database.read(lambda connection: journal.last(connection, upload_id=upload))
 
     async def trim(self) -> int:
         """Forget what is too old or too much; return how many entries that were."""

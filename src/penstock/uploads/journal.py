@@ -114,6 +114,7 @@ _APPEND_WHILE_PROCESSING: Final = Prepared(
     )
 )
 _LAST: Final = select(func.max(feed.c.seq))
+_LAST_OF_UPLOAD: Final = _LAST.where(feed.c.upload_id == bindparam("upload"))
 _OLDEST: Final = select(feed.c.seq, feed.c.at).order_by(feed.c.seq).limit(bindparam("most"))
 _FORGET: Final = delete(feed).where(feed.c.seq <= bindparam("upto"))
 
@@ -150,9 +151,10 @@ def last_start(connection: Connection, upload_id: str) -> tuple[str, str, int | 
     return row.key, details.step, details.attempt
 
 
-def last(connection: Connection) -> int:
-    """Return the number of the last entry; 0 when there is none."""
-    number: int | None = connection.execute(_LAST).scalar()
+def last(connection: Connection, *, upload_id: str | None = None) -> int:
+    """Return the number of the last entry, of all uploads if `upload_id` is None; 0 when there is none."""
+    row = connection.execute(_LAST) if upload_id is None else connection.execute(_LAST_OF_UPLOAD, {"upload": upload_id})
+    number: int | None = row.scalar()
     return number or 0
 
 

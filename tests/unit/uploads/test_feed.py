@@ -238,6 +238,12 @@ async def test_a_trimmed_feed_goes_on_with_what_is_left(database: Database, cloc
         assert await feed.last() == 5001
 
 
+async def test_the_last_entry_is_known_of_all_and_of_each_upload(feed: Feed, writer: Writer) -> None:
+    await writer.write(3, upload_id="a")
+    await writer.write(2, upload_id="b")
+    assert [await feed.last(upload=upload_id) for upload_id in (None, "a", "b", "c")] == [5, 3, 5, 0]
+
+
 async def test_an_empty_feed_has_no_last_entry(feed: Feed) -> None:
     assert await feed.last() == 0
     assert await feed.since(0, limit=10) == []

@@ -1,0 +1,125 @@
+"""The event stream of one upload: each entry once, and an end whenever the upload has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import pytest
+
+from penstock.db import Database
+from penstock.http import events
+from penstock.http.events import stream
+from penstock.testing import ManualClock, eventually
+from penstock.uploads import feed as feed_module
+from penstock.uploads.catalogue import Catalogue
+from penstock.uploads.feed import Feed
+from penstock.uploads.upload import Phase, Upload
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+END = ("end", 0)
+
+
+class Server:
+    """What the stream works with, and clients that read it."""
+
+    def __init__(self, feed: Feed, catalogue: Catalogue) -> None:
+        self.feed = feed
+        self.catalogue = catalogue
+        self.upload = Upload(id="0" * 32, filename="f.txt", created_at=NOW)
+
+    async def enter(self, *phases: Phase) -> None:
+        await self.catalogue.add(self.upload)
+        for phase in phases:
+            await self.move(phase)
+
+    async def move(self, phase: Phase) -> None:
+        again = self.upload.run + (phase is Phase.PROCESSING)
+        moved = msgspec.structs.replace(self.upload, phase=phase, run=again)
+        assert await self.catalogue.change(self.upload, moved)
+        self.upload = moved
+
+    def read(self, after: int, upload_id: str | None = None) -> asyncio.Task[list[tuple[str, int]]]:
+        """Follow a stream to its end; the result grows while it goes on."""
+        self.seen: list[tuple[str, int]] = []
+        self.beats = 0
+        return asyncio.create_task(self._read(after, upload_id or self.upload.id))
+
+    async def _read(self, after: int, upload_id: str) -> list[tuple[str, int]]:
+        services = cast("Any", SimpleNamespace(feed=self.feed, catalogue=self.catalogue))
+        async for piece in stream(services, after, upload_id):
+            self.beats += piece == b": still here\n\n"
+            fields = dict(line.split(": ", 1) for line in piece.decode().splitlines() if line)
+            if "event" in fields:
+                self.seen.append((fields["event"], int(fields.get("id", 0))))
+        return self.seen
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    clock = ManualClock(NOW)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(f"sqlite:///{tmp_path}/test.db"))
+        feed = await stack.enter_async_context(Feed(database, clock))
+        yield Server(feed, Catalogue(database, feed, clock))
+
+
+async def test_an_upload_is_followed_to_its_end(server: Server) -> None:
+    await server.enter(Phase.PROCESSING)
+    reading = server.read(0)
+    await eventually(lambda: server.seen == [("created", 1), ("received", 2)])
+    await server.move(Phase.RELEASED)
+    assert await reading == [("created", 1), ("received", 2), ("decided", 3), ("released", 4), END]
+
+
+@pytest.mark.parametrize("after", [4, 5, 1_000_000])
+async def test_who_knows_the_last_entry_is_told_that_it_was_the_last(server: Server, after: int) -> None:
+    await server.enter(Phase.PROCESSING, Phase.RELEASED)
+    async with asyncio.timeout(5):
+        assert await server.read(after) == [END]
+
+
+async def test_an_end_whose_entries_are_forgotten_is_one(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    await server.enter(Phase.PROCESSING, Phase.RELEASED)
+    monkeypatch.setattr(server.feed, "_keep_entries", 0)
+    assert await server.feed.trim() == 4
+    async with asyncio.timeout(5):
+        assert await server.read(0) == [END]
+
+
+async def test_an_upload_that_begins_again_has_not_ended(server: Server) -> None:
+    await server.enter(Phase.PROCESSING, Phase.REJECTED, Phase.PROCESSING)
+    reading = server.read(4)
+    await eventually(lambda: server.seen == [("restarted", 5)])
+    await server.move(Phase.CANCELLED)
+    assert await reading == [("restarted", 5), ("cancelled", 6), END]
+
+
+async def test_the_end_does_not_overtake_the_last_entry(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What subscribers are given from memory lags behind the catalogue."""
+    await server.enter(Phase.PROCESSING)
+    with server.feed.subscribe():
+        await eventually(lambda: server.feed._complete_after == 2)
+        held = asyncio.Event()
+        catch_up = Feed._catch_up
+
+        async def later(self: Feed) -> None:
+            await held.wait()
+            await catch_up(self)
+
+        monkeypatch.setattr(feed_module.Feed, "_catch_up", later)
+        await server.move(Phase.RELEASED)
+        monkeypatch.setattr(events, "_HEARTBEAT_SECONDS", 0.001)  # looks again and again
+        reading = server.read(2)
+        await eventually(lambda: server.beats >= 2)
+        assert server.seen == []
+        held.set()
+        assert await reading == [("decided", 3), ("released", 4), END]
