@@ -60,6 +60,8 @@ class Fault:
     """Answered instead; the body is read first."""
     cut_after_bytes: int | None = None
     """The connection is cut after so many bytes of the body; those are kept."""
+    answer_kept: bool = False
+    """With `cut_after_bytes`: nothing is cut, but the rest of the body is thrown away."""
     lose_answer: bool = False
     """The request is carried out, and the connection cut before the answer."""
 
@@ -178,11 +180,15 @@ class FakeServer:
         request = Request(method, parts.path, dict(parse_qsl(parts.query)), headers)
         self.requests.append(request)
         fault = self._fault(request)
+        length = int(headers.get("content-length", "0"))
         if fault is not None and fault.cut_after_bytes is not None:
             request.body = await reader.readexactly(fault.cut_after_bytes)
-            self._answer(request)
-            return False
-        request.body = await reader.readexactly(int(headers.get("content-length", "0")))
+            if not fault.answer_kept:
+                self._answer(request)
+                return False
+            await reader.readexactly(length - fault.cut_after_bytes)
+        else:
+            request.body = await reader.readexactly(length)
         if request.path.endswith("/events") and self.streams_work:
             await self._stream(request, writer)
             return False

@@ -83,9 +83,12 @@ class Sender:
         fingerprint = source.fingerprint()
         one = _OneUpload(self, source, claim, fingerprint, moved)
         patience, best = Patience(self._patience, clock=self._clock), -1
+        told: int | None = None
+        sent = False
         while True:
             try:
-                offset = await one.offset()
+                offset = await one.offset() if told is None else told
+                stuck, told, sent = sent and offset == best, None, False
                 if offset > best:
                     best = offset
                     patience.progress()
@@ -94,7 +97,10 @@ class Sender:
                     return one.upload_id
                 if offset > fingerprint.size_bytes:
                     raise Refused(f"{source.shown}: the server has more bytes of it than there are")
-                await one.send_from(offset)
+                if stuck:
+                    troubled("the server takes no bytes")
+                    await patience.pause(source.shown, "the server takes no bytes")
+                told, sent = await one.send_from(offset), True
             except FileChanged:
                 await one.withdraw()
                 raise
@@ -136,12 +142,16 @@ class Sender:
         except NotFound:
             return None
 
-    async def patch(self, upload: str, source: Source, offset: int, pieces: AsyncIterator[bytes], length: int) -> None:
-        """Send bytes."""
+    async def patch(
+        self, upload: str, source: Source, offset: int, pieces: AsyncIterator[bytes], length: int
+    ) -> int | None:
+        """Send bytes; return how many the server has then, if it tells."""
         headers = tus.continuation(offset, length)
         answer = await self._client.patch(upload, headers=headers, content=pieces, timeout=_TIMEOUT)
-        if tus.meaning(answer.status_code) is not tus.Meaning.GONE:  # the next question will tell
-            self._check(answer, source)
+        if tus.meaning(answer.status_code) is tus.Meaning.GONE:
+            return None  # the next question will tell more
+        self._check(answer, source)
+        return tus.offset_in(answer.headers)
 
     async def delete(self, upload: str) -> None:
         """Take an upload back, as well as it goes."""
@@ -198,10 +208,12 @@ class _OneUpload:
             raise Refused(f"{self._source.shown}: upload {self.upload_id} was cancelled on the server")
         return await self._begin()
 
-    async def send_from(self, offset: int) -> None:
-        if self._upload is not None:
-            length = self._fingerprint.size_bytes - offset
-            await self._sender.patch(self._upload, self._source, offset, self._pieces(offset), length)
+    async def send_from(self, offset: int) -> int | None:
+        """Send the rest; return where the server is then, if it tells."""
+        if self._upload is None:
+            return None
+        length = self._fingerprint.size_bytes - offset
+        return await self._sender.patch(self._upload, self._source, offset, self._pieces(offset), length)
 
     async def withdraw(self) -> None:
         """Take back what was sent of a file that has changed."""

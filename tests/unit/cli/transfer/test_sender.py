@@ -62,7 +62,7 @@ async def test_a_file_arrives_in_pieces_of_one_request(way: Way) -> None:
     assert way.only_upload.id == upload_id
     assert way.only_upload.data == CONTENT
     assert way.only_upload.metadata == {"filename": "file.bin", "space": "lab"}
-    assert len(way.server.asked("PATCH")) == 1
+    assert [request.method for request in way.server.requests] == ["POST", "PATCH"]
     assert way.offsets[-1] == len(CONTENT)
     assert way.offsets == sorted(way.offsets)
     assert way.troubles == []
@@ -104,6 +104,27 @@ async def test_a_server_that_is_busy_is_waited_for(way: Way, status: int) -> Non
     assert way.only_upload.data == CONTENT
     assert way.troubles[:2] == ["busy", "still busy"]
     assert 7 <= way.clock.seconds < 9
+
+
+async def test_an_answer_that_tells_no_offset_is_asked_about(way: Way) -> None:
+    way.server.faults = [Fault("PATCH", "/uploads/", Answer(204))]
+    await way.send()
+    assert way.only_upload.data == CONTENT
+
+
+async def test_a_server_that_takes_only_a_part_gets_the_rest(way: Way) -> None:
+    way.server.faults = [Fault("PATCH", "/uploads/", cut_after_bytes=9, answer_kept=True)]
+    await way.send()
+    assert way.only_upload.data == CONTENT
+    assert [int(request.headers["upload-offset"]) for request in way.server.asked("PATCH")] == [0, 9]
+    assert way.server.asked("HEAD") == []
+
+
+@pytest.mark.parametrize("headers", [{"Upload-Offset": "0"}, {}])
+async def test_a_server_that_takes_nothing_is_given_up(way: Way, headers: dict[str, str]) -> None:
+    way.server.faults = [Fault("PATCH", "/uploads/", Answer(204, b"", headers)) for _ in range(100)]
+    with pytest.raises(GaveUp, match="the server takes no bytes"):
+        await way.send()
 
 
 async def test_a_wrong_offset_is_asked_for(way: Way) -> None:
