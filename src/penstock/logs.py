@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class _StandardError:
@@ -19,29 +24,63 @@ class _StandardError:
         sys.stderr.flush()
 
 
-def configure(level: str, style: str) -> None:
-    """Send log lines of at least `level` to standard error.
+class _LogFile:
+    """A file that lines are appended to; opened for each, so that logrotate may move it away at any time."""
 
-    `style` is `text` (for people), `json` (an object per line), or `auto`: text on a terminal, JSON elsewhere.
+    def __init__(self, path: Path) -> None:
+        """Look whether it can be written.
+
+        Raises:
+            ConfigurationError: it cannot.
+        """
+        self._path = path
+        try:
+            path.open("a").close()
+        except OSError as error:
+            raise ConfigurationError(
+                f"log_file={path}: {error.strerror}. Choose a file that may be written."
+            ) from error
+
+    def write(self, text: str) -> int:
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                return file.write(text)
+        except OSError:  # a full disk must not stop the work that is told of
+            return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def configure(level: str, style: str, *, color: str = "auto", file: Path | None = None) -> None:
+    """Send log lines of at least `level` to standard error, or to a file.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        style: `text` (for people), `json` (an object per line), or `auto`: text on a terminal, JSON elsewhere.
+        color: `always`, `never`, or `auto`: on a terminal. Counts for text only.
+        file: where lines are appended to; None: standard error.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
     """
     numeric = logging.getLevelNamesMapping()[level.upper()]
-    as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    terminal = file is None and sys.stderr.isatty()
+    out = cast("TextIO", _StandardError() if file is None else _LogFile(file))
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     rendering: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-        if as_text
+        [structlog.dev.ConsoleRenderer(colors=color == "always" or (color == "auto" and terminal))]
+        if style == "text" or (style == "auto" and terminal)
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     )
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _StandardError())),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        stream=sys.stderr, level=max(numeric, logging.WARNING), format="%(name)s: %(message)s", force=True
-    )
+    logging.basicConfig(stream=out, level=max(numeric, logging.WARNING), format="%(name)s: %(message)s", force=True)

@@ -1,8 +1,10 @@
 """Puts the parts together: for `penstock serve` (`App`), and for each service that runs by itself."""
 
+from .desk import open_requests
 from .parts import Parts
 from .policy import check_handlers, policy_of
+from .postprocessing import PostprocessingService
 from .scanner import scanner_of
 from .serve import App
 
-__all__ = ["App", "Parts", "check_handlers", "policy_of", "scanner_of"]
+__all__ = ["App", "Parts", "PostprocessingService", "check_handlers", "open_requests", "policy_of", "scanner_of"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from .. import backends
+from ..errors import ConfigurationError
+from ..store.target import StoreTarget
 
 if TYPE_CHECKING:
     from ..clock import Clock
@@ -16,18 +18,93 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_ON_JETSTREAM: Final = ("nats-js-kv", "nats-js")
 
-def store_of(settings: Settings, policy: Policy, database: Database) -> Any:
-    """Return the store of progress that the settings choose, not opened yet; `sqlite` shares `database`."""
-    backend = backends.load("store", settings.store)
-    if settings.store == "noop" and policy.steps:
-        log.warning("store_noop_with_steps", hint="nothing is stored, so no upload with a step ever ends")
-    if settings.store == "memory":
+
+def store_of(settings: Settings, policy: Policy, database: Database | None = None) -> Any:
+    """Return the store of progress that the settings choose, not opened yet; `sqlite` shares `database`.
+
+    Raises:
+        ConfigurationError: there is no such store, what it needs is not installed, or a setting of it is wrong.
+    """
+    name = settings.store
+    backend = backends.load("store", name)
+    if name == "noop":
+        if policy.steps:
+            log.warning("store_noop_with_steps", hint="nothing is stored, so no upload with a step ever ends")
+        return backend()
+    if name == "memory":
         log.warning("store_memory", hint="after a restart every upload in processing begins with its first step")
-    return backend(database) if settings.store == "sqlite" else backend()
+        return backend()
+    if name == "sqlite":
+        if database is None:
+            origin = settings.origins.get("store")
+            raise ConfigurationError(
+                f"store=sqlite ({origin}): a single service shares its records with other instances, which a file "
+                "cannot. Choose nats-js-kv, redis-sentinel, etcd or postgres."
+            )
+        return backend(database)
+    if name in _ON_JETSTREAM:
+        return backend(_target(settings), servers=store_servers(settings))
+    return backend(_target(settings))
 
 
 def bus_of(settings: Settings, clock: Clock) -> Any:
-    """Return the bus that the settings choose, not opened yet."""
-    del settings
-    return backends.load("bus", "local")(clock)
+    """Return the bus that the settings choose, not opened yet.
+
+    Raises:
+        ConfigurationError: there is no such bus, what it needs is not installed, or a setting of it is wrong.
+    """
+    backend = backends.load("bus", settings.bus)
+    if settings.bus != "nats":
+        return backend(clock)
+    return backend(
+        bus_servers(settings),
+        clock=clock,
+        ack_wait=settings.events_ack_wait,
+        max_ack_pending=settings.events_max_ack_pending,
+    )
+
+
+def bus_servers(settings: Settings) -> Any:
+    """Return where the NATS servers of the bus are."""
+    from ..jetstream import NatsServers
+
+    return NatsServers(
+        settings.events_endpoint,
+        username=settings.events_auth_username,
+        password=settings.events_auth_password,
+        tls=settings.events_enable_tls,
+        tls_insecure=settings.events_tls_insecure,
+        tls_ca_file=settings.events_tls_root_ca_certificate,
+    )
+
+
+def store_servers(settings: Settings) -> Any:
+    """Return where the NATS servers of a store on JetStream are."""
+    from ..jetstream import NatsServers
+
+    return NatsServers(
+        settings.store_nodes,
+        username=settings.store_auth_username,
+        password=settings.store_auth_password,
+        tls=settings.store_enable_tls,
+        tls_insecure=settings.store_tls_insecure,
+        tls_ca_file=settings.store_tls_root_ca_certificate,
+    )
+
+
+def _target(settings: Settings) -> StoreTarget:
+    return StoreTarget(
+        nodes=settings.store_nodes,
+        database=settings.store_database,
+        table=settings.store_table,
+        username=settings.store_auth_username,
+        password=settings.store_auth_password,
+        ttl=settings.store_ttl or None,
+        persistent=not settings.store_disable_persistence,
+        size=settings.store_size,
+        tls=settings.store_enable_tls,
+        tls_insecure=settings.store_tls_insecure,
+        tls_ca_file=settings.store_tls_root_ca_certificate,
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
 
 from ..bus.publish import Publisher
+from ..errors import Unavailable
 from ..health import Check
 from ..postprocessing.commands import Commands
 from ..postprocessing.coordinator import Coordinator
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..store.base import ProgressStore
     from ..telemetry import Metrics
+
+_PATIENCE_SECONDS: Final = 3.0
 
 
 class Processing:
@@ -46,6 +50,16 @@ class Processing:
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does: timers, and the periodic comparison."""
         return [self._timers.run(), self.reconciler.run()]
+
+    async def checks(self) -> list[Check]:
+        """Look at store, bus and uploads."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                stalled = await self.check_stalled()
+        except (Unavailable, TimeoutError) as error:
+            detail = str(error) or f"It did not answer within {_PATIENCE_SECONDS:.0f} seconds."
+            return [Check("store", ok=False, detail=detail, hint="Work goes on when it is back.", gates=True)]
+        return [Check("store", ok=True, detail="It answers."), stalled]
 
     async def check_stalled(self) -> Check:
         """Tell whether uploads stand still."""

@@ -8,7 +8,8 @@ import typer
 
 from . import complete
 from .actions import report
-from .options import AsJson, ServerUrl, server_url
+from .desk import desk_of
+from .options import AsJson, ConfigFile, ServerUrl, settings_from
 from .show import age, moment, print_json, print_table, size
 
 app = typer.Typer(help="List uploads in postprocessing, and help them on.", no_args_is_help=True)
@@ -16,7 +17,6 @@ app = typer.Typer(help="List uploads in postprocessing, and help them on.", no_a
 _COLUMNS: Final = (
     "upload", "file", "size", "step", "state", "attempt", "failures", "next try", "age", "last error"
 )  # fmt: skip
-_MOST: Final = 10_000
 
 UploadId: TypeAlias = Annotated[
     str | None,
@@ -28,13 +28,41 @@ Step: TypeAlias = Annotated[
 ]
 
 
-@app.command("list")
-def list_records(step: Step = None, url: ServerUrl = None, as_json: AsJson = False) -> None:
-    """List uploads in postprocessing: step, attempt, next try, age, last error."""
-    from .api import Api
+Bus: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--bus",
+        help="`nats`: ask the services on that bus; `local`: ask a server of ours. Else what the settings speak of.",
+    ),
+]
 
-    with Api(server_url(url)) as api:
-        records = api.get("/postprocessing", step=step, limit=_MOST)["records"]
+
+@app.command()
+def server(
+    config: ConfigFile = None,
+    debug_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to answer probes.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, text or json.")] = None,
+) -> None:
+    """Run the coordinator by itself, in place of the Go service `postprocessing`: same events, same store, same names.
+
+    Any number of instances may run on one bus and store. SIGTERM and Ctrl-C end it; what it worked on goes to others.
+
+    Exit status: 0 ended as asked, 2 a setting is wrong and nothing was started.
+    """
+    settings = settings_from(
+        config, "postprocessing", debug_addr=debug_addr, log_level=log_level, log_format=log_format
+    )
+    from ..app import PostprocessingService
+    from ..server import run_single
+
+    run_single(settings, PostprocessingService)
+
+
+@app.command("list")
+def list_records(step: Step = None, url: ServerUrl = None, bus: Bus = None, as_json: AsJson = False) -> None:
+    """List uploads in postprocessing: step, attempt, next try, age, last error."""
+    records = desk_of(url, bus).records(step)
     if as_json:
         print_json(records)
     else:
@@ -48,6 +76,7 @@ def resume(
     *,
     restart: Annotated[bool, typer.Option("--restart", "-r", hidden=True)] = False,
     url: ServerUrl = None,
+    bus: Bus = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with the current step of one upload, or of all in a step.
@@ -56,11 +85,13 @@ def resume(
 
     Exit status: 0 done, 3 nothing matched, 4 some were left as they are.
     """
-    _act("restart" if restart else "resume", upload_id, step, url, as_json=as_json)
+    report(desk_of(url, bus).act("restart" if restart else "resume", upload_id, step), as_json=as_json)
 
 
 @app.command()
-def restart(upload_id: UploadId = None, step: Step = None, url: ServerUrl = None, as_json: AsJson = False) -> None:
+def restart(
+    upload_id: UploadId = None, step: Step = None, url: ServerUrl = None, bus: Bus = None, as_json: AsJson = False
+) -> None:
     """Run all steps again, for one upload, or for all in a step.
 
     With neither --upload-id nor --step: for those whose steps are `finished` but that are not released. Infected files
@@ -68,15 +99,7 @@ def restart(upload_id: UploadId = None, step: Step = None, url: ServerUrl = None
 
     Exit status: 0 done, 3 nothing matched, 4 some were left as they are.
     """
-    _act("restart", upload_id, step, url, as_json=as_json)
-
-
-def _act(action: str, upload_id: str | None, step: str | None, url: str | None, *, as_json: bool) -> None:
-    from .api import Api
-
-    with Api(server_url(url)) as api:
-        results = api.post(f"/postprocessing/{action}", upload_id=upload_id, step=step)["results"]
-    report(results, as_json=as_json)
+    report(desk_of(url, bus).act("restart", upload_id, step), as_json=as_json)
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:

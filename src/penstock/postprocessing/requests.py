@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..core.progress import FINISHED, State
-from ..errors import Unavailable
+from ..errors import ConfigurationError, Unavailable
 from ..events.types import RestartPostprocessing, ResumePostprocessing, Timestamp
 from .commands import Row, select
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from ..bus.publish import Publisher
     from ..clock import Clock
     from ..core.progress import Progress
     from ..events.types import Event
-    from ..store.base import ProgressStore
+    from ..store.base import ProgressStore, Saved
 
 RESUME, RESTART = "resume", "restart"
+_UNSEEN = "asked for; which uploads these are is in the memory of the service"
 _ANNOUNCED_AGAIN = "its storage provider is asked to announce it again"
 
 
 class Requests:
     """Publishes the events that the commands of the Go services publish, and tells which uploads they are about."""
 
-    def __init__(self, *, store: ProgressStore, publisher: Publisher, clock: Clock) -> None:
+    def __init__(self, *, store: ProgressStore | None, publisher: Publisher, clock: Clock) -> None:
+        """Build it; `store` is None where the records cannot be seen, being in another process's memory."""
         self._store = store
         self._publisher = publisher
         self._clock = clock
@@ -39,7 +43,10 @@ class Requests:
         Raises:
             BusUnavailable: nothing is certain to have been asked for.
         """
-        rows = [_row(saved.progress, action) async for saved in select(self._store, upload_id, step)]
+        if self._store is None:
+            rows = [Row(upload_id or "", "", action, step or FINISHED, ok=True, detail=_UNSEEN)]
+        else:
+            rows = [_row(saved.progress, action) async for saved in select(self._store, upload_id, step)]
         if upload_id and not rows:
             rows = [_unknown(upload_id, action)]
         if any(row.ok for row in rows):
@@ -48,11 +55,16 @@ class Requests:
         return rows
 
     async def restart(self, upload_id: str | None, step: str | None) -> list[Row]:
-        """Ask the storage provider to announce each selected upload anew, which has all its steps run again."""
+        """Ask the storage provider to announce each selected upload anew, which has all its steps run again.
+
+        Raises:
+            ConfigurationError: it takes the store to know which uploads are meant, and that cannot be seen.
+        """
         rows = []
-        async for saved in select(self._store, upload_id, step):
-            event = RestartPostprocessing(upload_id=saved.progress.upload_id, timestamp=self._now())
-            rows.append(await self._one(saved.progress, RESTART, event, _ANNOUNCED_AGAIN))
+        if not upload_id or self._store is not None:
+            async for saved in select(self._seen(), upload_id, step):
+                event = RestartPostprocessing(upload_id=saved.progress.upload_id, timestamp=self._now())
+                rows.append(await self._one(saved.progress, RESTART, event, _ANNOUNCED_AGAIN))
         if upload_id and not rows:
             await self._publish(RestartPostprocessing(upload_id=upload_id, timestamp=self._now()))
             rows = [_unknown(upload_id, RESTART)]
@@ -61,12 +73,28 @@ class Requests:
     async def take_over(self) -> list[Row]:
         """Resume every upload that a Go instance wrote last: its pauses were in that instance's memory only."""
         rows = []
-        async for saved in self._store.all():
+        async for saved in self._seen().all():
             progress = saved.progress
             if progress.updated_at is None and progress.state is not State.FAILED:
                 event = ResumePostprocessing(upload_id=progress.upload_id, step="", timestamp=self._now())
                 rows.append(await self._one(progress, "take over", event, _row(progress, "").detail))
         return rows
+
+    def _seen(self) -> ProgressStore:
+        if self._store is None:
+            raise ConfigurationError(
+                "the records are in the memory of the service and cannot be seen from here. Name one upload with "
+                "--upload-id, or have the service use a store that keeps them, such as nats-js-kv."
+            )
+        return self._store
+
+    def records(self, step: str | None) -> AsyncIterator[Saved]:
+        """Yield the records of one step, or all.
+
+        Raises:
+            ConfigurationError: the store cannot be seen.
+        """
+        return self._seen().in_step(step) if step else self._seen().all()
 
     async def _one(self, progress: Progress, action: str, event: Event, detail: str) -> Row:
         """Publish for one upload; that it fails does not stop the others."""

@@ -2,5 +2,6 @@
 
 from .embed import check_free
 from .serve import run
+from .single import run_single
 
-__all__ = ["check_free", "run"]
+__all__ = ["check_free", "run", "run_single"]

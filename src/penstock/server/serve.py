@@ -10,9 +10,9 @@ import uvloop
 from ..app import App, check_handlers
 from ..http.app import build
 from ..http.services import Services
-from ..logs import configure
 from ..steps.load import load_steps
 from .embed import check_free, serve, stop_signal
+from .starting import begin_logging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +46,7 @@ def run(settings: Settings) -> None:
     Raises:
         ConfigurationError: something is wrong; nothing was left half-started.
     """
-    configure(settings.log_level, settings.log_format)
-    for warning in settings.warnings:
-        log.warning("setting", message=warning)
+    begin_logging(settings)
     definitions = load_steps(settings.step_files)
     check_handlers(settings, definitions)
     check_free(settings.http_addr.host, settings.http_addr.port)

@@ -23,7 +23,7 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
         raise error
 
     monkeypatch.setattr("penstock.cli.options.server_url", raise_it)
-    monkeypatch.setattr("penstock.cli.postprocessing.server_url", raise_it)
+    monkeypatch.setattr("penstock.cli.postprocessing.desk_of", raise_it)
 
 
 def test_the_version(penstock: Penstock) -> None:

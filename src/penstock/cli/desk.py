@@ -1,0 +1,117 @@
+"""Where commands about postprocessing look and ask: at a server of ours, or at the services' bus and store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from .options import server_url, settings_from
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from ..postprocessing.commands import Row
+    from ..postprocessing.requests import Requests
+    from ..settings import Settings
+
+T = TypeVar("T")
+
+MOST: Final = 10_000
+"""Records that are listed at most."""
+_OF_ONE_PROCESS: Final = ("sqlite", "memory", "ocmem", "noop")
+
+
+class ServerDesk:
+    """Asks `penstock serve` over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def records(self, step: str | None) -> list[dict[str, Any]]:
+        """Return the records of one step, or of all."""
+        from .api import Api
+
+        with Api(self._url) as api:
+            found: list[dict[str, Any]] = api.get("/postprocessing", step=step, limit=MOST)["records"]
+        return found
+
+    def act(self, action: str, upload_id: str | None, step: str | None) -> list[dict[str, Any]]:
+        """Do something with one upload, or with those in a step; return a row for each."""
+        from .api import Api
+
+        with Api(self._url) as api:
+            results: list[dict[str, Any]] = api.post(f"/postprocessing/{action}", upload_id=upload_id, step=step)[
+                "results"
+            ]
+        return results
+
+
+class EventDesk:
+    """Reads the store and publishes events, as the commands of the Go services do."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def records(self, step: str | None) -> list[dict[str, Any]]:
+        """Return the records of one step, or of all."""
+        from ..clock import SystemClock
+        from ..http.views import RecordView
+
+        now, stalled_after = SystemClock().now(), self._settings.stalled_after.total_seconds()
+
+        async def listed(requests: Requests) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = []
+            async for saved in requests.records(step):
+                if len(found) == MOST:
+                    break
+                found.append(RecordView.of(saved.progress, now, stalled_after).model_dump(mode="json"))
+            return found
+
+        return self._with(listed)
+
+    def act(self, action: str, upload_id: str | None, step: str | None) -> list[dict[str, Any]]:
+        """Ask for something with one upload, or with those in a step; return a row for each."""
+
+        async def asked(requests: Requests) -> list[Row]:
+            if action == "restart" and not self._settings.restart_resumes:
+                return await requests.restart(upload_id, step)
+            return await requests.resume(upload_id, step, action=action)
+
+        return _documents(self._with(asked))
+
+    def take_over(self) -> list[dict[str, Any]]:
+        """Resume what a Go instance left without a timer or an event; return a row for each."""
+        return _documents(self._with(lambda requests: requests.take_over()))
+
+    def _with(self, use: Callable[[Requests], Awaitable[T]]) -> T:
+        from ..app import open_requests
+
+        async def used() -> T:
+            async with open_requests(self._settings) as requests:
+                return await use(requests)
+
+        return asyncio.run(used())
+
+
+def desk_of(url: str | None, bus: str | None, config: Path | None = None) -> ServerDesk | EventDesk:
+    """Return where to ask: what the options say, else what the settings speak of.
+
+    Whoever has set where the events or the records of a platform are means these; all others mean a server of ours.
+    """
+    if not url and (bus == "nats" or (bus is None and _speaks_of_services(config))):
+        return EventDesk(settings_from(config, "postprocessing", bus=bus))
+    return ServerDesk(server_url(url))
+
+
+def _speaks_of_services(config: Path | None) -> bool:
+    settings = settings_from(config, "postprocessing")
+    chosen = {name for name, origin in settings.origins.items() if str(origin) != "default"}
+    shared_store = any(name.startswith("store") for name in chosen) and settings.store not in _OF_ONE_PROCESS
+    return settings.bus != "local" and (shared_store or any(name.startswith(("bus", "events_")) for name in chosen))
+
+
+def _documents(rows: list[Row]) -> list[dict[str, Any]]:
+    import msgspec
+
+    return [msgspec.to_builtins(row) for row in rows]

@@ -1,0 +1,71 @@
+"""Runs one service by itself, such as `penstock postprocessing server`, with its debug address."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+import uvloop
+
+from ..errors import ConfigurationError
+from ..http.debug import build_debug
+from ..http.status import Observed
+from .embed import check_free, serve, stop_signal
+from .starting import begin_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Single(Observed, Protocol):
+    """A service that works on a bus which it shares with others."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        ...
+
+
+async def run_forever(settings: Settings, service: Single) -> None:
+    """Run a service until SIGTERM or SIGINT, or until it fails for good."""
+    stop = stop_signal()
+    address = settings.debug_addr
+
+    async def ending() -> None:
+        log.info("stopping")
+        working.cancel()
+        await asyncio.wait({working}, timeout=2 * settings.grace_period.total_seconds())
+
+    working = asyncio.create_task(service.run())
+    working.add_done_callback(lambda _: stop.set())
+    log.info("listening", debug=f"http://{address}")
+    await serve(
+        build_debug(service, settings.debug_token),
+        address.host,
+        address.port,
+        stop=stop,
+        grace=settings.grace_period,
+        ending=ending,
+    )
+    if working.done() and not working.cancelled():
+        working.result()
+
+
+def run_single(settings: Settings, make: Callable[[Settings], Single]) -> None:
+    """Run the service that `make` returns until it is told to end.
+
+    Raises:
+        ConfigurationError: something is wrong; nothing was changed.
+    """
+    begin_logging(settings)
+    if settings.bus == "local":
+        raise ConfigurationError(
+            f"bus=local ({settings.origins.get('bus')}): a service by itself reaches nobody on it. "
+            "Set bus=nats, or run everything in one process with `penstock serve`."
+        )
+    check_free(settings.debug_addr.host, settings.debug_addr.port, "debug_addr")
+    uvloop.run(run_forever(settings, make(settings)))
