@@ -8,11 +8,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.settings.go_names import SETS_NOTHING
 from penstock.settings.services import Service
 from penstock.settings.table import table
 
 if TYPE_CHECKING:
     from penstock.settings.entries import Entry, OtherName
+    from penstock.settings.go_names import SetsNothing
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
 HEAD = """\
@@ -39,6 +41,10 @@ do for `penstock serve`.
 with `PENSTOCK_` and keys of the file that do not exist. A value that the Go services would silently ignore, such as
 a duration without a unit, is wrong here.
 
+**The files of the Go services.** Where `OC_CONFIG_DIR` or `OCIS_CONFIG_DIR` names a folder, its `postprocessing.yaml`
+and `antivirus.yaml` are read by the service of that name, in the structure that the Go service gives them. They are
+weaker than the TOML file. Keys that are not known are told at start.
+
 **How to write values**
 
 | kind | how |
@@ -49,6 +55,11 @@ a duration without a unit, is wrong here.
 | address | `host:port`; where to connect to, also with `scheme://` before it; a password in it is never shown |
 | path | relative ones start where you are, those in the file at the file; `~` is your home |
 | empty | an empty list or text where that makes sense, otherwise the same as not set in the environment |
+"""
+NOTHING = """\
+## Variables that set nothing
+
+They are known, so nobody is told that they are misspelt.
 """
 
 
@@ -62,7 +73,14 @@ def page() -> str:
     deprecated = [other for entry in table().values() for other in entry.others if other.deprecated]
     parts.append("\n## Deprecated\n\nThese still work, with a warning.\n\n| variable | instead |\n|---|---|\n")
     parts += [f"| `{other.variable}` | {other.instead} |\n" for other in deprecated]
+    parts.append(f"\n{NOTHING}\n| variable | what is so instead | told at start |\n|---|---|---|\n")
+    parts += map(_nothing, SETS_NOTHING)
     return "".join(parts)
+
+
+def _nothing(one: SetsNothing) -> str:
+    names = "<br>".join(f"`{name}`" for name in one.variables)
+    return f"| {names} | It {one.why} | {'yes' if one.told else 'no'} |\n"
 
 
 def _row(entry: Entry) -> str:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from .entries import PREFIX, Entry
+from .go_names import SETS_NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -35,6 +36,7 @@ def unknown_variables(
     """
     ours = {entry.variable for entry in lines.values()} | set(further)
     theirs = {other.variable for entry in lines.values() for other in entry.others}
+    known = theirs | {variable for one in SETS_NOTHING for variable in one.variables}
     wrong = [
         f"{name} (environment): there is no such setting. {_did_you_mean(name, ours)}"
         for name in sorted(environ)
@@ -44,7 +46,7 @@ def unknown_variables(
         f"{name} (environment) is not known here and does nothing. Did you mean {close[0]}?"
         for name in sorted(environ)
         if name.startswith(_SHARED_PREFIXES)
-        and name not in theirs
+        and name not in known
         and (close := get_close_matches(name, sorted(theirs), 1, _NEARLY_THE_SAME))
     ]
     return wrong, suspicious

@@ -49,6 +49,9 @@ def test_a_port_that_a_person_wrote_is_not_taken_for_one_of_kubernetes() -> None
         ("POSTPROCESSING_STPES", "POSTPROCESSING_STEPS"),
         ("POSTPROCESSING_MAX_RETRYS", "POSTPROCESSING_MAX_RETRIES"),
         ("ANTIVIRUS_CLAMAV_SOKCET", "ANTIVIRUS_CLAMAV_SOCKET"),
+        ("OCIS_PERSISTANT_STORE", "OCIS_PERSISTENT_STORE"),
+        ("OC_EVENT_ENDPOINT", "OC_EVENTS_ENDPOINT"),
+        ("STORAGE_USERS_EVENTS_CLUSTRE", "STORAGE_USERS_EVENTS_CLUSTER"),
     ],
 )
 def test_a_slip_in_a_name_of_the_go_services_is_worth_a_word(name: str, meant: str) -> None:
@@ -83,6 +86,14 @@ THEIRS = [
     "OCIS_URL",
     "OC_URL",
     "OCIS_INSECURE",
+    "OCIS_LDAP_INSECURE",
+    "OCIS_CACHE_STORE",
+    "OCIS_CACHE_STORE_TTL",
+    "OCIS_CACHE_AUTH_USERNAME",
+    "OC_CACHE_TLS_ROOT_CA_CERTIFICATE",
+    "STORAGE_SYSTEM_EVENTS_ENDPOINT",
+    "STORAGE_USERS_DEBUG_ADDR",
+    "STORAGE_USERS_TRANSFER_EXPIRES",
 ]
 
 
