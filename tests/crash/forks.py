@@ -30,7 +30,7 @@ from penstock.logs import configure
 from .life import Order, live
 from .scanner import InstantScanner
 
-LONGEST_SECONDS = 30
+LONGEST_SECONDS = 60
 ROOT = Path(__file__).parents[2]
 
 

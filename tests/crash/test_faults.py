@@ -246,6 +246,10 @@ def check_fate(file: File, fate: Fate) -> None:
         assert fate.sha256 == hashlib.sha256(file.content).hexdigest(), (file, fate)
     else:
         assert fate.readable is (file.ends is Phase.REJECTED), (file, fate)
+    assert fate.reason == file.reason, (file, fate)
+    if file.has_virus:
+        assert fate.scan is not None, (file, fate)
+        assert (fate.scan.infected, fate.scan.signature) == (True, "EICAR_Test_File"), (file, fate)
     assert fate.story[0] == "created", (file, fate)
     assert fate.story[-1] == file.ends, (file, fate)
     assert all(fate.story.count(kind) <= 1 for kind in ONCE), (file, fate)

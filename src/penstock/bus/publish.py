@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..events.codec import seal
 from ..ids import new_event_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..clock import Clock
     from ..core.emit import Emit
     from ..events.types import Envelope, Event
-    from .base import Bus
+    from .base import Bus, Handler
 
 
 class Publisher:
@@ -20,6 +23,20 @@ class Publisher:
     def __init__(self, bus: Bus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
+        self._first: list[Handler] = []
+
+    @contextmanager
+    def heard_first(self, handler: Handler) -> Iterator[None]:
+        """Have `handler` hear what `publish` is given before the bus does, while the context is open.
+
+        For who keeps something of it that others rely on: a bus without memory may take an event along when the
+        process dies, after one of its readers has acted on it and before another one has.
+        """
+        self._first.append(handler)
+        try:
+            yield
+        finally:
+            self._first.remove(handler)
 
     async def publish(
         self,
@@ -41,9 +58,12 @@ class Publisher:
             trace_parent: W3C `traceparent` of the current span, if there is one.
 
         Raises:
-            BusUnavailable: it may or may not have been taken. Publish again, with the same `event_id`.
+            BusUnavailable: it may or may not have been taken. Publish again, with the same `event_id`. What those raise
+                who hear first is to be treated likewise.
         """
         envelope = self._seal(event, event_id, initiator_id, causation_id, trace_parent)
+        for handler in self._first:
+            await handler(envelope)
         await self._bus.publish(envelope)
         return envelope
 

@@ -200,8 +200,8 @@ class Deeds:
 
     async def _end(self, upload: Upload, ended: Upload) -> Upload:
         ended = msgspec.structs.replace(ended, ended_at=self._clock.now())
-        passed = await self.recorder.passed(upload) if ended.phase is Phase.RELEASED else []
-        if not await self._catalogue.change(upload, ended, preceded_by=passed):
+        proven = await self.recorder.proven(ended) if ended.outcome else []
+        if not await self._catalogue.change(upload, ended, preceded_by=proven):
             return await self.get(upload.id)  # another process was faster
         log.info("upload_ended", upload=upload.id, phase=ended.phase, outcome=ended.outcome, reason=ended.reason)
         self._forget(upload.id)

@@ -6,7 +6,7 @@ twice: the second time finds the work done, and only says again what follows fro
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -29,7 +29,6 @@ from .upload import Phase, Upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from contextlib import AbstractAsyncContextManager
 
     from ..blobs.base import BlobStore
     from ..bus.base import Bus
@@ -65,15 +64,19 @@ class Gateway:
     def __init__(self, *, catalogue: Catalogue, blobs: BlobStore, bus: Bus, publisher: Publisher, clock: Clock) -> None:
         self._catalogue = catalogue
         self._bus = bus
+        self._publisher = publisher
         self._deeds = Deeds(catalogue=catalogue, blobs=blobs, publisher=publisher, clock=clock)
         self._turns = Turns()
 
-    def subscribe(self, *, workers: int = 64) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def subscribe(self, *, workers: int = 64) -> AsyncIterator[None]:
         """Handle events while the returned context is open.
 
         Workers mostly wait for the disk, and all for the same flush, so there are many.
         """
-        return self._bus.subscribe(GROUP, CONSUMED, self.handle, workers=workers)
+        with self._publisher.heard_first(self._keep_explanation):
+            async with self._bus.subscribe(GROUP, CONSUMED, self.handle, workers=workers):
+                yield
 
     async def handle(self, envelope: Envelope) -> None:
         """Handle one event from the bus. Returning means that it is done for good.
@@ -179,6 +182,18 @@ class Gateway:
                         await self._deeds.give_up(upload)
         if announced:
             log.info("uploads_in_processing_announced", uploads=announced)
+
+    async def _keep_explanation(self, envelope: Envelope) -> None:
+        """Keep why a step of this process does not let an upload pass, before anybody acts on that.
+
+        The coordinator may decide on the answer, and the process die, before the bus has brought it to us. Then the
+        decision is said again, but not the answer.
+        """
+        event = envelope.event
+        if isinstance(event, PostprocessingStepFinished) and is_upload_id(event.upload_id):
+            upload = await self._catalogue.get(event.upload_id)
+            if upload is not None and upload.phase is Phase.PROCESSING:
+                await self._deeds.recorder.explained(upload, event, envelope)
 
     # --- one upload, in its turn --------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Writes down what steps do with an upload, in order and once, for those who follow it.
 
 What was written is recognised by the ID of the start event. A process that died may have taken an answer with it
-before it was written; the start of the next step, or the release, proves that it was given, and it is written then.
+before it was written; the start of the next step, or what was decided, proves that it was given, and it is written
+then. Only why a step did not let an upload pass nobody else knows: that is kept before anybody hears of the answer.
 """
 
 from __future__ import annotations
@@ -78,9 +79,21 @@ class Recorder:
         details = Details(filename=upload.filename, step=step, attempt=number)
         happenings = [self._happening(upload, start_id, Kind.STEP_STARTED, details)]
         if before is not None and before.step != step and not run.answered:
-            happenings.insert(0, self._passed(upload, before))
+            happenings.insert(0, self._answer(upload, before, Outcome.CONTINUE.value))
         await self._catalogue.note(upload.id, happenings)
         self._remember(upload, Attempt(start_id, step, number))
+
+    async def explained(self, upload: Upload, event: PostprocessingStepFinished, envelope: Envelope) -> None:
+        """Keep what a step is about to say against an upload; nothing of an answer that could be guessed.
+
+        It is not written down yet: that happens in its turn, once it is `answered`.
+        """
+        scan, reason = _scan_of(event), error_of(event)
+        corrects = scan is not None and upload.scan not in (None, scan)
+        is_present = attempt_of(envelope.causation_id, upload.id, upload.run, event.finished_step) is not None
+        if is_present and (reason or corrects):
+            explanation = "" if event.outcome == Outcome.CONTINUE else reason
+            await self._catalogue.note(upload.id, [], scan=scan, reason=explanation)
 
     async def answered(self, upload: Upload, event: PostprocessingStepFinished, envelope: Envelope) -> None:
         """Write down what a step says at its end, and keep what it says about the upload."""
@@ -116,14 +129,19 @@ class Recorder:
         key = envelope.event_id or envelope.id
         await self._catalogue.note(upload.id, [self._happening(upload, key, Kind.RETRY, details)])
 
-    async def passed(self, upload: Upload) -> list[Happening]:
-        """Return what a decision to continue proves to have happened; it is written if it was not yet."""
-        run = await self._run(upload)
-        return [] if run.attempt is None or run.answered else [self._passed(upload, run.attempt)]
+    async def proven(self, upload: Upload) -> list[Happening]:
+        """Return what the decision about an upload proves to have happened; it is written if it was not yet.
 
-    def _passed(self, upload: Upload, attempt: Attempt) -> Happening:
+        It proves what the last step has answered; but not if it is `abort`, which also ends too many retries.
+        """
+        run = await self._run(upload)
+        if run.attempt is None or run.answered or upload.outcome == Outcome.ABORT:
+            return []
+        return [self._answer(upload, run.attempt, upload.outcome, upload.reason)]
+
+    def _answer(self, upload: Upload, attempt: Attempt, outcome: str, reason: str = "") -> Happening:
         details = Details(
-            filename=upload.filename, step=attempt.step, attempt=attempt.number, outcome=Outcome.CONTINUE.value
+            filename=upload.filename, step=attempt.step, attempt=attempt.number, outcome=outcome, reason=reason
         )
         return self._happening(upload, _answer_key(attempt.start_id), Kind.STEP_FINISHED, details)
 

@@ -11,6 +11,7 @@ import pytest
 from penstock.bus.base import Bus, BusUnavailable, Filter, Handler
 from penstock.bus.publish import Publisher
 from penstock.core.emit import Emit
+from penstock.errors import Unavailable
 from penstock.events.types import BytesReceived, RestartPostprocessing
 from penstock.testing import ManualClock
 
@@ -101,3 +102,30 @@ async def test_what_the_machine_said_goes_out_in_order_and_in_one_call() -> None
 async def test_a_refusal_reaches_the_caller() -> None:
     with pytest.raises(BusUnavailable):
         await Publisher(Recorder(refuses=True), CLOCK).publish(BytesReceived(upload_id="u1"))
+
+
+async def test_who_hears_first_has_heard_before_the_bus() -> None:
+    bus, heard = Recorder(), list[tuple[str, int]]()
+    publisher = Publisher(bus, CLOCK)
+
+    async def hear(envelope: Envelope) -> None:
+        heard.append((envelope.event_id, len(bus.calls)))
+
+    with publisher.heard_first(hear):
+        for name in ("e1", "e2"):
+            await publisher.publish(BytesReceived(upload_id="u1"), event_id=name)
+    await publisher.publish(BytesReceived(upload_id="u1"), event_id="e3")
+    assert heard == [("e1", 0), ("e2", 1)]
+    assert len(bus.calls) == 3
+
+
+async def test_what_could_not_be_heard_first_is_not_published() -> None:
+    bus = Recorder()
+    publisher = Publisher(bus, CLOCK)
+
+    async def deaf(envelope: Envelope) -> None:
+        raise Unavailable(f"cannot keep {envelope.event_id}")
+
+    with publisher.heard_first(deaf), pytest.raises(Unavailable, match="cannot keep e1"):
+        await publisher.publish(BytesReceived(upload_id="u1"), event_id="e1")
+    assert bus.calls == []

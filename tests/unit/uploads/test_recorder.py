@@ -50,10 +50,27 @@ class Scene:
         return event_id
 
     async def answer(self, step: str, outcome: str, causation_id: str = "", result: Any = None) -> None:
+        event, envelope = self.said(step, outcome, causation_id, result)
+        await self.recorder.answered(self.upload, event, envelope)
+
+    async def is_about_to_answer(self, step: str, outcome: str, causation_id: str = "", result: Any = None) -> Upload:
+        """Have an answer explained that never comes; return the upload as it is then."""
+        self.upload = await self.present()
+        event, envelope = self.said(step, outcome, causation_id, result)
+        await self.recorder.explained(self.upload, event, envelope)
+        return await self.present()
+
+    def said(
+        self, step: str, outcome: str, causation_id: str, result: Any
+    ) -> tuple[PostprocessingStepFinished, Envelope]:
         event = PostprocessingStepFinished(upload_id=self.upload.id, finished_step=step, outcome=outcome, result=result)
         event_id = derived_id(causation_id, "finished") if causation_id else new_event_id()
-        envelope = Envelope(event=event, event_id=event_id, causation_id=causation_id)
-        await self.recorder.answered(self.upload, event, envelope)
+        return event, Envelope(event=event, event_id=event_id, causation_id=causation_id)
+
+    async def present(self) -> Upload:
+        upload = await self.catalogue.get(self.upload.id)
+        assert upload is not None
+        return upload
 
     async def retry(self, start: str, pause: timedelta) -> None:
         event = PostprocessingRetry(
@@ -61,10 +78,10 @@ class Scene:
         )
         await self.recorder.retried(self.upload, event, Envelope(event=event, event_id=derived_id(start, "retry")))
 
-    async def end(self) -> None:
-        passed = await self.recorder.passed(self.upload)
-        released = msgspec.structs.replace(self.upload, phase=Phase.RELEASED, outcome="continue")
-        assert await self.catalogue.change(self.upload, released, preceded_by=passed)
+    async def end(self, phase: Phase = Phase.RELEASED, outcome: str = "continue", reason: str = "") -> None:
+        ended = msgspec.structs.replace(self.upload, phase=phase, outcome=outcome, reason=reason)
+        proven = await self.recorder.proven(ended)
+        assert await self.catalogue.change(self.upload, ended, preceded_by=proven)
         self.recorder.ended(self.upload.id)
 
     def die(self) -> None:
@@ -251,8 +268,7 @@ async def test_an_answer_to_something_else_is_told_without_an_attempt(scene: Sce
 async def test_what_the_scanner_found_is_kept_with_the_upload(scene: Scene) -> None:
     result = VirusscanResult(infected=True, description="Eicar", scandate="2026-01-01T00:00:00Z")
     await scene.answer("virusscan", "abort", await scene.start("virusscan"), result)
-    upload = await scene.catalogue.get(scene.upload.id)
-    assert upload is not None
+    upload = await scene.present()
     assert upload.scan == ScanMark(infected=True, signature="Eicar", scanned_at="2026-01-01T00:00:00Z")
     assert upload.reason == "infected: Eicar"
     assert (await scene.entries())[-1].reason == "infected: Eicar"
@@ -261,16 +277,14 @@ async def test_what_the_scanner_found_is_kept_with_the_upload(scene: Scene) -> N
 async def test_a_scan_that_failed_is_no_finding(scene: Scene) -> None:
     result = VirusscanResult(error_message="clamd is away")
     await scene.answer("virusscan", "retry", await scene.start("virusscan"), result)
-    upload = await scene.catalogue.get(scene.upload.id)
-    assert upload is not None
+    upload = await scene.present()
     assert upload.scan == ScanMark(infected=False, scanned_at=result.scandate, error="clamd is away")
     assert upload.reason == "clamd is away"
 
 
 async def test_what_passes_with_a_remark_is_not_rejected_for_it(scene: Scene) -> None:
     await scene.answer("ocr", "continue", await scene.start("ocr"), {"error": "two pages were empty"})
-    upload = await scene.catalogue.get(scene.upload.id)
-    assert upload is not None
+    upload = await scene.present()
     assert upload.reason == ""
 
 
@@ -285,3 +299,54 @@ async def test_memory_is_bounded_and_what_was_forgotten_is_looked_up(
     await scene.start("virusscan")
     await scene.start("ocr")
     assert await scene.story() == USUAL[:3]
+
+
+INFECTED = VirusscanResult(infected=True, description="Eicar", scandate="2026-01-01T00:00:00Z")
+CLEAN = VirusscanResult(scandate="2026-01-01T00:00:05Z")
+
+
+async def test_why_an_upload_does_not_pass_is_kept_before_it_is_said(scene: Scene) -> None:
+    start = await scene.start("virusscan")
+    upload = await scene.is_about_to_answer("virusscan", "delete", start, INFECTED)
+    assert upload.scan == ScanMark(infected=True, signature="Eicar", scanned_at="2026-01-01T00:00:00Z")
+    assert upload.reason == "infected: Eicar"
+    assert await scene.story() == ["step_started virusscan 1"]
+    await scene.end(Phase.DELETED, "delete", upload.reason)
+    assert await scene.story() == [
+        "step_started virusscan 1",
+        "step_finished virusscan 1 delete",
+        "decided delete",
+        "deleted delete",
+    ]
+    assert [entry.reason for entry in await scene.entries()] == ["", *["infected: Eicar"] * 3]
+
+
+async def test_a_remark_of_the_scanner_is_kept_and_is_no_reason(scene: Scene) -> None:
+    start = await scene.start("virusscan")
+    partly = VirusscanResult(error_message="scanned in part", scandate="2026-01-01T00:00:00Z")
+    upload = await scene.is_about_to_answer("virusscan", "continue", start, partly)
+    assert upload.scan == ScanMark(infected=False, scanned_at="2026-01-01T00:00:00Z", error="scanned in part")
+    assert upload.reason == ""
+
+
+async def test_a_finding_is_not_kept_beyond_the_scan_that_corrects_it(scene: Scene) -> None:
+    start = await scene.start("virusscan")
+    assert (await scene.is_about_to_answer("virusscan", "continue", start, CLEAN)).scan is None  # that can wait
+    await scene.is_about_to_answer("virusscan", "delete", start, INFECTED)
+    upload = await scene.is_about_to_answer("virusscan", "continue", start, CLEAN)
+    assert upload.scan == ScanMark(infected=False, scanned_at="2026-01-01T00:00:05Z")
+
+
+async def test_what_an_earlier_run_says_against_an_upload_does_not_count(scene: Scene) -> None:
+    earlier = await scene.start("virusscan")
+    again = msgspec.structs.replace(scene.upload, run=2)
+    assert await scene.catalogue.change(scene.upload, again)
+    upload = await scene.is_about_to_answer("virusscan", "delete", earlier, INFECTED)
+    assert (upload.run, upload.scan, upload.reason) == (2, None, "")
+
+
+async def test_abort_does_not_prove_what_was_answered(scene: Scene) -> None:
+    """It also follows from too many retries, and from a step that does not answer."""
+    await scene.start("ocr")
+    await scene.end(Phase.REJECTED, "abort")
+    assert await scene.story() == ["step_started ocr 1", "decided abort", "rejected abort"]
