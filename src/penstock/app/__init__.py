@@ -6,5 +6,15 @@ from .policy import check_handlers, policy_of
 from .postprocessing import PostprocessingService
 from .scanner import scanner_of
 from .serve import App
+from .steps import StepService
 
-__all__ = ["App", "Parts", "PostprocessingService", "check_handlers", "open_requests", "policy_of", "scanner_of"]
+__all__ = [
+    "App",
+    "Parts",
+    "PostprocessingService",
+    "StepService",
+    "check_handlers",
+    "open_requests",
+    "policy_of",
+    "scanner_of",
+]

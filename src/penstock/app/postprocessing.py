@@ -7,30 +7,25 @@ says what it waits for.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 
 from ..clock import Clock, SystemClock
-from ..errors import Unavailable
 from ..health import Check
 from ..telemetry import Metrics
 from .loops import running
 from .opening import bus_of, store_of
+from .patience import opened_in_time
 from .policy import policy_of
 from .processing import Processing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AsyncExitStack
 
     from ..settings import Settings
 
 log = structlog.get_logger(__name__)
-
-_FIRST_PAUSE: Final = timedelta(seconds=0.5)
-_LONGEST_PAUSE: Final = timedelta(seconds=15)
 
 
 class PostprocessingService:
@@ -50,7 +45,7 @@ class PostprocessingService:
         Raises:
             ConfigurationError: a setting is wrong, which nobody could tell before the servers were asked.
         """
-        async with self._open_in_time() as processing, running(processing.loops()):
+        async with opened_in_time(self._open, self._clock, self._wait_for) as processing, running(processing.loops()):
             self._processing = processing
             log.info("ready", steps=list(self._policy.steps), store=self._settings.store)
             await asyncio.Event().wait()
@@ -67,22 +62,8 @@ class PostprocessingService:
         if self._processing is not None:
             await self._processing.look_up()
 
-    @asynccontextmanager
-    async def _open_in_time(self) -> AsyncIterator[Processing]:
-        """Open store and bus and take events; what is away is waited for, with growing pauses."""
-        pause = _FIRST_PAUSE
-        while True:
-            async with AsyncExitStack() as stack:
-                try:
-                    processing = await self._open(stack)
-                except Unavailable as error:
-                    self._waits_for = str(error)
-                    log.warning("servers_are_away", error=str(error), next_try_seconds=pause.total_seconds())
-                else:
-                    yield processing
-                    return
-            await self._clock.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
+    def _wait_for(self, what: str) -> None:
+        self._waits_for = what
 
     async def _open(self, stack: AsyncExitStack) -> Processing:
         settings, clock = self._settings, self._clock

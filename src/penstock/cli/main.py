@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import PenstockError
-from . import antivirus, config, doctor, postprocessing, serve, sessions, upload
+from . import antivirus, config, doctor, postprocessing, serve, sessions, step, upload
 from .exits import Status
 from .show import complain
 
@@ -44,6 +44,7 @@ app.command("upload")(upload.upload)
 app.add_typer(sessions.app, name="uploads")
 app.add_typer(postprocessing.app, name="postprocessing")
 app.add_typer(antivirus.app, name="antivirus")
+app.add_typer(step.app, name="step")
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
 _storage_users = typer.Typer(

@@ -33,7 +33,6 @@ class Single(Observed, Protocol):
 async def run_forever(settings: Settings, service: Single) -> None:
     """Run a service until SIGTERM or SIGINT, or until it fails for good."""
     stop = stop_signal()
-    address = settings.debug_addr
 
     async def ending() -> None:
         log.info("stopping")
@@ -42,15 +41,19 @@ async def run_forever(settings: Settings, service: Single) -> None:
 
     working = asyncio.create_task(service.run())
     working.add_done_callback(lambda _: stop.set())
-    log.info("listening", debug=f"http://{address}")
-    await serve(
-        build_debug(service, settings.debug_token),
-        address.host,
-        address.port,
-        stop=stop,
-        grace=settings.grace_period,
-        ending=ending,
-    )
+    if settings.debug_addr is None:
+        await stop.wait()
+        await ending()
+    else:
+        log.info("listening", debug=f"http://{settings.debug_addr}")
+        await serve(
+            build_debug(service, settings.debug_token),
+            settings.debug_addr.host,
+            settings.debug_addr.port,
+            stop=stop,
+            grace=settings.grace_period,
+            ending=ending,
+        )
     if working.done() and not working.cancelled():
         working.result()
 
@@ -67,5 +70,6 @@ def run_single(settings: Settings, make: Callable[[Settings], Single]) -> None:
             f"bus=local ({settings.origins.get('bus')}): a service by itself reaches nobody on it. "
             "Set bus=nats, or run everything in one process with `penstock serve`."
         )
-    check_free(settings.debug_addr.host, settings.debug_addr.port, "debug_addr")
+    if settings.debug_addr is not None:
+        check_free(settings.debug_addr.host, settings.debug_addr.port, "debug_addr")
     uvloop.run(run_forever(settings, make(settings)))

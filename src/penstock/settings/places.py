@@ -91,6 +91,21 @@ class Listen(Kind[Address]):
 
 
 @dataclass(frozen=True)
+class MaybeListen(Kind[Address | None]):
+    """A host and a port to listen on; an empty default means "nowhere"."""
+
+    form: str = "host:port"
+
+    def from_text(self, text: str, folder: Path) -> Address | None:
+        """Take what `Listen` takes, or nothing."""
+        return Listen().from_text(text, folder) if text.strip() else None
+
+    def show(self, value: Address | None) -> str:
+        """Return the address."""
+        return "" if value is None else str(value)
+
+
+@dataclass(frozen=True)
 class Servers(Kind[tuple[str, ...]]):
     """One or more servers to connect to."""
 

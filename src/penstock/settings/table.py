@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .entries import Entry, entries
+from .groups.delivery import DeliverySettings
 from .groups.events import EventsSettings
 from .groups.scanner import ScannerSettings
 from .groups.server import ServerSettings
@@ -22,6 +23,7 @@ from .services import Service
 class Settings(
     # Fields come in the order of the bases from the last to the first.
     ScannerSettings,
+    DeliverySettings,
     StoreSettings,
     StepSettings,
     UploadSettings,

@@ -9,11 +9,11 @@ from pathlib import Path
 from ..entries import setting
 from ..kinds import Text
 from ..measures import Duration
-from ..places import Address, Folder, Listen, WebAddress
+from ..places import Address, Folder, Listen, MaybeListen, WebAddress
 from ..services import COORDINATING, Service
 
 _GROUP = "Server"
-_SINGLE = (Service.POSTPROCESSING, Service.ANTIVIRUS)
+_SINGLE = (Service.POSTPROCESSING, Service.ANTIVIRUS, Service.STEP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +54,16 @@ class ServerSettings:
         "How long the server may take to end after SIGTERM. What is not done by then goes on after the next start.",
         group=_GROUP,
     )
-    debug_addr: Address = setting(
-        Listen(),
+    debug_addr: Address | None = setting(
+        MaybeListen(),
         "127.0.0.1:9255",
-        "Where a single service answers `/healthz`, `/readyz` and `/metrics`. `penstock serve` does at `http_addr`.",
+        "Where a single service answers `/healthz`, `/readyz` and `/metrics`; empty: nowhere. `penstock serve` does at"
+        " `http_addr`.",
         "ANTIVIRUS_DEBUG_ADDR",
         "POSTPROCESSING_DEBUG_ADDR",
         group=_GROUP,
         services=_SINGLE,
-        defaults={Service.ANTIVIRUS: "127.0.0.1:9277"},
+        defaults={Service.ANTIVIRUS: "127.0.0.1:9277", Service.STEP: ""},
     )
     debug_token: str = setting(
         Text(),

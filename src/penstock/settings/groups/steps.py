@@ -82,7 +82,7 @@ class StepSettings:
         "For each step named here: how long it may go without an answer or a sign of life before it is tried again.",
         "POSTPROCESSING_STEP_TIMEOUT",
         group=_GROUP,
-        services=COORDINATING,
+        services=(*COORDINATING, Service.STEP),
     )
     stalled_after: timedelta = setting(
         Duration(least=_MOMENT),

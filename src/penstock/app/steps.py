@@ -1,0 +1,85 @@
+"""`penstock step run`: steps of one's own in a process of their own, on a bus that is shared with others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..bus.publish import Publisher
+from ..clock import Clock, SystemClock
+from ..health import Check
+from ..steps.runner import StepRunner
+from ..telemetry import Metrics
+from .delivery import open_delivery
+from .opening import bus_of
+from .patience import opened_in_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AsyncExitStack
+
+    from ..bus.base import Bus
+    from ..settings import Settings
+    from ..steps.kit import StepDefinition
+
+log = structlog.get_logger(__name__)
+
+
+class StepService:
+    """Runs steps. Any number of instances may run the same ones and share their work."""
+
+    def __init__(
+        self, settings: Settings, definitions: Sequence[StepDefinition], *, clock: Clock | None = None
+    ) -> None:
+        self.metrics = Metrics()
+        self._settings = settings
+        self._definitions = definitions
+        self._clock = SystemClock() if clock is None else clock
+        self._bus: Bus | None = None
+        self._waits_for = "It is starting."
+
+    async def run(self) -> None:
+        """Work until cancelled.
+
+        Raises:
+            ConfigurationError: a setting is wrong, which nobody could tell before the servers were asked.
+        """
+        async with opened_in_time(self._open, self._clock, self._wait_for) as bus:
+            self._bus = bus
+            log.info("ready", steps=[definition.name for definition in self._definitions])
+            await asyncio.Event().wait()
+
+    async def checks(self) -> list[Check]:
+        """Look at everything that can be wrong while running."""
+        if self._bus is None:
+            return [Check("bus", ok=False, detail=self._waits_for, hint="Work begins when it is there.", gates=True)]
+        return [Check("bus", ok=True, detail="It answers.")]
+
+    async def look_up(self) -> None:
+        """Set the metrics that are not counted along the way."""
+        if self._bus is not None:
+            for group in self._bus.groups():
+                self.metrics.queue_depth.labels(group).set(self._bus.pending(group))
+
+    def _wait_for(self, what: str) -> None:
+        self._waits_for = what
+
+    async def _open(self, stack: AsyncExitStack) -> Bus:
+        settings, clock = self._settings, self._clock
+        bus: Bus = await stack.enter_async_context(bus_of(settings, clock))
+        publisher = Publisher(bus, clock)
+        delivery = await open_delivery(stack, settings)
+        for definition in self._definitions:
+            runner = StepRunner(
+                definition,
+                bus=bus,
+                publisher=publisher,
+                delivery=delivery,
+                clock=clock,
+                timeout=settings.step_timeout.get(definition.name),
+                grace=settings.grace_period,
+            )
+            await stack.enter_async_context(runner)
+        return bus

@@ -1,0 +1,52 @@
+"""`penstock step run`: steps of one's own, next to the services of a platform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import ConfigFile, settings_from
+
+app = typer.Typer(help="Run steps of your own in a process of their own.", no_args_is_help=True)
+
+
+@app.command()
+def run(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE…", help="Python files with steps; else `step_files`.")
+    ] = None,
+    config: ConfigFile = None,
+    events_endpoint: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The NATS servers, separated by commas.")
+    ] = None,
+    debug_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to answer probes.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, text or json.")] = None,
+) -> None:
+    """Take the start events of the steps in the files from the bus, run them, and answer.
+
+    Any number of processes may run the same steps and share their work. The bytes are fetched from the address in the
+    event. SIGTERM and Ctrl-C end it; what it worked on is done again by others, or after the next start.
+
+    Exit status: 0 ended as asked, 2 a setting or a file is wrong and nothing was started.
+    """
+    settings = settings_from(
+        config,
+        "step",
+        events_endpoint=events_endpoint,
+        debug_addr=debug_addr,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    from ..app import StepService
+    from ..errors import ConfigurationError
+    from ..server import run_single
+    from ..steps.load import load_steps
+
+    wanted = tuple(file.absolute() for file in files or ()) or settings.step_files
+    if not wanted:
+        raise ConfigurationError("no file with steps is given. Name one: penstock step run FILE.")
+    definitions = load_steps(wanted)
+    run_single(settings, lambda chosen: StepService(chosen, definitions))
