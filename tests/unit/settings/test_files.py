@@ -67,7 +67,7 @@ def problems(folder: Path, content: bytes) -> tuple[str, ...]:
 def test_the_file_of_the_coordinator_is_read_in_the_structure_of_the_go_service(folder: Path) -> None:
     settings = loaded(folder, DEBUG_TOKEN="s3cret")
     assert settings.log_level == "info"
-    assert (settings.debug_addr.port, settings.debug_token) == (9999, "s3cret")
+    assert (str(settings.debug_addr), settings.debug_token) == ("127.0.0.1:9999", "s3cret")
     assert settings.events_endpoint == ("127.0.0.1:9233", "b:1")
     assert (settings.events_enable_tls, settings.events_auth_username) == (True, "me")
     assert settings.events_auth_password == "0123"
