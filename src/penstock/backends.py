@@ -50,6 +50,7 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
         "virusscan": Backend("penstock.steps.virusscan:Virusscan"),
     },
     "store": {
+        "etcd": Backend("penstock.store.etcd:EtcdStore", "etcd", deprecated="nats-js-kv"),
         "memory": Backend("penstock.store.memory:MemoryStore"),
         "noop": Backend("penstock.store.noop:NoopStore"),
         "ocmem": Backend(

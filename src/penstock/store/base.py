@@ -45,6 +45,12 @@ class StoreUnavailable(Unavailable):
     code = "store-unavailable"
 
 
+class RecordTooLarge(PenstockError):
+    """A record is larger than the store takes; nothing was written, and trying again will not help."""
+
+    code = "record-too-large"
+
+
 class ProgressStore(Protocol):
     """Keeps `Progress` records by upload ID. Any method may raise `StoreUnavailable`.
 
@@ -72,6 +78,7 @@ class ProgressStore(Protocol):
 
         Raises:
             RevisionConflict: another revision is saved, or the record is gone; nothing was written.
+            RecordTooLarge: the store takes no record of that size.
         """
         ...
 

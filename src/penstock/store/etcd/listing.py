@@ -1,0 +1,133 @@
+"""Goes through all records, a page at a time, in the order of their keys. Nothing is held open in between."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .. import layout
+from . import keys, wire
+from .reading import read_many, readable, saved
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from ..base import Saved
+    from .client import EtcdClient
+    from .wire import KeyValue, Range
+
+_RECORDS_AT_ONCE: Final = 250
+"""About 1 MiB: etcd's answers are limited to 4 MiB, and wrap each record twice in base64."""
+_KEYS_AT_ONCE: Final = 2500
+"""About as much, without values."""
+_FORGOTTEN_AT_ONCE: Final = 100
+"""Operations in one transaction; etcd's own limit is 128."""
+
+
+class _Noted(NamedTuple):
+    """A record's key, with the step that a valid note of ours names."""
+
+    key: bytes
+    step: str | None
+    """None if the record has to be read to know."""
+
+
+async def all_records(client: EtcdClient) -> AsyncIterator[Saved]:
+    """Yield every record."""
+    async for page in _pages(client):
+        for one in readable(page):
+            yield one
+
+
+async def records_in(client: EtcdClient, step: str) -> AsyncIterator[Saved]:
+    """Yield the records of a step; of the others, only those are read that a Go service has written."""
+    async for page in _noted(client):
+        for first in range(0, len(page), _RECORDS_AT_ONCE):
+            some = page[first : first + _RECORDS_AT_ONCE]
+            async for stored in _read(client, some, [noted.key for noted in some if noted.step in (step, None)]):
+                for one in readable([stored]):
+                    if one.progress.status.current_step == step:
+                        yield one
+
+
+async def count_steps(client: EtcdClient) -> dict[str, int]:
+    """Count the records of each step, from the notes as far as there are any."""
+    counts = Counter[str]()
+    async for page in _noted(client):
+        counts.update(noted.step for noted in page if noted.step is not None)
+        async for stored in read_many(client, [noted.key for noted in page if noted.step is None]):
+            try:
+                counts[saved(stored).progress.status.current_step] += 1
+            except layout.BadRecord:  # lists tell of it
+                continue
+    return dict(counts)
+
+
+async def _read(client: EtcdClient, neighbours: list[_Noted], wanted: list[bytes]) -> AsyncIterator[KeyValue]:
+    """Read the keys `wanted` of `neighbours`: all from the first to the last at once, unless most of it is for nothing.
+
+    etcd needs three times as long for keys that are asked for one by one.
+    """
+    if len(wanted) * 3 < len(neighbours):
+        async for stored in read_many(client, wanted):
+            yield stored
+        return
+    chosen = set(wanted)
+    async for page in _pages(client, wanted[0], keys.after(wanted[-1])):
+        for stored in page:
+            if stored.key in chosen:
+                yield stored
+
+
+async def _pages(
+    client: EtcdClient, start: bytes = keys.RECORDS, end: bytes = keys.after_all(keys.RECORDS)
+) -> AsyncIterator[tuple[KeyValue, ...]]:
+    more = True
+    while more:
+        page = await client.range(start, end, limit=_RECORDS_AT_ONCE)
+        if page.kvs:
+            start = keys.after(page.kvs[-1].key)
+            yield page.kvs
+        more = page.more
+
+
+async def _noted(client: EtcdClient) -> AsyncIterator[list[_Noted]]:
+    """Yield the keys of all records beside the notes of their steps, and remove notes of records that are gone."""
+    after, more = b"", True  # in terms of the upload's ID
+    while more:
+        records, notes = await client.read(
+            wire.get_range(keys.RECORDS + after, keys.after_all(keys.RECORDS), limit=_KEYS_AT_ONCE, keys_only=True),
+            wire.get_range(keys.STEPS + after, keys.after_all(keys.STEPS), limit=_KEYS_AT_ONCE),
+        )
+        revisions = _by_upload(records, keys.RECORDS)
+        steps = _by_upload(notes, keys.STEPS)
+        # Both say all about the IDs up to the nearer end.
+        ends = [max(found) for found, cut in ((revisions, records.more), (steps, notes.more)) if cut]
+        end = min(ends, default=None)
+        yield [_compare(key, steps.get(upload)) for upload, key in revisions.items() if end is None or upload <= end]
+        await _forget(client, [note for upload, note in steps.items() if _is_left_over(upload, revisions, end)])
+        more = end is not None
+        after = keys.after(end) if end is not None else b""
+
+
+def _by_upload(found: Range, prefix: bytes) -> dict[bytes, KeyValue]:
+    return {stored.key[len(prefix) :]: stored for stored in found.kvs}
+
+
+def _compare(record: KeyValue, note: KeyValue | None) -> _Noted:
+    """Take the note for true if the same transaction has written both."""
+    is_valid = note is not None and note.mod_revision == record.mod_revision
+    return _Noted(record.key, note.value.decode() if note is not None and is_valid else None)
+
+
+def _is_left_over(upload: bytes, records: Mapping[bytes, KeyValue], end: bytes | None) -> bool:
+    return upload not in records and (end is None or upload <= end)
+
+
+async def _forget(client: EtcdClient, notes: list[KeyValue]) -> None:
+    """Remove the notes of records that a Go service has removed, unless somebody has changed one since."""
+    for start in range(0, len(notes), _FORGOTTEN_AT_ONCE):
+        some = notes[start : start + _FORGOTTEN_AT_ONCE]
+        await client.write(
+            [wire.unchanged(note.key, note.mod_revision) for note in some], [wire.delete(note.key) for note in some]
+        )
