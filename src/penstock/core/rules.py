@@ -160,7 +160,11 @@ def announce(c: Context) -> Transition:
     if c.progress.deadline_at is None:
         return repeat(c)
     again = msgspec.structs.replace(
-        reliable(c), deadline_at=c.policy.deadline(c.progress.status.current_step, c.now), updated_at=c.now
+        reliable(c),
+        deadline_at=c.policy.deadline(c.progress.status.current_step, c.now),
+        announced=1,
+        announce_at=c.policy.announcement(1, c.now),
+        updated_at=c.now,
     )
     return Transition(again, Verdict.APPLIED, emit.awaited(again))
 

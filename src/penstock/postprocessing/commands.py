@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..core.progress import FINISHED, State
 from ..core.transition import Verdict
-from ..errors import Unavailable
+from ..errors import PenstockError
 from ..events.types import Envelope, ResumePostprocessing
 from ..ids import new_event_id
+from .batch import in_batches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ..core.progress import Progress
     from ..core.transition import Transition
     from ..store.base import ProgressStore, Saved
     from .coordinator import Coordinator
@@ -47,7 +50,12 @@ class Commands:
 
         An upload that fails does not stop the others.
         """
-        return [await self.resume_one(saved) async for saved in self.select(upload_id, step)]
+        rows: list[Row] = []
+        async for batch in in_batches(self.select(upload_id, step)):
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.resume_one(saved)) for saved in batch]
+            rows += [task.result() for task in tasks]
+        return rows
 
     async def resume_one(self, saved: Saved) -> Row:
         """Resume one upload and tell what became of it."""
@@ -61,9 +69,9 @@ class Commands:
         envelope = Envelope(event=ResumePostprocessing(upload_id=progress.upload_id), event_id=new_event_id())
         try:
             transition = await self._coordinator.apply(progress.upload_id, envelope)
-        except Unavailable as error:
+        except PenstockError as error:
             return row(ok=False, detail=str(error))
-        return row(ok=transition.verdict in (Verdict.APPLIED, Verdict.REPEATED), detail=_told(transition))
+        return row(ok=transition.verdict in (Verdict.APPLIED, Verdict.REPEATED), detail=_told(progress, transition))
 
 
 async def select(store: ProgressStore, upload_id: str | None, step: str | None) -> AsyncIterator[Saved]:
@@ -77,12 +85,19 @@ async def select(store: ProgressStore, upload_id: str | None, step: str | None) 
         yield saved
 
 
-def _told(transition: Transition) -> str:
+def _told(before: Progress, transition: Transition) -> str:
     after = transition.progress
+    if transition.verdict not in (Verdict.APPLIED, Verdict.REPEATED):
+        return f"nothing was done: {transition.reason}"
     if after is None:
-        return transition.reason or "no record any more"
+        return "it has no record any more; the storage side was asked to begin it anew"
     if after.state is State.FINISHED:
-        return f"the decision {after.status.outcome!r} was sent again"
+        return f"the decision {after.status.outcome!r} was sent again" + _because(after)
     if after.state is State.DELAY:
-        return f"the delay goes on until {after.resume_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"step {after.status.current_step!r} was started again, attempt {after.attempt}"
+        return "the delay goes on" + (f" until {after.resume_at:%Y-%m-%d %H:%M:%S} UTC" if after.resume_at else "")
+    early = ", before its pause was over" if before.state is State.BACKOFF else ""
+    return f"step {after.status.current_step!r} was started again{early}, attempt {after.attempt}" + _because(after)
+
+
+def _because(progress: Progress) -> str:
+    return f"; the last error was: {progress.last_error}" if progress.last_error else ""

@@ -3,7 +3,8 @@
 Dying between any two of these loses nothing. Before the save, the event comes again. Between save and publish, it
 comes again and is recognised as the one that led here, and what follows is said again. After the publish, it comes
 again and the repeat carries the same IDs. Inputs that do not come from the bus (timers) are covered by the record's
-own timers.
+own timers: what is awaited is said again a few times. That counts as said only after it was, however long the bus is
+away.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ..core.machine import decide, kind_of
-from ..core.progress import FINISHED, RETRYING, Progress, State
-from ..core.transition import Input, Kind, Transition, Verdict
+from ..bus.base import BusUnavailable
+from ..core.emit import says_nothing_new
+from ..core.machine import decide
+from ..core.transition import Announce, Input, Tick, Transition, Verdict
+from ..errors import Unavailable
 from ..events.types import (
     DELAY,
     BytesReceived,
@@ -31,6 +34,9 @@ from ..events.types import (
     UploadReady,
 )
 from ..store.base import RevisionConflict
+from .batch import apply_each, in_batches
+from .observer import Observer
+from .outage import Outage
 from .records import Record, Records
 
 if TYPE_CHECKING:
@@ -40,7 +46,8 @@ if TYPE_CHECKING:
     from ..bus.publish import Publisher
     from ..clock import Clock
     from ..core.policy import Policy
-    from ..store.base import ProgressStore
+    from ..core.progress import Progress
+    from ..store.base import ProgressStore, Saved
     from ..telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -58,8 +65,24 @@ CONSUMED: tuple[type[Event], ...] = (
 )
 POLL = timedelta(seconds=1)
 """The longest pause between two looks for timers that are due: other instances set some too, and the clock may jump."""
+_TRIES = 32
+"""How often an upload is read and decided anew because others changed it meanwhile. One of all who try wins each time,
+so it takes more instances than this, or a store that does not keep what it says."""
 _ENDED_RUNS_KEPT = 10_000
 """Runs whose end is remembered, so that a late repeat of their first event does not begin them anew."""
+
+
+class Contended(Unavailable):
+    """Others kept changing an upload's record while we tried to; nothing was changed by us."""
+
+    code = "contended"
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(
+            f"upload {upload_id}: its record was changed by somebody else {_TRIES} times in a row. It is tried again; "
+            f"if this stays so, two installations may share a store that is not meant for both."
+        )
+        self.upload_id = upload_id
 
 
 def _wanted(envelope: Envelope) -> bool:
@@ -79,7 +102,8 @@ class Coordinator:
         self._publisher = publisher
         self._policy = policy
         self._clock = clock
-        self._metrics = metrics
+        self._observer = Observer(metrics)
+        self._outage = Outage()
         self._records = Records(store)
         self._ended_runs: OrderedDict[str, None] = OrderedDict()
         self._answering: set[str] = set()
@@ -94,100 +118,109 @@ class Coordinator:
         """Handle one event from the bus. Returning means that it is done for good.
 
         Raises:
-            StoreUnavailable, BusUnavailable: it is not done; the event must come again.
+            StoreUnavailable, BusUnavailable, Contended: it is not done; the event must come again.
         """
         event = envelope.event
         if isinstance(event, ResumePostprocessing) and event.step:
-            async for saved in self._store.in_step(event.step):
-                await self.apply(saved.progress.upload_id, envelope)
+            await self._resume_step(event.step, envelope)
             return
         upload_id: str = event.upload_id
         if upload_id:
             await self.apply(upload_id, envelope)
 
-    async def apply(self, upload_id: str, received: Input) -> Transition:
+    async def _resume_step(self, step: str, envelope: Envelope) -> None:
+        """Resume all uploads in a step; those that were resumed already when this comes again recognise it."""
+        failure: Exception | None = None
+        async for batch in in_batches(self._store.in_step(step)):
+            away = [result.error for result in await apply_each(self, envelope, batch) if result.unavailable]
+            failure = away[0] if away else failure
+            if len(away) == len(batch):
+                break
+        if failure is not None:
+            raise failure
+
+    async def apply(self, upload_id: str, received: Input, *, saved: Saved | None = None) -> Transition:
         """Decide on one input for one upload and carry the decision out; return it.
 
+        Args:
+            upload_id: the upload.
+            received: the input.
+            saved: its record, if that was read from the store just now.
+
         Raises:
-            StoreUnavailable, BusUnavailable: as for `handle`.
+            StoreUnavailable, BusUnavailable, Contended: as for `handle`.
         """
-        record = await self._records.read(upload_id)
-        while True:
+        record = await self._records.read(upload_id) if saved is None else self._records.note(saved)
+        for _ in range(_TRIES):
             transition = self._decide(record, received)
-            if transition.verdict is not Verdict.APPLIED and not record.fresh:
-                record = await self._records.read(upload_id, fresh=True)
-                continue
-            try:
-                if transition.progress is not record.progress:
-                    await self._records.change(record, transition.progress)
-                    self._expect(transition.progress)
-                break
-            except RevisionConflict:
-                record = await self._records.read(upload_id, fresh=True)
-        if transition.emits:
-            await self._publisher.emit(*transition.emits)
-        await self._note(record, received, transition)
-        return transition
+            if record.fresh or transition.verdict is Verdict.APPLIED:
+                try:
+                    await self._carry_out(record, received, transition)
+                except RevisionConflict:
+                    pass
+                else:
+                    return transition
+            record = await self._records.read(upload_id, fresh=True)
+        raise Contended(upload_id)
+
+    async def _carry_out(self, record: Record, received: Input, transition: Transition) -> None:
+        """Save, then publish. What was said before is counted as said again only once it was: publish, then save."""
+        before, after = record.progress, transition.progress
+        said_before = says_nothing_new(before, transition.emits)
+        if said_before:
+            await self._publish(transition, received)
+        if after is not before:
+            await self._records.change(record, after)
+            self._expect(after)
+            if after is None and before is not None:
+                self._remember_end(before.run_id)
+        self._observer.note(record.upload_id, before, received, transition, self._clock.now())
+        if not said_before:
+            await self._publish(transition, received)
+        await self._remember_answer(received, transition)
+
+    async def _publish(self, transition: Transition, received: Input) -> None:
+        if not transition.emits:
+            return
+        trace_parent = received.trace_parent if isinstance(received, Envelope) else ""
+        try:
+            await self._publisher.emit(*transition.emits, trace_parent=trace_parent)
+        except BusUnavailable:
+            self._outage.noticed(self._clock.now())
+            raise
+        self._outage.over(self._clock.now())
 
     def _expect(self, progress: Progress | None) -> None:
         if progress is not None and progress.due_at is not None and progress.due_at < self._clock.now() + POLL:
             self.near_timer.set()
 
     def _decide(self, record: Record, received: Input) -> Transition:
+        progress = record.progress
         repeats_ended_run = (
-            record.progress is None
+            progress is None
             and isinstance(received, Envelope)
             and isinstance(received.event, BytesReceived)
             and received.event_id in self._ended_runs
         )
         if repeats_ended_run:
             return Transition(None, Verdict.DUPLICATE, reason="this run has ended")
-        return decide(record.progress, received, self._clock.now(), self._policy)
+        if isinstance(received, Tick) and progress is not None and self._outage.covers(progress.deadline_at):
+            # Neither could the step be told nor could it answer: it is asked again, and gets its whole time.
+            received = Announce()
+        return decide(progress, received, self._clock.now(), self._policy)
 
-    async def _note(self, record: Record, received: Input, transition: Transition) -> None:
-        """Count, log, and remember what is worth it."""
-        kind = kind_of(received)
-        self._metrics.inputs.labels(kind or "other", transition.verdict).inc()
-        if transition.verdict is not Verdict.APPLIED:
-            if transition.verdict in (Verdict.DUPLICATE, Verdict.STALE, Verdict.UNKNOWN):
-                log.info(
-                    "input_dropped",
-                    upload=record.upload_id,
-                    kind=kind,
-                    verdict=transition.verdict,
-                    reason=transition.reason,
-                )
+    async def _remember_answer(self, received: Input, transition: Transition) -> None:
+        """Note once per step that somebody answers it. What was decided does not hang on this."""
+        if transition.verdict is not Verdict.APPLIED or not isinstance(received, Envelope):
             return
-        before, after = record.progress, transition.progress
-        if after is None and before is not None:
-            self._remember_end(before.run_id)
-        if isinstance(received, Envelope) and isinstance(received.event, PostprocessingStepFinished) and before:
-            await self._note_answer(before, received.event)
-        if after is not None and kind is not Kind.PROGRESS:
-            self._note_move(before, after)
-
-    async def _note_answer(self, before: Progress, event: PostprocessingStepFinished) -> None:
-        step, now = event.finished_step, self._clock.now()
-        self._metrics.step_outcomes.labels(step, event.outcome).inc()
-        if before.step_started_at is not None:
-            self._metrics.step_seconds.labels(step).observe(max(0.0, (now - before.step_started_at).total_seconds()))
-        if step not in self._answering:
-            await self._store.remember_answer(step, now)
-            self._answering.add(step)
-
-    def _note_move(self, before: Progress | None, after: Progress) -> None:
-        fields = {"upload": after.upload_id, "step": after.status.current_step, "attempt": after.attempt}
-        if after.status.outcome == RETRYING:
-            self._metrics.retries.labels(after.status.current_step).inc()
-            log.warning("step_will_be_retried", **fields, at=after.resume_at, error=after.last_error)
-        elif after.state is State.FINISHED and (before is None or before.state is not State.FINISHED):
-            self._metrics.outcomes.labels(after.status.outcome).inc()
-            if after.started_at is not None:
-                elapsed = (self._clock.now() - after.started_at).total_seconds()
-                self._metrics.processing_seconds.observe(max(0.0, elapsed))
-            log.info("upload_decided", upload=after.upload_id, outcome=after.status.outcome, error=after.last_error)
-        elif after.status.current_step != FINISHED:
-            log.info("step_started", **fields)
+        event = received.event
+        if isinstance(event, PostprocessingStepFinished) and event.finished_step not in self._answering:
+            try:
+                await self._store.remember_answer(event.finished_step, self._clock.now())
+            except Unavailable as error:
+                log.warning("answer_not_remembered", step=event.finished_step, error=str(error))
+            else:
+                self._answering.add(event.finished_step)
 
     def _remember_end(self, run_id: str) -> None:
         if run_id:

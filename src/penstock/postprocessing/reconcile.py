@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
 from ..core.transition import Announce, Tick
 from ..errors import Unavailable
+from .batch import apply_each, in_batches
+from .pauses import pause_after
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from collections.abc import AsyncIterator
 
     from ..clock import Clock
-    from ..store.base import ProgressStore
+    from ..store.base import ProgressStore, Saved
     from .coordinator import Coordinator
 
 log = structlog.get_logger(__name__)
+
+PATIENCE = timedelta(seconds=10)
+"""How long a start is held up by a store or a bus that is away, or by a bus without room for all there is to say."""
 
 
 class Reconciler:
@@ -27,33 +33,96 @@ class Reconciler:
         self._coordinator = coordinator
         self._clock = clock
         self._interval = interval
+        self._walk: AsyncIterator[list[Saved]] | None = None
+        """Of what is announced; None when all has been."""
+        self._left: list[Saved] = []
+        """What the walk has yielded and the bus would not take."""
+        self._told = 0
 
-    async def announce(self) -> int:
-        """Say again what every upload awaits, for a bus that has forgotten it; return how many were told."""
-        told = 0
-        async for saved in self._store.all():
-            transition = await self._coordinator.apply(saved.progress.upload_id, Announce())
-            told += len(transition.emits) > 0
-        if told:
-            log.info("awaited_events_announced", uploads=told)
-        return told
+    async def announce(self, *, patience: timedelta = PATIENCE) -> int:
+        """Say again what every upload awaits, for a bus that has forgotten it; return how many were told.
+
+        A store that is away, and a bus that is away or full, are waited for. What could not be said once they have
+        held us up for `patience` in a row is said by `run`: uploads wait then, but nothing else does.
+        """
+        self._walk, self._left, self._told = in_batches(self._store.all()), [], 0
+        if not await self._go_on(patience):
+            log.warning("announcements_wait", told=self._told, hint="the rest is said as soon as the bus takes it")
+        return self._told
 
     async def mend(self) -> int:
-        """Set right every record whose timers cannot be relied on; return how many there were."""
+        """Set right every record whose timers cannot be relied on; return how many there were.
+
+        Raises:
+            StoreUnavailable, BusUnavailable: not all were looked at; the next call does.
+        """
         mended = 0
-        async for saved in self._store.all():
-            if saved.progress.neglected(self._clock.now()):
-                await self._coordinator.apply(saved.progress.upload_id, Tick())
-                mended += 1
+        async for batch in in_batches(self._store.all()):
+            neglected = [saved for saved in batch if saved.progress.neglected(self._clock.now())]
+            results = await apply_each(self._coordinator, Tick(), neglected)
+            mended += sum(result.applied for result in results)
+            away = [result.error for result in results if result.unavailable and result.error]
+            if away and len(away) == len(results):
+                raise away[0]
         if mended:
             log.warning("neglected_uploads_mended", uploads=mended)
         return mended
 
     async def run(self) -> None:
-        """Mend every interval until cancelled. A store or a bus that is away is waited for."""
+        """Say what could not be said at start, then mend every interval, until cancelled."""
+        await self._go_on(None)
         while True:
             await self._clock.sleep(self._interval)
             try:
                 await self.mend()
             except Unavailable as error:
                 log.warning("reconciliation_waits", error=str(error))
+            except Exception:
+                log.exception("reconciliation_failed")
+
+    async def _go_on(self, patience: timedelta | None) -> bool:
+        """Announce until all is said; return False once we were held up for `patience` (None: however long)."""
+        failures, held_up = 0, timedelta()
+        while self._walk is not None:
+            try:
+                await self._announce_batch()
+                failures, held_up = 0, timedelta()
+            except Exception as error:  # noqa: BLE001  # a start must not fail for one, and no upload be forgotten
+                failures += 1
+                pause = pause_after(failures)
+                if patience is not None and held_up + pause > patience:
+                    return False
+                self._note_held_up(error, pause)
+                await self._clock.sleep(pause)
+                held_up += pause
+        return True
+
+    async def _announce_batch(self) -> None:
+        """Announce one batch. Raises with those in `_left` that were not told for lack of the store or the bus."""
+        if not self._left:
+            await self._read_on()
+        results = await apply_each(self._coordinator, Announce(), self._left)
+        self._told += sum(result.transition is not None and bool(result.transition.emits) for result in results)
+        away = [result for result in results if result.unavailable]
+        self._left = [result.saved for result in away]
+        for result in away:
+            if result.error is not None:
+                raise result.error
+
+    async def _read_on(self) -> None:
+        if self._walk is None:
+            return
+        try:
+            self._left = await anext(self._walk)
+        except StopAsyncIteration:
+            self._walk = None
+            if self._told:
+                log.info("awaited_events_announced", uploads=self._told)
+        except Exception:
+            self._walk = in_batches(self._store.all())  # a walk that has failed is over: begin anew, with the same IDs
+            raise
+
+    def _note_held_up(self, error: Exception, pause: timedelta) -> None:
+        trace = None if isinstance(error, Unavailable) else error
+        message = str(error) or type(error).__name__
+        log.warning("announcements_held_up", error=message, seconds=pause.total_seconds(), exc_info=trace)

@@ -51,6 +51,11 @@ class Records:
         self._remember(upload_id, saved)
         return Record(upload_id, saved.progress, saved.revision, fresh=known is None)
 
+    def note(self, saved: Saved) -> Record:
+        """Remember what somebody has read from the store just now, and return it."""
+        self._remember(saved.progress.upload_id, saved)
+        return Record(saved.progress.upload_id, saved.progress, saved.revision, fresh=True)
+
     async def change(self, record: Record, progress: Progress | None) -> None:
         """Replace `record` by `progress`, or remove it when that is None.
 

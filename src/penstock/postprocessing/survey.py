@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,21 +28,28 @@ class Numbers(msgspec.Struct, frozen=True):
 
 
 class Survey:
-    """Walks over the records at most every ten seconds, however often it is asked."""
+    """Walks over the records at most every ten seconds, however often and by however many it is asked."""
 
     def __init__(self, *, store: ProgressStore, clock: Clock, stalled_after: timedelta) -> None:
         self._store = store
         self._clock = clock
         self._stalled_after_seconds = stalled_after.total_seconds()
-        self._numbers = Numbers()
-        self._taken_at: float | None = None
+        self._numbers: Numbers | None = None
+        self._taken_at = 0.0
+        self._walking = asyncio.Lock()
 
     async def numbers(self) -> Numbers:
-        """Return numbers that are at most ten seconds old."""
-        if self._taken_at is None or self._clock.monotonic() - self._taken_at > _KEPT_SECONDS:
-            self._taken_at = self._clock.monotonic()
-            self._numbers = await self._walk()
-        return self._numbers
+        """Return numbers that are at most ten seconds old.
+
+        Raises:
+            StoreUnavailable: there are none.
+        """
+        async with self._walking:
+            known = self._numbers
+            if known is None or self._clock.monotonic() - self._taken_at > _KEPT_SECONDS:
+                known = self._numbers = await self._walk()
+                self._taken_at = self._clock.monotonic()
+        return known
 
     async def _walk(self) -> Numbers:
         now = self._clock.now()

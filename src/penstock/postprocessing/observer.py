@@ -1,0 +1,81 @@
+"""Counts and logs what becomes of the coordinator's inputs. Nothing is decided here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..core.emit import awaited_id
+from ..core.machine import kind_of
+from ..core.progress import Progress, State
+from ..core.transition import Input, Transition, Verdict
+from ..events.types import Envelope, PostprocessingStepFinished
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ..telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+_DROPPED = (Verdict.DUPLICATE, Verdict.STALE, Verdict.UNKNOWN)
+"""Worth a line in the log: an event that its sender expected to count."""
+
+
+class Observer:
+    """Watches over the shoulder of one coordinator."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def note(
+        self, upload_id: str, before: Progress | None, received: Input, transition: Transition, now: datetime
+    ) -> None:
+        """Take note of one input that was decided on, and saved where it changed anything."""
+        kind, verdict, after = kind_of(received), transition.verdict, transition.progress
+        self._metrics.inputs.labels(kind or "other", verdict).inc()
+        if verdict in _DROPPED:
+            log.info("input_dropped", upload=upload_id, kind=kind, verdict=verdict, reason=transition.reason)
+        if verdict is not Verdict.APPLIED:
+            return
+        if before is not None and isinstance(received, Envelope):
+            self._note_answer(before, received, now)
+        if after is not None and _moved(before, after):
+            self._note_move(before, after, now)
+
+    def _note_answer(self, before: Progress, received: Envelope, now: datetime) -> None:
+        event = received.event
+        if isinstance(event, PostprocessingStepFinished):
+            self._metrics.step_outcomes.labels(event.finished_step, event.outcome).inc()
+            if before.step_started_at is not None:
+                elapsed_seconds = (now - before.step_started_at).total_seconds()
+                self._metrics.step_seconds.labels(event.finished_step).observe(max(0.0, elapsed_seconds))
+
+    def _note_move(self, before: Progress | None, after: Progress, now: datetime) -> None:
+        step, outcome = after.status.current_step, after.status.outcome
+        fields = {"upload": after.upload_id, "step": step, "attempt": after.attempt}
+        match after.state:
+            case State.BACKOFF:
+                self._metrics.retries.labels(step).inc()
+                log.warning("step_will_be_retried", **fields, at=after.resume_at, error=after.last_error)
+            case State.STEP | State.DELAY:
+                log.info("step_started", **fields)
+            case State.FINISHED if before is not None and before.state is State.FINISHED and before.run == after.run:
+                log.info("decision_repeated", upload=after.upload_id, outcome=outcome)
+            case State.FINISHED:
+                self._note_decision(after, now)
+            case _:
+                log.info("upload_not_released", upload=after.upload_id, outcome=outcome)
+
+    def _note_decision(self, decided: Progress, now: datetime) -> None:
+        self._metrics.outcomes.labels(decided.status.outcome).inc()
+        if decided.started_at is not None:
+            elapsed_seconds = (now - decided.started_at).total_seconds()
+            self._metrics.processing_seconds.observe(max(0.0, elapsed_seconds))
+        log.info("upload_decided", upload=decided.upload_id, outcome=decided.status.outcome, error=decided.last_error)
+
+
+def _moved(before: Progress | None, after: Progress) -> bool:
+    """Tell whether an upload went anywhere; most timers and signs of life only note that it is where it was."""
+    return before is None or (before.state, awaited_id(before)) != (after.state, awaited_id(after))

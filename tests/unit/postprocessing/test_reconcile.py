@@ -1,0 +1,99 @@
+"""What is said and set right at start and from time to time, also while the bus or the store is away."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from penstock.core.progress import Progress, Status
+from penstock.testing import eventually
+
+from .world import World, answer, received
+
+
+async def restarted(world: World, uploads: int) -> None:
+    """Have `uploads` in their first step, and a bus that has forgotten them."""
+    for number in range(uploads):
+        await world.coordinator.handle(received(f"u{number}"))
+    await eventually(lambda: len(world.heard) == uploads)
+    world.heard.clear()
+
+
+async def test_what_is_awaited_is_said_to_a_bus_that_has_forgotten_it(world: World) -> None:
+    await restarted(world, 100)
+    await world.coordinator.handle(answer("retry", event_id="pause", upload_id="u7"))
+    assert await world.reconciler.announce() == 99
+    await eventually(lambda: len(world.heard) == 99)
+
+
+async def test_a_bus_that_is_away_at_start_is_waited_for(world: World) -> None:
+    await restarted(world, 50)
+    world.line.away = True
+    start = asyncio.create_task(world.reconciler.announce())
+    await world.clock.advance(timedelta(seconds=3))
+    assert not start.done()
+    world.line.away = False
+    await world.clock.advance(timedelta(seconds=5))
+    assert await start == 50
+    await eventually(lambda: len(world.heard) == 50)
+
+
+async def test_a_bus_that_stays_full_holds_up_neither_the_start_nor_anything_for_good(world: World) -> None:
+    await restarted(world, 70)
+    full = {f"u{number}" for number in range(10, 70)}
+    world.line.refuses = lambda one: one.event.upload_id in full
+    start = asyncio.create_task(world.reconciler.announce())
+    await world.clock.advance(timedelta(seconds=15))
+    assert start.done()
+    assert await start == 10
+    loop = asyncio.create_task(world.reconciler.run())
+    await world.clock.advance(timedelta(minutes=5))
+    attempts = world.line.attempts
+    full.clear()
+    await world.clock.advance(timedelta(seconds=10))
+    await eventually(lambda: len(world.heard) == 70)
+    loop.cancel()
+    await asyncio.wait([loop])
+    assert attempts < 5000
+
+
+async def test_a_store_that_is_away_at_start_is_waited_for(world: World) -> None:
+    await restarted(world, 3)
+    world.store.away.add("all")
+    start = asyncio.create_task(world.reconciler.announce())
+    await world.clock.advance(timedelta(seconds=3))
+    world.store.away.clear()
+    await world.clock.advance(timedelta(seconds=5))
+    assert await start == 3
+
+
+async def test_one_that_cannot_be_told_does_not_keep_the_others_from_it(world: World) -> None:
+    world.store.unwritable = {"u1": ValueError("broken")}
+    await world.memory.save(Progress(upload_id="u1", steps=("virusscan",), status=Status("virusscan")), expected=None)
+    await restarted(world, 1)
+    assert await world.reconciler.announce() == 2  # nothing has to be saved for it
+
+
+async def test_only_what_was_set_right_counts_as_mended(world: World) -> None:
+    for number in range(3):
+        foreign = Progress(upload_id=f"go{number}", steps=("virusscan",), status=Status("virusscan", "retry"))
+        await world.memory.save(foreign, expected=None)
+    world.store.unwritable = {"go1": ValueError("broken")}
+    assert await world.reconciler.mend() == 2
+    assert await world.reconciler.mend() == 0
+    world.store.unwritable.clear()
+    assert await world.reconciler.mend() == 1
+
+
+async def test_mending_goes_on_after_the_store_was_away(world: World) -> None:
+    foreign = Progress(upload_id="go", steps=("virusscan",), status=Status("virusscan", "retry"))
+    await world.memory.save(foreign, expected=None)
+    loop = asyncio.create_task(world.reconciler.run())
+    world.store.away.add("all")
+    await world.clock.advance(timedelta(minutes=2))
+    assert (await world.progress("go")).updated_at is None
+    world.store.away.clear()
+    await world.clock.advance(timedelta(minutes=1))
+    assert (await world.progress("go")).updated_at is not None
+    loop.cancel()
+    await asyncio.wait([loop])
