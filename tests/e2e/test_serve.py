@@ -125,3 +125,56 @@ def test_sigterm_ends_an_open_event_stream(tmp_path: Path) -> None:
         begin = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - begin < 8
+
+
+QUICK_STEP = """
+from penstock import Outcome, step
+
+@step("refuse")
+def refuse(upload):
+    return Outcome.DELETE
+"""
+RULES = """
+[[step_rules]]
+extension = "exe"
+steps = ["virusscan", "refuse"]
+
+[[step_rules]]
+max_size = 0
+steps = []
+"""
+
+
+def test_rules_choose_the_steps_of_an_upload(tmp_path: Path) -> None:
+    steps, rules = tmp_path / "refuse.py", tmp_path / "rules.toml"
+    steps.write_text(QUICK_STEP)
+    rules.write_text(RULES)
+    with PenstockServer(tmp_path, "--steps", str(steps), PENSTOCK_STEP_RULES=str(rules)) as server:
+        for name, content in {"setup.EXE": b"MZ", "notes.txt": b"plain", "empty.txt": b""}.items():
+            assert httpx.put(f"{server.url}/files/{name}", content=content).status_code == 202
+
+        def uploads() -> dict[str, str]:
+            page = httpx.get(f"{server.url}/api/v1/uploads").json()["uploads"]
+            return {one["filename"]: one["phase"] for one in page}
+
+        end = time.monotonic() + 30
+        while (found := uploads()) and {"receiving", "processing"} & set(found.values()):
+            assert time.monotonic() < end, found
+            time.sleep(0.05)
+        assert found == {"setup.EXE": "deleted", "notes.txt": "released", "empty.txt": "released"}
+
+
+def test_a_rule_with_a_step_that_nobody_answers_is_refused(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[[step_rules]]\nspace = 'a'\nsteps = ['virusscna']\n")
+    said = refused(tmp_path, PENSTOCK_STEP_RULES=str(rules))
+    assert "step_rules, space 'a' → virusscna (environment: PENSTOCK_STEP_RULES): nobody answers" in said
+    assert "Did you mean virusscan?" in said
+
+
+def test_a_rule_that_is_wrong_is_refused(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[[step_rules]]\nspaec = 'a'\nsteps = []\n")
+    assert "rule 1: spaec: there is no such condition. Did you mean space?" in refused(
+        tmp_path, PENSTOCK_STEP_RULES=str(rules)
+    )

@@ -2,7 +2,7 @@
 
 from .desk import open_requests
 from .parts import Parts
-from .policy import check_handlers, policy_of
+from .policy import check_handlers, policy_of, step_rules_of
 from .postprocessing import PostprocessingService
 from .scanner import scanner_of
 from .serve import App
@@ -17,4 +17,5 @@ __all__ = [
     "open_requests",
     "policy_of",
     "scanner_of",
+    "step_rules_of",
 ]

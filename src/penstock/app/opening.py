@@ -30,7 +30,7 @@ def store_of(settings: Settings, policy: Policy, database: Database | None = Non
     name = settings.store
     backend = backends.load("store", name)
     if name == "noop":
-        if policy.steps:
+        if policy.every_step:
             log.warning("store_noop_with_steps", hint="nothing is stored, so no upload with a step ever ends")
         return backend()
     if name == "memory":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ..core.choice import parse_rules
 from ..core.policy import Policy, appends_delay
 from ..errors import ConfigurationError
 from ..events.types import DELAY, VIRUSSCAN
@@ -14,6 +15,7 @@ from ..events.types import DELAY, VIRUSSCAN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..core.choice import StepRule
     from ..settings import Settings
     from ..steps.kit import StepDefinition
 
@@ -24,17 +26,27 @@ def policy_of(settings: Settings) -> Policy:
     """Return the policy that the settings describe.
 
     Raises:
-        ConfigurationError: a step is named twice, or has a name that cannot be.
+        ConfigurationError: a step is named twice, or has a name that cannot be, or a rule is wrong.
     """
     if appends_delay(settings.steps, settings.delay):
         log.warning("delay_runs_last", hint="a delay is set but not among the steps; list it to choose its place")
     return Policy.create(
         settings.steps,
+        rules=step_rules_of(settings),
         delay=settings.delay,
         max_retries=settings.max_retries,
         retry_backoff=settings.retry_backoff,
         step_timeouts=dict(settings.step_timeout),
     )
+
+
+def step_rules_of(settings: Settings) -> tuple[StepRule, ...]:
+    """Return the rules that choose the steps of an upload.
+
+    Raises:
+        ConfigurationError: one is wrong.
+    """
+    return parse_rules(settings.step_rules.tables, str(settings.origins.get("step_rules", "default")))
 
 
 def check_handlers(settings: Settings, definitions: Sequence[StepDefinition]) -> None:
@@ -44,15 +56,21 @@ def check_handlers(settings: Settings, definitions: Sequence[StepDefinition]) ->
         ConfigurationError: a step has nobody.
     """
     known = [DELAY, VIRUSSCAN, *(definition.name for definition in definitions)]
-    for step in settings.steps:
-        if step not in known:
-            close = get_close_matches(step, known, n=1)
-            meant = f"Did you mean {close[0]}? Otherwise" if close else "To add it,"
-            origin = settings.origins.get("steps")
-            raise ConfigurationError(
-                f"steps={','.join(settings.steps)} ({origin}): nobody answers step {step!r}. "
-                f"{meant} load a file that defines it with --steps FILE."
-            )
+    lists = {"steps": settings.steps}
+    lists |= {f"step_rules, {rule.explain()}": rule.steps for rule in step_rules_of(settings)}
+    for where, steps in lists.items():
+        for step in steps:
+            if step not in known:
+                raise ConfigurationError(_nobody(where, steps, step, known, settings))
+    used = {step for steps in lists.values() for step in steps}
     for definition in definitions:
-        if definition.name not in settings.steps:
+        if definition.name not in used:
             log.warning("step_is_not_used", step=definition.name, hint="it is defined but not among the steps")
+
+
+def _nobody(where: str, steps: Sequence[str], step: str, known: Sequence[str], settings: Settings) -> str:
+    close = get_close_matches(step, known, n=1)
+    meant = f"Did you mean {close[0]}? Otherwise" if close else "To add it,"
+    written = f"steps={','.join(steps)}" if where == "steps" else where
+    origin = settings.origins.get(where.partition(",")[0])
+    return f"{written} ({origin}): nobody answers step {step!r}. {meant} load a file that defines it with --steps FILE."

@@ -47,7 +47,7 @@ class PostprocessingService:
         """
         async with opened_in_time(self._open, self._clock, self._wait_for) as processing, running(processing.loops()):
             self._processing = processing
-            log.info("ready", steps=list(self._policy.steps), store=self._settings.store)
+            log.info("ready", steps=list(self._policy.every_step), store=self._settings.store)
             await asyncio.Event().wait()
 
     async def checks(self) -> list[Check]:

@@ -35,7 +35,7 @@ def scanner_of(settings: Settings, clock: Clock) -> Any:
 
 async def open_virusscan(stack: AsyncExitStack, settings: Settings, policy: Policy, clock: Clock) -> GuardedStep | None:
     """Open the scanner and put it to the test, if scanning is among the steps; `stack` closes it."""
-    if VIRUSSCAN not in policy.steps:
+    if VIRUSSCAN not in policy.every_step:
         return None
     scanner = await stack.enter_async_context(scanner_of(settings, clock))
     virusscan: GuardedStep = backends.load("step", VIRUSSCAN)(

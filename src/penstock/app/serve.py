@@ -197,7 +197,7 @@ class App:
             detail = problem or f"{self._settings.antivirus_scanner} finds the EICAR test file."
             hint = "Uploads are held back until it works; then they go on by themselves." if problem else ""
             checks.append(Check("scanner", not problem, detail, hint, gates=True))
-        unanswered = [step for step in self._policy.steps if step not in self._handled]
+        unanswered = [step for step in self._policy.every_step if step not in self._handled]
         detail = f"Nobody answers {', '.join(unanswered)}." if unanswered else "Every step has somebody who answers."
         checks.append(Check("steps", not unanswered, detail, "Load them with --steps FILE." if unanswered else ""))
         return checks

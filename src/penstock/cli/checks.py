@@ -75,7 +75,9 @@ def _check(answer: dict[str, Any]) -> Check:
 
 
 def _without_server(settings: Settings) -> list[Check]:
-    return [_data_dir(settings), _address(settings), _steps(settings), asyncio.run(_scanner(settings))]
+    steps = _steps(settings)
+    looked = [_data_dir(settings), _address(settings), steps]
+    return [*looked, asyncio.run(_scanner(settings))] if steps.ok else looked
 
 
 def _data_dir(settings: Settings) -> Check:
@@ -102,22 +104,26 @@ def _address(settings: Settings) -> Check:
 
 
 def _steps(settings: Settings) -> Check:
-    from ..app import check_handlers
+    from ..app import check_handlers, policy_of
     from ..steps.load import load_steps
 
     try:
         check_handlers(settings, load_steps(settings.step_files))
+        policy = policy_of(settings)
     except PenstockError as error:
-        hint = "Correct `steps`, or name the file that defines the step in `step_files`."
+        hint = "Correct `steps` or `step_rules`, or name the file that defines the step in `step_files`."
         return Check("steps", ok=False, detail=str(error), hint=hint)
-    return Check("steps", ok=True, detail=f"Somebody answers each of: {', '.join(settings.steps) or 'none'}.")
+    rules = "".join(f" Rule {number}: {rule.explain()}." for number, rule in enumerate(policy.rules, start=1))
+    detail = f"Somebody answers each of: {', '.join(policy.every_step) or 'none'}.{rules}"
+    return Check("steps", ok=True, detail=detail)
 
 
 async def _scanner(settings: Settings) -> Check:
-    from ..app import scanner_of
+    from ..app import scanner_of, step_rules_of
     from ..clock import SystemClock
 
-    if "virusscan" not in settings.steps:
+    lists = [settings.steps, *(rule.steps for rule in step_rules_of(settings))]
+    if not any("virusscan" in steps for steps in lists):
         return Check("scanner", ok=True, detail="Not used: `virusscan` is not among the steps.")
     try:
         async with scanner_of(settings, SystemClock()) as scanner:

@@ -8,7 +8,7 @@ import typer
 
 from ..settings.services import Service
 from .options import AsJson, ConfigFile, settings_from
-from .show import complain, print_json, print_table
+from .show import complain, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -31,14 +31,18 @@ def config(
 
     Exit status: 0 all are valid, 2 some are wrong; a line each says which, why, and what to write.
     """
+    from ..app import step_rules_of
     from ..settings.table import default_settings, table
 
     settings = default_settings(service) if defaults else settings_from(config, service)
+    rules = step_rules_of(settings)
     entries = [one for one in table(service).values() if not changed or str(settings.origins[one.name]) != "default"]
     if as_json:
         print_json([_document(entry, settings) for entry in entries])
     else:
         print_table(_COLUMNS, [_row(entry, settings) for entry in entries])
+        for number, rule in enumerate(rules, start=1):
+            typer.echo(plain(f"step rule {number}: {rule.explain()}"))
     for warning in settings.warnings:
         complain(warning)
 

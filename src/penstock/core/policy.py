@@ -10,6 +10,7 @@ import msgspec
 
 from ..errors import ConfigurationError
 from ..events.types import DELAY
+from .choice import StepRule, choose
 from .progress import FINISHED
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ _ZERO = timedelta(0)
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How uploads are processed. Read by the machine at each event, so a changed value counts at once.
 
-    Only `steps` is frozen into an upload when its run begins.
+    Only the steps are frozen into an upload when its run begins.
     """
 
     steps: tuple[str, ...] = ()
-    """The steps in order. Empty: uploads are released as soon as all bytes are there."""
+    """The steps in order, of uploads that no rule fits. Empty: they are released as soon as all bytes are there."""
+    rules: tuple[StepRule, ...] = ()
+    """The first one that fits an upload says what its steps are."""
     delay: timedelta = _ZERO
     """How long the delay step waits."""
     max_retries: int = 14
@@ -48,7 +51,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def create(cls, steps: Sequence[str], *, delay: timedelta = _ZERO, **others: object) -> Self:
         """Build a policy from what the operator wrote.
 
-        A delay that is set but not listed among the steps becomes the last one; `appends_delay` tells beforehand.
+        A delay that is set but not listed among the steps becomes the last one; `appends_delay` tells beforehand. The
+        steps of a rule are exactly those that it names.
 
         Raises:
             ConfigurationError: a step is named twice, or has a reserved or empty name.
@@ -65,8 +69,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     def steps_for(self, received: BytesReceived) -> tuple[str, ...]:
         """Return the steps for one upload, in order."""
-        del received  # one list for all
-        return self.steps
+        rule = choose(self.rules, received)
+        return self.steps if rule is None else rule.steps
+
+    @property
+    def every_step(self) -> tuple[str, ...]:
+        """All steps that some upload may go through, each once: those of the plain list first."""
+        return tuple(dict.fromkeys((*self.steps, *(step for rule in self.rules for step in rule.steps))))
 
     def backoff(self, failures: int) -> timedelta:
         """Return the pause after the `failures`-th failure: `retry_backoff * 2^(failures - 1)`, at most `max_backoff`.

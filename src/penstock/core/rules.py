@@ -63,7 +63,7 @@ def _enter(c: Context, progress: Progress, *, after: str | None) -> Transition:
     progress = msgspec.structs.replace(progress, last_error="")
     if after is not None and after not in progress.steps:
         # The record was damaged: run everything rather than let the file pass.
-        progress = msgspec.structs.replace(progress, steps=progress.steps or c.policy.steps)
+        progress = msgspec.structs.replace(progress, steps=progress.steps or c.policy.every_step)
         after = None
     steps = tuple(dict.fromkeys(progress.steps))  # a Go instance may have listed a step twice, and would never end
     for step in steps if after is None else steps[steps.index(after) + 1 :]:

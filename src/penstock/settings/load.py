@@ -23,6 +23,7 @@ from .reading import Reading
 from .services import Service
 from .spelling import unknown_keys, unknown_variables
 from .table import Settings
+from .tables import Written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,10 +76,11 @@ def _without_steps(settings: Settings) -> Settings:
     """Do what the operator asked for with `async_uploads`, and say what that means."""
     origin = settings.origins["async_uploads"]
     warning = f"async_uploads=false ({origin}): no step is run; files are released unscanned."
-    origins = {**settings.origins, "steps": origin, "delay": origin}
+    origins = {**settings.origins, "steps": origin, "step_rules": origin, "delay": origin}
     return replace(
         settings,
         steps=(),
+        step_rules=Written(),
         delay=timedelta(0),
         origins=MappingProxyType(origins),
         warnings=(*settings.warnings, warning),

@@ -115,3 +115,17 @@ def test_a_server_elsewhere_that_is_away_is_a_finding() -> None:
     looked = found(url="http://127.0.0.1:1")
     assert list(looked) == ["settings", "server"]
     assert not looked["server"].ok
+
+
+def test_the_rules_for_steps_are_found_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text("[[step_rules]]\nspace = 'a'\nsteps = ['delay']\n")
+    monkeypatch.setenv("PENSTOCK_STEP_RULES", str(path))
+    monkeypatch.setenv("PENSTOCK_STEPS", "")
+    looked = found()
+    assert looked["steps"].detail == "Somebody answers each of: delay. Rule 1: space 'a' → delay."
+    assert looked["scanner"].detail.startswith("Not used")
+    path.write_text("[[step_rules]]\nspace = 'a'\nsteps = ['nobody']\n")
+    looked = found()
+    assert not looked["steps"].ok
+    assert "nobody answers step 'nobody'" in looked["steps"].detail

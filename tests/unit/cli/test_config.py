@@ -81,3 +81,24 @@ def test_a_file_that_is_not_there_is_told(penstock: Penstock) -> None:
     ended = penstock("config", "--config", "nothing.toml")
     assert ended.status == 2
     assert "nothing.toml (--config): cannot be read" in ended.err
+
+
+def test_the_rules_for_steps_are_told_in_words(penstock: Penstock, tmp_path: Path) -> None:
+    (tmp_path / "penstock.toml").write_text('[[step_rules]]\nextension = "jpg"\nsteps = ["virusscan"]\n')
+    assert "step rule 1: extension 'jpg' → virusscan\n" in penstock("config").out
+
+
+def test_a_rule_that_is_wrong_is_told(penstock: Penstock, tmp_path: Path) -> None:
+    (tmp_path / "penstock.toml").write_text("[[step_rules]]\nextension = 7\n")
+    ended = penstock("config")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.splitlines() == [
+        (
+            f"penstock: step_rules ({tmp_path}/penstock.toml: step_rules): rule 1: "
+            "steps is missing. Write steps = [] where none shall run."
+        ),
+        (
+            f"penstock: step_rules ({tmp_path}/penstock.toml: step_rules): rule 1: "
+            "extension must be text in quotes, or an array of them."
+        ),
+    ]

@@ -12,6 +12,7 @@ from ..kinds import Flag, Whole, Words
 from ..measures import Duration, Durations
 from ..places import Paths
 from ..services import COORDINATING, RUNNING_STEPS, Service
+from ..tables import Tables, Written
 
 _GROUP = "Postprocessing"
 _MOMENT = timedelta(milliseconds=1)
@@ -44,6 +45,13 @@ class StepSettings:
         group=_GROUP,
         services=COORDINATING,
         defaults={Service.POSTPROCESSING: ""},
+    )
+    step_rules: Written = setting(
+        Tables("step_rules"),
+        "",
+        "Rules that choose the steps of an upload by space, type, name, size or user. Where none fits, `steps` holds.",
+        group=_GROUP,
+        services=COORDINATING,
     )
     step_files: tuple[Path, ...] = setting(
         Paths(),
