@@ -14,6 +14,8 @@ TESTS = Path(__file__).parent
 
 # Tests in these folders start servers, kill them, and measure: those of one folder run one after the other.
 ONE_AT_A_TIME = ("crash", "e2e")
+# These have servers that nobody connects to, and are many.
+SIDE_BY_SIDE = {TESTS / "crash" / "test_faults.py"}
 
 # quick: while writing code. ci: the same examples every time. long: before a release. HYPOTHESIS_PROFILE chooses.
 _slow_disk = [HealthCheck.too_slow]
@@ -29,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the tests of a folder that wants the machine for itself into one group for xdist's `loadgroup`."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
-        if folder in ONE_AT_A_TIME:
+        if folder in ONE_AT_A_TIME and item.path not in SIDE_BY_SIDE:
             item.add_marker(pytest.mark.xdist_group(folder))
 
 

@@ -7,6 +7,7 @@ output tells how it ended.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -80,6 +81,8 @@ def main() -> None:
         _in_a_copy(partial(_make_tables, template), Path(name))
         # What a copy would not have are the other threads.
         assert threading.active_count() == 1
+        gc.collect()
+        gc.freeze()  # what is never looked at again is shared by all copies
         for line in sys.stdin.buffer:
             order = msgspec.json.decode(line, type=Order)
             _provide_tables(template, Path(order.folder) / "data")

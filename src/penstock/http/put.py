@@ -11,12 +11,11 @@ from urllib.parse import parse_qs, unquote_to_bytes
 
 import msgspec
 
-from ..errors import PenstockError
 from ..uploads.errors import BadHeader
 from ..uploads.metadata import checked_space, media_type_of
 from ..uploads.names import UnsafeName
-from .asgi import Answer, Body, Receive, Scope, Send, base_url, headers_of, send_answer
-from .problems import answer_to, answer_to_failure
+from .asgi import Answer, Body, Receive, Scope, Send, base_url
+from .endpoint import respond
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,18 +35,7 @@ class Put:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a file in; it is not there for readers before its steps have passed it, hence 202."""
-        headers = headers_of(scope)
-        body: Body | None = None
-        try:
-            body = Body(scope, headers, receive)
-            answer = await self._receive(scope, headers, body)
-        except PenstockError as error:
-            answer = answer_to(error)
-        except Exception as error:  # noqa: BLE001  the last line: what went wrong is logged and answered
-            answer = answer_to_failure(scope["method"], scope["path"], error)
-        await send_answer(send, answer)
-        if body is not None:
-            await body.drain()
+        await respond(self._receive, scope, receive, send)
 
     async def _receive(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         if "content-range" in headers:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..errors import InvalidRequest, PenstockError
+from ..errors import InvalidRequest
 from ..uploads import tus
 from ..uploads.errors import Disconnected
 from ..uploads.metadata import UNKNOWN_TYPE
-from .asgi import Answer, Body, Receive, Scope, Send, base_url, headers_of, send_answer
-from .problems import answer_to, answer_to_failure, method_not_allowed
+from .asgi import Answer, Body, Receive, Scope, Send, base_url
+from .endpoint import respond
+from .problems import method_not_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,19 +36,7 @@ class Tus:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers = headers_of(scope)
-        body: Body | None = None
-        try:
-            body = Body(scope, headers, receive)
-            answer = await self._answer(scope, headers, body)
-        except PenstockError as error:
-            answer = answer_to(error)
-        except Exception as error:  # noqa: BLE001  the last line: tus clients get their header even then
-            answer = answer_to_failure(scope["method"], scope["path"], error)
-        marked = Answer(answer.status, {**answer.headers, "Tus-Resumable": tus.VERSION}, answer.body)
-        await send_answer(send, marked, head=scope["method"] == "HEAD")
-        if body is not None:
-            await body.drain()
+        await respond(self._answer, scope, receive, send, always={"Tus-Resumable": tus.VERSION})
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         method = tus.method_of(scope["method"], headers)

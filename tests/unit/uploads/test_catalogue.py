@@ -19,7 +19,6 @@ from penstock.uploads.journal import Details, Happening, Kind
 from penstock.uploads.upload import Phase, ScanMark, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -29,12 +28,6 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(NOW)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database(f"sqlite:///{tmp_path}/test.db") as database:
-        yield database
 
 
 @pytest.fixture

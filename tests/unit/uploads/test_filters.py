@@ -19,18 +19,11 @@ from penstock.uploads.rows import COLUMNS, changing_values, fixed_values, scan_v
 from penstock.uploads.upload import Phase, ScanMark, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable
 
     from sqlalchemy import Connection
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database(f"sqlite:///{tmp_path}/test.db") as database:
-        yield database
 
 
 def values(upload: Upload) -> dict[str, Any]:

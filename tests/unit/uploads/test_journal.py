@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from sqlalchemy import insert
 
 from penstock.db import Database
@@ -16,18 +15,11 @@ from penstock.uploads.rows import changing_values, fixed_values, scan_values
 from penstock.uploads.upload import Phase, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import Callable
 
     from sqlalchemy import Connection
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database(f"sqlite:///{tmp_path}/test.db") as database:
-        yield database
 
 
 def happening(key: str, *, upload_id: str = "a", at: datetime = NOW, **details: Any) -> Happening:

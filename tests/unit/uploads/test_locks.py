@@ -30,6 +30,19 @@ class Reader:
         return self
 
 
+async def held(locks: UploadLocks) -> tuple[asyncio.Task[None], asyncio.Event]:
+    """Have somebody hold upload `u` until the event is set."""
+    release = asyncio.Event()
+
+    async def hold_on() -> None:
+        async with locks.hold("u"):
+            await release.wait()
+
+    holder = asyncio.create_task(hold_on())
+    await eventually(lambda: locks.holder("u"))
+    return holder, release
+
+
 async def test_a_free_lock_is_taken_and_let_go() -> None:
     locks = UploadLocks()
     async with locks.hold("u") as hold:
@@ -90,14 +103,7 @@ async def test_a_newcomer_that_came_while_the_holder_wrote_stops_it_from_reading
 
 async def test_the_newest_request_wins_over_those_who_wait() -> None:
     locks = UploadLocks()
-    release = asyncio.Event()
-
-    async def hold_on() -> None:
-        async with locks.hold("u"):
-            await release.wait()
-
-    holder = asyncio.ensure_future(hold_on())
-    await eventually(lambda: locks.holder("u"))
+    holder, release = await held(locks)
     readers = []
     for _ in range(3):
         readers.append(Reader(locks))
@@ -123,14 +129,7 @@ async def test_waiting_has_a_bound() -> None:
 
 async def test_a_cancelled_waiter_is_no_longer_in_the_way() -> None:
     locks = UploadLocks()
-    release = asyncio.Event()
-
-    async def hold_on() -> None:
-        async with locks.hold("u"):
-            await release.wait()
-
-    holder = asyncio.ensure_future(hold_on())
-    await eventually(lambda: locks.holder("u"))
+    holder, release = await held(locks)
     waiter, last = Reader(locks), Reader(locks)
     await asyncio.sleep(0)
     waiter.task.cancel()

@@ -1,0 +1,39 @@
+"""What the endpoints that take bytes have in common: straight on ASGI, every failure answered, no body left lying."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import PenstockError
+from .asgi import Answer, Body, Receive, Scope, Send, headers_of, send_answer
+from .problems import answer_to, answer_to_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Work(Protocol):
+    """Does what one request asks for."""
+
+    async def __call__(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
+        """Return the answer, which is sent when all is done."""
+        ...
+
+
+async def respond(
+    work: Work, scope: Scope, receive: Receive, send: Send, *, always: Mapping[str, str] | None = None
+) -> None:
+    """Have a request worked on, and answer it, whatever happens. `always` are headers that no answer goes without."""
+    headers = headers_of(scope)
+    body: Body | None = None
+    try:
+        body = Body(scope, headers, receive)
+        answer = await work(scope, headers, body)
+    except PenstockError as error:
+        answer = answer_to(error)
+    except Exception as error:  # noqa: BLE001  the last line: what went wrong is logged and answered
+        answer = answer_to_failure(scope["method"], scope["path"], error)
+    marked = Answer(answer.status, {**answer.headers, **(always or {})}, answer.body)
+    await send_answer(send, marked, head=scope["method"] == "HEAD")
+    if body is not None:
+        await body.drain()
