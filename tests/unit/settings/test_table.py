@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
+from penstock import backends
 from penstock.antivirus.clamav.scanner import DEFAULT_LIMIT_BYTES
 from penstock.settings import Service, Settings
 from penstock.settings.entries import Entry
@@ -88,3 +89,9 @@ def test_the_limits_of_clamd_are_those_that_its_scanner_takes_for_granted() -> N
     settings = Settings()
     assert settings.antivirus_clamav_max_file_size_bytes == DEFAULT_LIMIT_BYTES
     assert settings.antivirus_clamav_stream_max_length_bytes == DEFAULT_LIMIT_BYTES
+
+
+@pytest.mark.parametrize(("setting", "kind"), [("store", "store"), ("bus", "bus"), ("antivirus_scanner", "scanner")])
+def test_every_backend_can_be_chosen(setting: str, kind: str) -> None:
+    entry = table()[setting]
+    assert all(entry.kind.from_text(name, Path()) == name for name in backends.TABLE[kind])
