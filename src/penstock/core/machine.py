@@ -28,6 +28,7 @@ from ..events.types import (
 )
 from . import emit, rules
 from .progress import Progress, State
+from .runs import is_of_earlier_run
 from .transition import Announce, Context, Input, Kind, Rule, Tick, Transition, Verdict
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def _recognise(progress: Progress, received: Envelope, kind: Kind) -> Transition
         if progress.handled and received.event_id == progress.handled[-1]:
             return Transition(progress, Verdict.REPEATED, emit.said(progress))
         return Transition(progress, Verdict.DUPLICATE, reason="acted on earlier")
+    if kind is Kind.RECEIVED and is_of_earlier_run(received, progress):
+        return Transition(progress, Verdict.STALE, reason="begins a run before the present one")
     step, current = _step_of(received.event), progress.status.current_step
     if step is not None and step != current:
         return Transition(progress, Verdict.STALE, reason=f"about step {step!r}; now in {current!r}")
@@ -126,6 +129,7 @@ _ANSWERS = (Kind.CONTINUE, Kind.RETRY, Kind.STOP, Kind.PROGRESS, Kind.RELEASE_FA
 
 
 _ENTERED = (State.STEP, State.DELAY, State.FINISHED)
+_GONE = (State.ENDED, State.NONE)
 
 TABLE: dict[tuple[State, Kind], tuple[Rule, tuple[State, ...]]] = {
     (State.NONE, Kind.RECEIVED): (rules.begin, _ENTERED),
@@ -135,33 +139,35 @@ TABLE: dict[tuple[State, Kind], tuple[Rule, tuple[State, ...]]] = {
     (State.STEP, Kind.RETRY): (rules.back_off, (State.BACKOFF, State.FINISHED)),
     (State.STEP, Kind.STOP): (rules.stop, (State.FINISHED,)),
     (State.STEP, Kind.PROGRESS): (rules.note_progress, (State.STEP,)),
-    (State.STEP, Kind.RELEASED): (rules.forget, (State.NONE,)),
+    (State.STEP, Kind.RELEASED): (rules.forget, _GONE),
     (State.STEP, Kind.RESUME): (rules.start_again, (State.STEP,)),
-    (State.STEP, Kind.CANCEL): (rules.forget, (State.NONE,)),
+    (State.STEP, Kind.CANCEL): (rules.forget, _GONE),
     (State.STEP, Kind.TICK): (rules.tick, (State.STEP, State.BACKOFF, State.FINISHED)),
     (State.STEP, Kind.ANNOUNCE): (rules.announce, (State.STEP,)),
     (State.BACKOFF, Kind.RECEIVED): (rules.begin, _ENTERED),
     (State.BACKOFF, Kind.CONTINUE): (rules.advance, _ENTERED),
     (State.BACKOFF, Kind.STOP): (rules.stop, (State.FINISHED,)),
-    (State.BACKOFF, Kind.RELEASED): (rules.forget, (State.NONE,)),
+    (State.BACKOFF, Kind.RELEASED): (rules.forget, _GONE),
     (State.BACKOFF, Kind.RESUME): (rules.start_again, (State.STEP,)),
-    (State.BACKOFF, Kind.CANCEL): (rules.forget, (State.NONE,)),
+    (State.BACKOFF, Kind.CANCEL): (rules.forget, _GONE),
     (State.BACKOFF, Kind.TICK): (rules.tick_backoff, (State.BACKOFF, State.STEP)),
     (State.DELAY, Kind.RECEIVED): (rules.begin, _ENTERED),
     (State.DELAY, Kind.DELAY_STARTED): (rules.begin_delay, (State.DELAY,)),
-    (State.DELAY, Kind.RELEASED): (rules.forget, (State.NONE,)),
+    (State.DELAY, Kind.RELEASED): (rules.forget, _GONE),
     (State.DELAY, Kind.RESUME): (rules.repeat, (State.DELAY,)),
-    (State.DELAY, Kind.CANCEL): (rules.forget, (State.NONE,)),
+    (State.DELAY, Kind.CANCEL): (rules.forget, _GONE),
     (State.DELAY, Kind.TICK): (rules.tick_delay, _ENTERED),
     (State.DELAY, Kind.ANNOUNCE): (rules.repeat, (State.DELAY,)),
     (State.FINISHED, Kind.RECEIVED): (rules.begin, _ENTERED),
-    (State.FINISHED, Kind.RELEASED): (rules.forget, (State.NONE,)),
-    (State.FINISHED, Kind.RELEASE_FAILED): (rules.keep_failed, (State.FAILED, State.NONE)),
+    (State.FINISHED, Kind.RELEASED): (rules.forget, _GONE),
+    (State.FINISHED, Kind.RELEASE_FAILED): (rules.keep_failed, (State.FAILED, *_GONE)),
     (State.FINISHED, Kind.RESUME): (rules.resume_decided, (State.FINISHED,)),
-    (State.FINISHED, Kind.CANCEL): (rules.forget, (State.NONE,)),
+    (State.FINISHED, Kind.CANCEL): (rules.forget, _GONE),
     (State.FINISHED, Kind.TICK): (rules.tick, (State.FINISHED,)),
     (State.FINISHED, Kind.ANNOUNCE): (rules.repeat, (State.FINISHED,)),
     (State.FAILED, Kind.RECEIVED): (rules.begin, _ENTERED),
-    (State.FAILED, Kind.RELEASED): (rules.forget, (State.NONE,)),
-    (State.FAILED, Kind.CANCEL): (rules.forget, (State.NONE,)),
+    (State.FAILED, Kind.RELEASED): (rules.forget, _GONE),
+    (State.FAILED, Kind.CANCEL): (rules.forget, _GONE),
+    (State.ENDED, Kind.RECEIVED): (rules.begin, _ENTERED),
+    (State.ENDED, Kind.TICK): (rules.tick_ended, (State.ENDED, State.NONE)),
 }

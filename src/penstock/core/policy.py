@@ -39,6 +39,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """No pause is longer than this, whatever the formula says."""
     step_timeouts: Mapping[str, timedelta] = msgspec.field(default_factory=dict[str, timedelta])
     """By step name: how long an attempt may go without an answer or a sign of life. Others wait for ever."""
+    ended_kept: timedelta = _ZERO
+    """How long an upload that is done is remembered in the store, so that a late repeat of the event that began it
+    does not begin it anew. Zero where no other instance could get such a repeat: each remembers what it has ended."""
     announce_after: tuple[timedelta, ...] = (
         timedelta(seconds=15),
         timedelta(seconds=30),

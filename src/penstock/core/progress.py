@@ -16,6 +16,9 @@ from ..events.types import DELAY, ResourceId, User
 
 FINISHED = "finished"
 """The value of `Status.current_step` once an outcome is decided; also what operators write for that state."""
+ENDED = "ended"
+"""The value of `Status.current_step` of an upload that is done, as long as it is remembered. A step may have this name
+too: see `Progress.finished`."""
 RETRYING = "retry"
 """The value of `Status.outcome` while an upload waits for its next attempt."""
 SKEW = timedelta(seconds=5)
@@ -37,6 +40,8 @@ class State(StrEnum):
     """The outcome is decided; the storage side has not confirmed it yet."""
     FAILED = "failed"
     """The storage side reported that the upload did not become available. Kept until restarted or removed."""
+    ENDED = "ended"
+    """Done. Remembered until `resume_at`, so that a late repeat of the event that began it does not begin it anew."""
 
 
 class Status(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=True):
@@ -65,7 +70,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Retry outcomes so far, over all steps of the run."""
     initiator_id: str = msgspec.field(name="InitiatorID", default="")
     finished: bool = msgspec.field(name="Finished", default=False)
-    """True after the storage side reported that the upload failed."""
+    """True after the storage side has reported: that the upload failed, or, in `ENDED`, that it is done."""
 
     started_at: datetime | None = msgspec.field(name="StartTime", default=None)
     """When the run began."""
@@ -95,12 +100,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fraction: float | None = msgspec.field(name="Fraction", default=None)
     """How far the current step says it is, from 0 to 1."""
     updated_at: datetime | None = msgspec.field(name="UpdatedAt", default=None)
+    sent_at: datetime | None = msgspec.field(name="SentAt", default=None)
+    """When the event that began this run was sent, as its sender says."""
 
     @property
     def state(self) -> State:
         """Where the upload stands."""
         if self.finished:
-            return State.FAILED
+            return State.ENDED if self.status.current_step == ENDED else State.FAILED
         if self.status.current_step == FINISHED:
             return State.FINISHED
         if self.status.current_step == DELAY:
@@ -134,7 +141,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         So it is with a record that a Go instance wrote, which keeps its pauses in memory and knows no deadlines, and
         with one from the future, because the clock was set back.
         """
-        if self.state is State.FAILED:
+        if self.state in (State.FAILED, State.ENDED):
             return False
         return self.updated_at is None or now < self.updated_at - SKEW
 

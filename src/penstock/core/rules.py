@@ -18,12 +18,15 @@ from ..events.types import (
 from ..ids import derived_id
 from . import emit
 from .mend import reliable
-from .progress import FINISHED, RETRYING, Progress, Status
+from .progress import ENDED, FINISHED, RETRYING, Progress, Status
 from .transition import Context, Transition, Verdict
 
 if TYPE_CHECKING:
+    from ..events.types import User
     from .emit import Emit
 
+_RESTARTER = "postprocessing-restart"
+"""The user whom the Go storage provider names after RestartPostprocessing, having forgotten the real one."""
 _HANDLED_KEPT = 16
 """How many event IDs a record remembers. A foreign step service cannot have more results in flight than this."""
 
@@ -34,19 +37,27 @@ def begin(c: Context) -> Transition:
     fresh = Progress(
         upload_id=event.upload_id,
         url=event.url,
-        user=event.executing_user,
+        user=_uploader(c, event),
         impersonating_user=event.impersonating_user,
         filename=event.filename,
         filesize=event.filesize,
         resource_id=event.resource_id,
         steps=c.policy.steps_for(event),
         status=Status(FINISHED),
-        initiator_id=c.initiator_id,
+        initiator_id=c.initiator_id or ("" if c.before is None else c.before.initiator_id),
         started_at=c.now,
         run_id=c.event_id or _new_run_id(c, event.upload_id),
         handled=() if c.before is None else c.before.handled,
+        sent_at=c.sent_at,
     )
     return _enter(c, fresh, after=None)
+
+
+def _uploader(c: Context, event: BytesReceived) -> User | None:
+    """Return who uploaded the file. The Go storage provider names a placeholder when it announces an upload again."""
+    user = event.executing_user
+    anonymous = user is None or (user.id is not None and user.id.opaque_id == _RESTARTER)
+    return c.before.user if anonymous and c.before is not None and c.before.user is not None else user
 
 
 def advance(c: Context) -> Transition:
@@ -178,8 +189,27 @@ def ask_for_restart(c: Context) -> Transition:
 
 
 def forget(c: Context) -> Transition:
-    """The upload is done, or no longer wanted: remove its record."""
-    del c
+    """The upload is done, or no longer wanted: remove its record, or keep only what tells repeats by."""
+    if c.policy.ended_kept <= timedelta(0):
+        return Transition(None, Verdict.APPLIED)
+    before = _changed(c, c.progress)
+    ended = Progress(
+        upload_id=before.upload_id,
+        status=Status(ENDED, before.status.outcome),
+        finished=True,
+        run_id=before.run_id,
+        handled=before.handled,
+        sent_at=before.sent_at,
+        resume_at=c.now + c.policy.ended_kept,
+        updated_at=c.now,
+    )
+    return Transition(ended, Verdict.APPLIED)
+
+
+def tick_ended(c: Context) -> Transition:
+    """Forget what was remembered for long enough."""
+    if c.progress.resume_at is not None and c.progress.resume_at > c.now:
+        return Transition(c.progress, Verdict.IGNORED, reason="it is to be remembered for longer")
     return Transition(None, Verdict.APPLIED)
 
 

@@ -13,6 +13,7 @@ from ..events.types import Envelope
 from .emit import Emit
 from .policy import Policy
 from .progress import Progress
+from .runs import sent_at
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -103,6 +104,11 @@ class Context(msgspec.Struct, frozen=True):
     def initiator_id(self) -> str:
         """The client that began the upload, as the event that came in says; empty for our own inputs."""
         return self.received.initiator_id if isinstance(self.received, Envelope) else ""
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """When the event that came in was sent; None for our own inputs, and for events that do not say."""
+        return sent_at(self.received) if isinstance(self.received, Envelope) else None
 
     def event(self, kind: type[_E]) -> _E:
         """The input's event, in rules for inputs of that kind."""

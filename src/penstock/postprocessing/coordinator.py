@@ -19,6 +19,7 @@ import structlog
 from ..bus.base import BusUnavailable
 from ..core.emit import says_nothing_new
 from ..core.machine import decide
+from ..core.progress import State
 from ..core.transition import Announce, Input, Tick, Transition, Verdict
 from ..errors import Unavailable
 from ..events.types import (
@@ -172,7 +173,7 @@ class Coordinator:
         if after is not before:
             await self._records.change(record, after)
             self._expect(after)
-            if after is None and before is not None:
+            if before is not None and (after is None or after.state is State.ENDED):
                 self._remember_end(before.run_id)
         self._observer.note(record.upload_id, before, received, transition, self._clock.now())
         if not said_before:

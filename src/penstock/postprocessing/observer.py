@@ -55,7 +55,7 @@ class Observer:
     def _note_move(self, before: Progress | None, after: Progress, now: datetime) -> None:
         step, outcome = after.status.current_step, after.status.outcome
         fields = {"upload": after.upload_id, "step": step, "attempt": after.attempt}
-        match after.state:
+        match after.state:  # nothing is said of those that are done: the storage side does
             case State.BACKOFF:
                 self._metrics.retries.labels(step).inc()
                 log.warning("step_will_be_retried", **fields, at=after.resume_at, error=after.last_error)
@@ -65,7 +65,7 @@ class Observer:
                 log.info("decision_repeated", upload=after.upload_id, outcome=outcome)
             case State.FINISHED:
                 self._note_decision(after, now)
-            case _:
+            case State.FAILED:
                 log.info("upload_not_released", upload=after.upload_id, outcome=outcome)
 
     def _note_decision(self, decided: Progress, now: datetime) -> None:

@@ -57,6 +57,6 @@ class Survey:
         async for saved in self._store.all():
             progress = saved.progress
             stalled += progress.stalled(now, self._stalled_after_seconds)
-            if progress.started_at is not None and progress.state is not State.FAILED:
+            if progress.started_at is not None and progress.state not in (State.FAILED, State.ENDED):
                 oldest = max(oldest, (now - progress.started_at).total_seconds())
         return Numbers(oldest, stalled)

@@ -25,6 +25,7 @@ _TIMES: Final = (
     "deadline_at",
     "announce_at",
     "updated_at",
+    "sent_at",
 )
 
 

@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from ..core.emit import awaited_id
 from ..core.progress import FINISHED, Progress, Status
-from ..ids import derived_id
+from ..core.runs import run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+__all__ = ["attempt_of", "decides_earlier_run", "run_id", "start_id"]
+
 _ATTEMPTS: Final = 64
 """How many attempts are tried out; whoever retried more often is not recognised."""
-
-
-def run_id(upload_id: str, run: int) -> str:
-    """Return the event ID of the BytesReceived that begins the `run`-th run, counted from 1."""
-    return derived_id(upload_id, "received", run)
 
 
 def start_id(upload_id: str, run: int, step: str, attempt: int) -> str:

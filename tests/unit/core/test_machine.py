@@ -12,7 +12,9 @@ from penstock.core import emit
 from penstock.core.machine import TABLE, decide, kind_of
 from penstock.core.policy import Policy
 from penstock.core.progress import Progress, State, Status
+from penstock.core.runs import run_id
 from penstock.core.transition import Announce, Input, Kind, Tick, Transition, Verdict
+from penstock.events.gotime import ZERO_TIME, format_time
 from penstock.events.types import (
     BytesReceived,
     CancelPostprocessing,
@@ -26,6 +28,8 @@ from penstock.events.types import (
     ResumePostprocessing,
     StartPostprocessingStep,
     UploadReady,
+    User,
+    UserId,
     VirusscanResult,
 )
 
@@ -40,6 +44,10 @@ POLICY = Policy.create(
     retry_backoff=timedelta(seconds=4),
     step_timeouts={"virusscan": timedelta(minutes=5)},
 )
+
+
+SHARED = msgspec.structs.replace(POLICY, ended_kept=timedelta(minutes=5))
+"""As where several instances share a store."""
 
 
 def seconds(number: float) -> timedelta:
@@ -83,6 +91,7 @@ IN_STATE: dict[State, Callable[[], Progress | None]] = {
     State.DELAY: lambda: go(begun(), finished("continue")).progress,
     State.FINISHED: lambda: go(begun(), finished("abort")).progress,
     State.FAILED: lambda: go(begun(), finished("abort"), said(UploadReady(upload_id="u", failed=True), "ur")).progress,
+    State.ENDED: lambda: go(begun(), finished("abort"), said(UploadReady(upload_id="u"), "ur"), policy=SHARED).progress,
 }
 STEP_OF = {State.STEP: "virusscan", State.BACKOFF: "virusscan", State.DELAY: "delay"}
 
@@ -316,3 +325,111 @@ def test_a_clock_that_was_set_back_does_not_prolong_a_pause() -> None:
     moved = go(waiting, Tick(), now=yesterday).progress
     assert moved is not None
     assert moved.resume_at == yesterday + seconds(4)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def sent(event_id: str, at: datetime | None, user: User | None = None) -> Envelope:
+    event = BytesReceived(upload_id="u", executing_user=user)
+    timestamp = ZERO_TIME if at is None else format_time(at)
+    return Envelope(event=event, event_id=event_id, timestamp=timestamp)
+
+
+def test_the_first_event_of_an_earlier_run_does_not_bring_it_back_though_it_was_never_seen() -> None:
+    second = go(None, sent("second", NOW)).progress
+    for late in (sent("first", NOW - seconds(0.001)), sent("first", NOW - timedelta(hours=1))):
+        transition = go(second, late)
+        assert (transition.verdict, transition.progress, transition.emits) == (Verdict.STALE, second, ())
+
+
+@pytest.mark.parametrize("state", [State.BACKOFF, State.DELAY, State.FINISHED, State.FAILED, State.ENDED])
+def test_it_does_not_do_so_in_any_state(state: State) -> None:
+    progress = IN_STATE[state]()
+    assert progress is not None
+    progress = msgspec.structs.replace(progress, sent_at=NOW)
+    assert go(progress, sent("earlier", NOW - seconds(30))).verdict is Verdict.STALE
+    assert go(progress, sent("later", NOW + seconds(30))).verdict is Verdict.APPLIED
+
+
+def test_redelivered_first_events_of_both_runs_change_nothing() -> None:
+    both = [sent("first", NOW), sent("second", NOW + seconds(60))]
+    progress = go(None, *both).progress
+    assert progress is not None
+    assert progress.run == "second"
+    assert go(progress, both[0]).verdict is Verdict.DUPLICATE
+    assert go(progress, both[1]).verdict is Verdict.REPEATED
+    moved = go(progress, finished("continue"), *both).progress
+    assert moved is not None
+    assert (moved.run, moved.status.current_step) == ("second", "delay")
+
+
+@pytest.mark.parametrize("at", [None, NOW, NOW + seconds(1), NOW - timedelta(hours=2)])
+def test_a_restart_is_taken_where_the_time_does_not_speak_against_it(at: datetime | None) -> None:
+    """Also after the clock of the sender was set back, and where a Go instance wrote the record."""
+    progress = go(None, sent("first", NOW)).progress
+    restarted = go(progress, sent("second", at))
+    assert restarted.progress is not None
+    assert restarted.progress.run == "second"
+
+
+def test_runs_of_our_own_storage_side_have_numbers_and_clocks_do_not_matter() -> None:
+    numbered = [run_id("u", number) for number in (1, 2, 3)]
+    second = go(None, sent(numbered[1], NOW)).progress
+    assert go(second, sent(numbered[0], NOW + timedelta(days=1))).verdict is Verdict.STALE
+    third = go(second, sent(numbered[2], NOW - seconds(30)))
+    assert third.progress is not None
+    assert third.progress.run == numbered[2]
+
+
+def test_a_time_of_sending_that_is_none_is_no_reason_to_fail() -> None:
+    for text in ("0000-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+05:00"):
+        event = BytesReceived(upload_id="u")
+        progress = go(None, Envelope(event=event, event_id="odd", timestamp=text)).progress
+        assert progress is not None
+        assert progress.sent_at is None
+
+
+def test_who_uploaded_the_file_is_remembered_over_a_restart() -> None:
+    alice, nobody = User(id=UserId(opaque_id="alice")), User(id=UserId(opaque_id="postprocessing-restart"))
+    first = go(None, msgspec.structs.replace(sent("first", NOW, alice), initiator_id="client"))
+    again = go(first.progress, sent("second", NOW + seconds(1), nobody))
+    assert again.progress is not None
+    assert (again.progress.user, again.progress.initiator_id) == (alice, "client")
+    bob = User(id=UserId(opaque_id="bob"))
+    other = go(again.progress, sent("third", NOW + seconds(2), bob)).progress
+    assert other is not None
+    assert other.user == bob
+    unknown = go(None, sent("first", NOW, nobody)).progress
+    assert unknown is not None
+    assert unknown.user == nobody
+
+
+# --- what is done -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_done_is_remembered_where_others_may_get_its_first_event_again() -> None:
+    ready = said(UploadReady(upload_id="u"), "ready")
+    done = go(begun(), finished("abort"), ready, policy=SHARED).progress
+    assert done is not None
+    assert (done.state, done.filename, done.due_at) == (State.ENDED, "", NOW + timedelta(minutes=5))
+    for late in (received(), finished("abort"), ready, said(ResumePostprocessing(upload_id="u"), "resume")):
+        transition = go(done, late, policy=SHARED)
+        assert (transition.progress, transition.emits) == (done, ())
+    assert not done.neglected(NOW - timedelta(days=1))
+    assert go(done, Tick(), now=NOW + seconds(299), policy=SHARED).progress is done
+    assert go(done, Tick(), now=NOW + seconds(300), policy=SHARED).progress is None
+
+
+def test_a_new_run_of_what_is_done_begins() -> None:
+    done = IN_STATE[State.ENDED]()
+    anew = go(done, received("another"), policy=SHARED).progress
+    assert anew is not None
+    assert (anew.state, anew.filename) == (State.STEP, "f.txt")
+
+
+def test_a_step_may_be_called_ended() -> None:
+    policy = Policy.create(["ended"])
+    progress = begun(policy)
+    assert progress.state is State.STEP
+    assert go(progress, finished("continue", "ended"), policy=policy).progress is not None

@@ -103,6 +103,7 @@ FULL = Progress(
     last_error="no answer",
     fraction=0.25,
     updated_at=NOW + timedelta(seconds=6),
+    sent_at=NOW + timedelta(seconds=7),
 )
 
 
@@ -132,6 +133,7 @@ def test_go_keys_come_first_in_go_order_with_go_types() -> None:
         "LastError",
         "Fraction",
         "UpdatedAt",
+        "SentAt",
     ]
     types = {key: type(record[key]).__name__ for key in GO_KEYS}
     assert types == {

@@ -77,6 +77,7 @@ def full_record(upload_id: str) -> Progress:
         last_error="no answer",
         fraction=0.25,
         updated_at=NOW + 6 * SECOND,
+        sent_at=NOW + 7 * SECOND,
     )
 
 
