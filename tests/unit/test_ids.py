@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from penstock.ids import derived_id, is_upload_id, new_event_id, new_upload_id
 
 
@@ -17,3 +22,9 @@ def test_the_same_facts_give_the_same_id_for_ever() -> None:
     assert derived_id("a", "b") != derived_id("ab")
     assert derived_id("a", 1) != derived_id("a", 2)
     assert new_event_id() != new_event_id()
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")) | st.integers()))
+def test_derived_ids_are_name_based_uuids(facts: list[str | int]) -> None:
+    namespace = uuid.UUID("8f2f6c1e-3f0a-5d0b-9a3c-70656e73746f")
+    assert derived_id(*facts) == str(uuid.uuid5(namespace, "\x1f".join(map(str, facts))))

@@ -1,18 +1,22 @@
-"""Statements that run at every upload: turned into SQL text once, not at every execution.
+"""Statements that run at every upload: turned into SQL text once, and handed to the driver without a detour.
 
 SQLAlchemy's own execution costs three times what SQLite needs for such a statement. It stays the place where they are
-written; what is skipped is the conversion of values, so these may only be of types that the driver takes as they are:
-text, numbers, bytes, truth values and None.
+written, and where transactions begin and end; what is skipped is the conversion of values, so these may only be of
+types that the driver takes as they are: text, numbers, bytes, truth values and None.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from sqlalchemy.exc import DBAPIError
 
-    from sqlalchemy import Connection, CursorResult, Delete, Dialect, Insert, Select, Update
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection, Delete, Dialect, Insert, Select, TextClause, Update
+    from sqlalchemy.engine.interfaces import DBAPICursor
 
 
 class _Text(NamedTuple):
@@ -31,30 +35,50 @@ class Prepared:
         columns: which columns an insert or update sets.
     """
 
-    def __init__(self, statement: Select[Any] | Insert | Update | Delete, *columns: str) -> None:
-        self._statement = statement
+    def __init__(self, statement: Select[Any] | Insert | Update | Delete | TextClause, *columns: str) -> None:
+        self.statement = statement
         self._columns = list(columns) or None
         self._texts: dict[str, _Text] = {}
 
-    def execute(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
-        """Run it. `values` has one for each parameter and column, by name.
+    def execute(self, connection: Connection, values: Mapping[str, Any]) -> int:
+        """Run it; return how many rows it wrote. `values` has one for each parameter and column, by name.
 
         Raises:
             KeyError: one is missing.
+            DBAPIError: as SQLAlchemy's own execution.
         """
-        text = self._text(connection.dialect)
-        return connection.exec_driver_sql(text.sql, _arranged(text, values))
+        with self._run(connection, values) as cursor:
+            return cursor.rowcount
 
-    def execute_many(self, connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
-        """Run it once for each element of `values`, in order."""
+    def first(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Any] | None:
+        """Run it; return the first row that it finds, or None.
+
+        Raises:
+            KeyError, DBAPIError: as `execute`.
+        """
+        with self._run(connection, values) as cursor:
+            row: Sequence[Any] | None = cursor.fetchone()
+            return row
+
+    @contextmanager
+    def _run(self, connection: Connection, values: Mapping[str, Any]) -> Iterator[DBAPICursor]:
         text = self._text(connection.dialect)
-        connection.exec_driver_sql(text.sql, [_arranged(text, one) for one in values])
+        arranged = _arranged(text, values)
+        driver = connection.dialect.loaded_dbapi
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(text.sql, arranged)
+            yield cursor
+        except driver.Error as error:
+            raise _translated(error, connection, text.sql, arranged) from error
+        finally:
+            cursor.close()  # a select that was not read to its end would go on holding what it saw
 
     def _text(self, dialect: Dialect) -> _Text:
         known = self._texts.get(dialect.name)
         if known is not None:
             return known
-        compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)
+        compiled = self.statement.compile(dialect=dialect, column_keys=self._columns)
         fixed = {
             name: parameter.effective_value for name, parameter in compiled.binds.items() if not parameter.required
         }
@@ -67,3 +91,10 @@ def _arranged(text: _Text, values: Mapping[str, Any]) -> Any:
     if text.fixed:
         values = {**text.fixed, **values}
     return dict(values) if text.order is None else tuple([values[name] for name in text.order])
+
+
+def _translated(error: Exception, connection: Connection, sql: str, values: Any) -> BaseException:
+    """Return SQLAlchemy's error for one of the driver's."""
+    dialect = connection.dialect
+    translated: BaseException = DBAPIError.instance(sql, values, error, dialect.loaded_dbapi.Error, dialect=dialect)
+    return translated

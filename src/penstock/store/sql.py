@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, delete, func, select, text, update
 
 from ..db import DatabaseUnavailable
 from ..db.instants import from_microseconds, to_microseconds
+from ..db.prepared import Prepared
 from ..db.tables import progress as records
 from ..db.tables import step_answers
 from . import layout
@@ -40,7 +41,7 @@ _BATCH: Final = 500
 """Records that are read at once: about 1 MiB."""
 
 _RECORDS: Final = select(records.c.seq, records.c.upload_id, records.c.revision, records.c.record)
-_GET: Final = _RECORDS.where(records.c.upload_id == bindparam("upload"))
+_GET: Final = Prepared(_RECORDS.where(records.c.upload_id == bindparam("upload")))
 _GET_MANY: Final = _RECORDS.where(records.c.upload_id.in_(bindparam("uploads", expanding=True)))
 _DUE: Final = _RECORDS.where(records.c.due_at <= bindparam("now")).order_by(records.c.due_at).limit(bindparam("most"))
 _NEXT_DUE: Final = select(records.c.due_at).where(records.c.due_at.is_not(None)).order_by(records.c.due_at).limit(1)
@@ -54,17 +55,19 @@ _COUNTS: Final = select(records.c.step, func.count()).group_by(records.c.step)
 _ANSWERS: Final = select(step_answers.c.step, step_answers.c.at)
 
 # Not to insert tells of a conflict without an error, which would undo the writes of others in the same transaction.
-_INSERT: Final = text(
-    "INSERT INTO progress (upload_id, revision, step, due_at, record) "
-    "VALUES (:upload, :new_revision, :new_step, :new_due_at, :new_record) ON CONFLICT (upload_id) DO NOTHING"
+_INSERT: Final = Prepared(
+    text(
+        "INSERT INTO progress (upload_id, revision, step, due_at, record) "
+        "VALUES (:upload, :new_revision, :new_step, :new_due_at, :new_record) ON CONFLICT (upload_id) DO NOTHING"
+    )
 )
 _OF_REVISION: Final = (records.c.upload_id == bindparam("upload"), records.c.revision == bindparam("expected"))
-_UPDATE: Final = (
+_UPDATE: Final = Prepared(
     update(records)
     .where(*_OF_REVISION)
     .values({name: bindparam(f"new_{name}") for name in ("revision", "step", "due_at", "record")})
 )
-_DELETE: Final = delete(records).where(*_OF_REVISION)
+_DELETE: Final = Prepared(delete(records).where(*_OF_REVISION))
 _NOTE_ANSWER: Final = text(
     "INSERT INTO step_answers (step, at) VALUES (:step, :at) ON CONFLICT (step) DO UPDATE SET at = excluded.at"
 )
@@ -84,7 +87,10 @@ class SqlStore(ProgressStore):
 
     async def get(self, upload_id: str) -> Saved | None:
         """Return one record, or None."""
-        row = await self._read(lambda connection: connection.execute(_GET, {"upload": upload_id}).first())
+        try:
+            row = self._database.lookup(lambda connection: _GET.first(connection, {"upload": upload_id}))
+        except DatabaseUnavailable as error:
+            raise StoreUnavailable(str(error)) from error
         return None if row is None else _saved(row)
 
     async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Saved]:
@@ -109,7 +115,7 @@ class SqlStore(ProgressStore):
         if expected is not None:
             values["expected"] = expected
         statement = _INSERT if expected is None else _UPDATE
-        if not await self._write(lambda connection: connection.execute(statement, values).rowcount):
+        if not await self._write(lambda connection: statement.execute(connection, values)):
             raise RevisionConflict(progress.upload_id)
         return Revision(revision)
 
@@ -118,10 +124,7 @@ class SqlStore(ProgressStore):
 
         def work(connection: Connection) -> bool:
             values = {"upload": upload_id, "expected": expected}
-            return (
-                connection.execute(_DELETE, values).rowcount == 1
-                or connection.execute(_GET, {"upload": upload_id}).first() is None
-            )
+            return _DELETE.execute(connection, values) == 1 or _GET.first(connection, {"upload": upload_id}) is None
 
         if not await self._write(work):
             raise RevisionConflict(upload_id)
@@ -182,9 +185,10 @@ class SqlStore(ProgressStore):
             raise StoreUnavailable(str(error)) from error
 
 
-def _saved(row: RecordRow) -> Saved:
-    data: bytes | str = row.record  # SQLite gives text back where an operator has mended a record by hand
-    return Saved(layout.decode(data.encode() if isinstance(data, str) else data), Revision(row.revision))
+def _saved(row: Sequence[Any]) -> Saved:
+    data: bytes | str
+    _, _, revision, data = row  # SQLite gives text back where an operator has mended a record by hand
+    return Saved(layout.decode(data.encode() if isinstance(data, str) else data), Revision(revision))
 
 
 def _readable(rows: Iterable[RecordRow]) -> list[Saved]:

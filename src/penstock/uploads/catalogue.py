@@ -145,7 +145,7 @@ class Catalogue:
 
     async def get(self, upload_id: str) -> Upload | None:
         """Return one upload, or None when there is none."""
-        row = self._database.lookup(lambda connection: _GET.execute(connection, {"upload": upload_id}).first())
+        row = self._database.lookup(lambda connection: _GET.first(connection, {"upload": upload_id}))
         return None if row is None else upload_of(row)
 
     async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Upload]:
@@ -216,7 +216,7 @@ class Catalogue:
         happening = self._happening(after, _kind_of(before, after))
 
         def work(connection: Connection) -> bool:
-            if _CHANGE.execute(connection, values).rowcount != 1:
+            if _CHANGE.execute(connection, values) != 1:
                 return False
             journal.append(connection, before.phase, earlier)
             journal.append(connection, after.phase, [happening])
@@ -229,8 +229,8 @@ class Catalogue:
 
     async def caused_by(self, upload_id: str) -> str:
         """Return the event that asked for the present run; empty if none did, or there is no such upload."""
-        cause = self._database.lookup(lambda connection: _CAUSE.execute(connection, {"upload": upload_id}).scalar())
-        return cause or ""
+        row = self._database.lookup(lambda connection: _CAUSE.first(connection, {"upload": upload_id}))
+        return "" if row is None else row[0]
 
     async def note(
         self, upload_id: str, happenings: Sequence[Happening], *, scan: ScanMark | None = None, reason: str = ""

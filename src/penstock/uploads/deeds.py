@@ -54,6 +54,7 @@ class Deeds:
         self.recorder = Recorder(catalogue, clock)
         self._catalogue = catalogue
         self._blobs = blobs
+        self._path_of = blobs.path if isinstance(blobs, SupportsPath) else None
         self._publisher = publisher
         self._clock = clock
         self._announced: dict[str, int] = {}
@@ -121,7 +122,7 @@ class Deeds:
         A bus that does not take it leaves it not `announced`. Without bytes there is nothing to begin with.
         """
         try:
-            url = self._blobs.path(upload.id).absolute().as_uri() if isinstance(self._blobs, SupportsPath) else ""
+            url = "" if self._path_of is None else self._path_of(upload.id).absolute().as_uri()
         except BlobMissing:
             return await self._reject_for_lack_of_bytes(upload)
         if await self._said(notices.received(upload, url)):

@@ -97,17 +97,18 @@ class Gateway:
             else:
                 await self._handle(upload, envelope)
 
-    async def received(self, upload_id: str, *, size_bytes: int) -> Upload:
-        """Note that all bytes are there and flushed to disk, and begin postprocessing; return the upload.
+    async def received(self, upload: Upload, *, size_bytes: int) -> Upload:
+        """Note that all bytes are there and flushed to disk, and begin postprocessing; return the upload as it is then.
 
         However often it is called, and whoever else does, postprocessing begins once. When this returns the upload
-        will be processed, also if the bus is not there and whatever is killed.
+        will be processed, also if the bus is not there and whatever is killed. `upload` is as it was read last: if it
+        was given up, or begun, meanwhile, it stays so.
 
         Raises:
             NotFound: there is no such upload.
         """
-        async with self._turns.of(upload_id):
-            return await self._deeds.begin(await self._deeds.get(upload_id), size_bytes)
+        async with self._turns.of(upload.id):
+            return await self._deeds.begin(upload, size_bytes)
 
     async def restart(self, upload_id: str, *, cause: str = "") -> Upload:
         """Run all steps of an upload again, from the first; return it as it is then.

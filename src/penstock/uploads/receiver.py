@@ -316,7 +316,7 @@ class Receiver:
         return await self._finish(standing.upload, await self._blobs.seal(standing.upload.id))
 
     async def _finish(self, upload: Upload, size_bytes: int) -> Standing:
-        received = await self._gateway.received(upload.id, size_bytes=size_bytes)
+        received = await self._gateway.received(upload, size_bytes=size_bytes)
         self._room.end(upload.id, arrived=True)
         check_alive(received, self._clock.now())
         return Standing(received, size_bytes)

@@ -20,9 +20,8 @@ from penstock.testing.store_contract.records import NOW, collect, record
 if TYPE_CHECKING:
     from pathlib import Path
 
-STATEMENTS = {
-    name: value for name, value in vars(sql).items() if name.isupper() and hasattr(value, "compile") and name[0] == "_"
-}
+ALL = {name: getattr(value, "statement", value) for name, value in vars(sql).items() if name.isupper()}
+STATEMENTS = {name: value for name, value in ALL.items() if name[0] == "_" and hasattr(value, "compile")}
 
 
 def test_all_statements_are_looked_at() -> None:
@@ -41,9 +40,9 @@ def plan(path: Path, statement: Any) -> str:
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
-        (sql._GET, "SEARCH progress USING INDEX sqlite_autoindex_progress_1 (upload_id=?)"),
-        (sql._UPDATE, "SEARCH progress USING INDEX sqlite_autoindex_progress_1 (upload_id=?)"),
-        (sql._DELETE, "SEARCH progress USING INDEX sqlite_autoindex_progress_1 (upload_id=?)"),
+        (sql._GET.statement, "SEARCH progress USING INDEX sqlite_autoindex_progress_1 (upload_id=?)"),
+        (sql._UPDATE.statement, "SEARCH progress USING INDEX sqlite_autoindex_progress_1 (upload_id=?)"),
+        (sql._DELETE.statement, "SEARCH progress USING INDEX sqlite_autoindex_progress_1 (upload_id=?)"),
         (sql._DUE, "SEARCH progress USING INDEX ix_progress_due_at (due_at<?)"),
         (sql._NEXT_DUE, "SEARCH progress USING COVERING INDEX ix_progress_due_at (due_at>?)"),
         (sql._LAST, "SEARCH progress"),

@@ -31,11 +31,11 @@ async def nothing(process: Process) -> None:
 async def arrives(process: Process) -> None:
     await process.begin()
     size_bytes = await process.fill()
-    await process.gateway.received(process.upload_id, size_bytes=size_bytes)
+    await process.complete(size_bytes)
 
 
 async def completes(process: Process) -> None:
-    await process.gateway.received(process.upload_id, size_bytes=await process.blobs.length(process.upload_id))
+    await process.complete(await process.blobs.length(process.upload_id))
 
 
 async def is_processed(process: Process) -> None:

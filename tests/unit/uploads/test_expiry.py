@@ -38,7 +38,7 @@ async def in_phase(alive: Process, phase: Phase) -> None:
     if phase in (Phase.RECEIVING, Phase.EXPIRED):
         await alive.fill(BODY[:3])
     else:
-        await alive.gateway.received(alive.upload_id, size_bytes=await alive.fill())
+        await alive.complete(await alive.fill())
     match phase:
         case Phase.RELEASED | Phase.REJECTED | Phase.DELETED:
             alive.outside.answer = {"released": "continue", "rejected": "abort", "deleted": "delete"}[phase]

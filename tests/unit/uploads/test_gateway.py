@@ -99,7 +99,9 @@ class World:
         upload_id = await self.arriving()
         async with self.blobs.append(upload_id, 0) as appender:
             await appender.write(BODY)
-        await self.gateway.received(upload_id, size_bytes=await self.blobs.seal(upload_id))
+        upload = await self.catalogue.get(upload_id)
+        assert upload is not None
+        await self.gateway.received(upload, size_bytes=await self.blobs.seal(upload_id))
         return upload_id
 
     async def phase(self, upload_id: str) -> Phase | None:

@@ -180,6 +180,12 @@ class Process:
             await appender.seal()
         return len(body)
 
+    async def complete(self, size_bytes: int) -> None:
+        """Tell the gateway that all bytes are there, as the receiver does."""
+        upload = await self.upload()
+        assert upload is not None
+        await self.gateway.received(upload, size_bytes=size_bytes)
+
     async def upload(self) -> Upload | None:
         return await self.catalogue.get(self.upload_id)
 
