@@ -79,6 +79,15 @@ _MARK: Final = Prepared(
 _EXPLAIN: Final = Prepared(
     update(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.phase == Phase.PROCESSING.value), "reason"
 )
+_EXPLAIN_ENDED: Final = Prepared(
+    update(uploads).where(
+        uploads.c.id == bindparam("upload"),
+        uploads.c.phase == bindparam("in_phase"),
+        uploads.c.run == bindparam("in_run"),
+    ),
+    "reason",
+    *SCANNED,
+)
 _CAUSE: Final = Prepared(select(uploads.c.run_cause).where(uploads.c.id == bindparam("upload")))
 _COUNTS: Final = select(uploads.c.phase, func.count()).group_by(uploads.c.phase)
 _OLDEST: Final = select(*COLUMNS).where(uploads.c.phase == bindparam("in_phase")).order_by(uploads.c.seq).limit(1)
@@ -253,6 +262,17 @@ class Catalogue:
 
         await self._database.write(work)
         self._feed.wake()
+
+    async def explain(self, ended: Upload) -> None:
+        """Write reason and scan of an upload that has ended; nothing if it is not in that phase and run any more."""
+        values = {
+            **scan_values(ended.scan),
+            "reason": ended.reason,
+            "upload": ended.id,
+            "in_phase": ended.phase.value,
+            "in_run": ended.run,
+        }
+        await self._database.write(lambda connection: _EXPLAIN_ENDED.execute(connection, values))
 
     async def last_start(self, upload_id: str) -> tuple[str, str, int | None] | None:
         """Return start event, step and attempt that were last noted in the upload's present run, or None."""

@@ -22,9 +22,9 @@ import structlog
 from ..blobs.base import BlobMissing, SupportsPath
 from ..bus.base import BusUnavailable
 from ..errors import InvalidRequest, NotFound
-from ..events.types import Outcome, PostprocessingFinished
+from ..events.types import Outcome, PostprocessingFinished, PostprocessingStepFinished
 from . import notices
-from .recorder import Recorder
+from .recorder import Recorder, explained_by, unexplained
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..bus.publish import Publisher
     from ..clock import Clock
     from ..core.emit import Emit
+    from ..events.types import Envelope
     from .catalogue import Catalogue
 
 log = structlog.get_logger(__name__)
@@ -137,10 +138,16 @@ class Deeds:
                 await self._blobs.release(upload.id)
             except BlobMissing:
                 return await self._reject_for_lack_of_bytes(upload)
-        reason = "" if phase is Phase.RELEASED else upload.reason or f"its steps ended with {decided.outcome!r}"
+        reason = "" if phase is Phase.RELEASED else upload.reason or unexplained(decided.outcome)
         return await self._end(
             upload, msgspec.structs.replace(upload, phase=phase, outcome=decided.outcome, reason=reason)
         )
+
+    async def explain(self, upload: Upload, answer: PostprocessingStepFinished, envelope: Envelope) -> None:
+        """Add to an upload that has ended what a step said of it, if that was not known yet."""
+        explained = explained_by(upload, answer, envelope)
+        if explained != upload:
+            await self._catalogue.explain(explained)
 
     async def confirm(self, upload: Upload, decided: PostprocessingFinished, decision_id: str) -> None:
         """Say that what was decided is done.

@@ -205,6 +205,8 @@ class Gateway:
                 await self._carry_out(upload, decided, envelope.event_id)
             case PostprocessingStepFinished() as finished if in_processing:
                 await recorder.answered(upload, finished, envelope)
+            case PostprocessingStepFinished() as finished if upload.phase.ended:
+                await self._deeds.explain(upload, finished, envelope)
             case StartPostprocessingStep() as start if in_processing:
                 await recorder.started(upload, start, envelope)
             case PostprocessingRetry() as retry if in_processing:
@@ -234,6 +236,8 @@ class Gateway:
         match envelope.event:
             case PostprocessingFinished() as decided if upload is not None and upload.phase is Phase.DELETED:
                 await self._deeds.give_up(upload, decided, envelope.event_id)
+            case PostprocessingStepFinished() as finished if upload is not None and upload.phase is Phase.DELETED:
+                await self._deeds.explain(upload, finished, envelope)
             case PostprocessingFinished() | StartPostprocessingStep() | PostprocessingRetry():
                 log.info("postprocessing_of_nothing_cancelled", upload=upload_id, event_type=envelope.event_type)
                 await self._deeds.refuse(upload_id, envelope.event_id)

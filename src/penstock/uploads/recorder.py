@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from ..core.emit import error_of
 from ..events.types import (
     Outcome,
@@ -161,6 +163,28 @@ class Recorder:
 
     def _happening(self, upload: Upload, key: str, kind: Kind, details: Details) -> Happening:
         return Happening(key=key, upload_id=upload.id, at=self._clock.now(), kind=kind, details=details)
+
+
+def explained_by(ended: Upload, event: PostprocessingStepFinished, envelope: Envelope) -> Upload:
+    """Return an upload that has ended with what an answer adds to it, which the decision has overtaken.
+
+    A bus that delivers again what a process has died over brings the answer after the decision that it led to.
+    """
+    is_cause = event.outcome == ended.outcome or (event.outcome, ended.outcome) == (Outcome.RETRY, Outcome.ABORT)
+    start_id, step = envelope.causation_id, event.finished_step
+    if not is_cause or (start_id and attempt_of(start_id, ended.id, ended.run, step) is None):
+        return ended
+    is_bare = ended.reason == unexplained(ended.outcome)
+    return msgspec.structs.replace(
+        ended,
+        scan=ended.scan or _scan_of(event),
+        reason=(error_of(event) or ended.reason) if is_bare else ended.reason,
+    )
+
+
+def unexplained(outcome: str) -> str:
+    """Return the reason of an upload that was not released, for which no step has given one."""
+    return f"its steps ended with {outcome!r}"
 
 
 def _answer_key(start_id: str) -> str:

@@ -25,7 +25,7 @@ from penstock.events.types import (
     UploadReady,
     VirusscanResult,
 )
-from penstock.ids import new_upload_id
+from penstock.ids import derived_id, new_upload_id
 from penstock.testing import ManualClock, eventually
 from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.expiry import Report, Sweeper
@@ -33,7 +33,7 @@ from penstock.uploads.feed import Feed
 from penstock.uploads.gateway import Gateway
 from penstock.uploads.orphans import Orphans
 from penstock.uploads.runs import run_id, start_id
-from penstock.uploads.upload import Phase, Upload
+from penstock.uploads.upload import Phase, ScanMark, Upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,7 +63,9 @@ class World:
         self.blobs = blobs
         self.clock = clock
         self.heard: list[Envelope] = []
-        self.gateway = Gateway(catalogue=catalogue, blobs=blobs, bus=bus, publisher=Publisher(bus, clock), clock=clock)
+        self.bus = bus
+        self.publisher = Publisher(bus, clock)
+        self.gateway = Gateway(catalogue=catalogue, blobs=blobs, bus=bus, publisher=self.publisher, clock=clock)
         self.sweeper = Sweeper(
             catalogue=catalogue,
             blobs=blobs,
@@ -238,6 +240,66 @@ async def test_a_death_in_the_middle_of_a_release_is_healed_by_the_repeat(
     assert await world.content(upload_id) == BODY
     assert await world.blobs.staged() == []
     await world.all_heard(UploadReady)
+
+
+def infected(upload_id: str, outcome: str, *, run: int = 1) -> Envelope:
+    result = VirusscanResult(infected=True, description="Eicar")
+    event = PostprocessingStepFinished(upload_id=upload_id, finished_step="virusscan", outcome=outcome, result=result)
+    start = start_id(upload_id, run, "virusscan", 1)
+    return Envelope(event=event, event_id=derived_id(start, "finished"), causation_id=start)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answered", "reason"),
+    [
+        ("delete", "delete", "infected: Eicar"),
+        ("abort", "abort", "infected: Eicar"),
+        ("abort", "retry", "infected: Eicar"),
+        ("continue", "continue", ""),
+    ],
+)
+async def test_an_answer_that_comes_after_its_decision_explains_it(
+    world: World, outcome: str, answered: str, reason: str
+) -> None:
+    """As from a bus that delivers again, half a minute later, what a process has died over."""
+    upload_id = await world.arrived()
+    await world.gateway.handle(decided(upload_id, outcome))
+    await world.gateway.handle(infected(upload_id, answered))
+    upload = await world.catalogue.get(upload_id)
+    assert upload is not None
+    assert upload.reason == reason
+    assert upload.scan == ScanMark(infected=True, signature="Eicar", scanned_at=VirusscanResult().scandate)
+
+
+async def test_an_answer_that_led_to_something_else_explains_nothing(world: World) -> None:
+    upload_id = await world.arrived()
+    await world.gateway.handle(decided(upload_id, "abort"))
+    ended = await world.catalogue.get(upload_id)
+    await world.gateway.handle(infected(upload_id, "delete"))
+    await world.gateway.handle(infected(upload_id, "abort", run=2))
+    assert await world.catalogue.get(upload_id) == ended
+
+
+async def test_what_a_step_says_against_an_upload_is_kept_before_the_bus_has_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_id = await world.arrived()
+    answer = infected(upload_id, "delete")
+
+    async def lost(*envelopes: Envelope) -> None:
+        raise Died
+
+    async with world.gateway.subscribe():
+        with monkeypatch.context() as patch:
+            patch.setattr(world.bus, "publish", lost)
+            with pytest.raises(Died):
+                await world.publisher.publish(answer.event, event_id=answer.event_id, causation_id=answer.causation_id)
+    await world.gateway.handle(decided(upload_id, "delete"))
+    upload = await world.catalogue.get(upload_id)
+    assert upload is not None
+    assert (upload.phase, upload.reason) == (Phase.DELETED, "infected: Eicar")
+    assert upload.scan is not None
+    assert upload.scan.infected
 
 
 async def test_reconciliation_completes_and_announces_what_a_crash_left(world: World) -> None:
