@@ -11,17 +11,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, literal_column, select, true, tuple_, update
+from sqlalchemy import select, true, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from ..db.instants import to_microseconds
-from ..db.prepared import Prepared
 from ..db.tables import uploads
 from ..errors import InvalidRequest, PenstockError
-from . import journal
+from . import journal, statements
 from .filters import Filters, pages
 from .journal import Details, Happening, Kind
-from .rows import CHANGING, COLUMNS, SCANNED, changing_values, fixed_values, scan_values, upload_of
+from .rows import COLUMNS, changing_values, fixed_values, scan_values, upload_of
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
@@ -52,65 +51,6 @@ class Page(msgspec.Struct, frozen=True):
 
 _BATCH: Final = 500
 _DECIDED: Final = (Phase.RELEASED, Phase.REJECTED, Phase.DELETED)
-_NOW_GONE: Final = tuple(phase for phase in Phase if phase.ended and not phase.holds_bytes)
-
-# Statements are built once: putting one together costs more than running it. Phases that a partial index is about
-# stand in the text itself, or SQLite would not see that the index applies.
-_ADD: Final = Prepared(insert(uploads), *(column.name for column in uploads.c if column is not uploads.c.seq))
-_GET: Final = Prepared(select(*COLUMNS).where(uploads.c.id == bindparam("upload")))
-_GET_MANY: Final = select(*COLUMNS).where(uploads.c.id.in_(bindparam("ids", expanding=True)))
-_CHANGE: Final = Prepared(
-    update(uploads)
-    .where(
-        uploads.c.id == bindparam("upload"),
-        uploads.c.phase == bindparam("in_phase"),
-        uploads.c.run == bindparam("in_run"),
-    )
-    .values(run_cause=func.coalesce(bindparam("cause"), uploads.c.run_cause)),
-    *CHANGING,
-    "discard_pending",
-)
-_MARK: Final = Prepared(
-    update(uploads).where(
-        uploads.c.id == bindparam("upload"), *(uploads.c.phase != phase.value for phase in _NOW_GONE)
-    ),
-    *SCANNED,
-)
-_EXPLAIN: Final = Prepared(
-    update(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.phase == Phase.PROCESSING.value), "reason"
-)
-_EXPLAIN_ENDED: Final = Prepared(
-    update(uploads).where(
-        uploads.c.id == bindparam("upload"),
-        uploads.c.phase == bindparam("in_phase"),
-        uploads.c.run == bindparam("in_run"),
-    ),
-    "reason",
-    *SCANNED,
-)
-_CAUSE: Final = Prepared(select(uploads.c.run_cause).where(uploads.c.id == bindparam("upload")))
-_COUNTS: Final = select(uploads.c.phase, func.count()).group_by(uploads.c.phase)
-_OLDEST: Final = select(*COLUMNS).where(uploads.c.phase == bindparam("in_phase")).order_by(uploads.c.seq).limit(1)
-_LATEST: Final = (
-    select(*COLUMNS)
-    .where(
-        uploads.c.filename == bindparam("name"),
-        uploads.c.phase == bindparam("in_phase"),
-        uploads.c.space == bindparam("in_space"),
-    )
-    .order_by(uploads.c.seq.desc())
-    .limit(1)
-)
-_IS_RECEIVING: Final = uploads.c.phase == literal_column(f"'{Phase.RECEIVING}'")
-_DECLARED: Final = select(func.coalesce(func.sum(uploads.c.size_bytes), 0)).where(_IS_RECEIVING)
-_IS_GONE: Final = uploads.c.phase.in_([literal_column(f"'{phase}'") for phase in _NOW_GONE])
-_TO_DISCARD: Final = uploads.c.discard_pending == true()
-_DISCARDED: Final = update(uploads).where(uploads.c.id == bindparam("upload")).values(discard_pending=False)
-_FORGET: Final = delete(uploads).where(
-    uploads.c.id.in_(bindparam("ids", expanding=True)),
-    uploads.c.phase.in_([phase.value for phase in _NOW_GONE]),
-    uploads.c.discard_pending.is_not(true()),
-)
 
 
 class Catalogue:
@@ -143,7 +83,7 @@ class Catalogue:
         created = self._happening(upload, Kind.CREATED)
 
         def work(connection: Connection) -> None:
-            _ADD.execute(connection, values)
+            statements.ADD.execute(connection, values)
             journal.append(connection, upload.phase, [created])
 
         try:
@@ -154,7 +94,7 @@ class Catalogue:
 
     async def get(self, upload_id: str) -> Upload | None:
         """Return one upload, or None when there is none."""
-        row = self._database.lookup(lambda connection: _GET.first(connection, {"upload": upload_id}))
+        row = self._database.lookup(lambda connection: statements.GET.first(connection, {"upload": upload_id}))
         return None if row is None else upload_of(row)
 
     async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Upload]:
@@ -162,7 +102,7 @@ class Catalogue:
         found: dict[str, Upload] = {}
         ids = iter(upload_ids)
         while batch := list(islice(ids, _BATCH)):
-            rows = await self._database.read(_rows(_GET_MANY, {"ids": batch}))
+            rows = await self._database.read(_rows(statements.GET_MANY, {"ids": batch}))
             found |= {upload.id: upload for upload in map(upload_of, rows)}
         return found
 
@@ -225,7 +165,7 @@ class Catalogue:
         happening = self._happening(after, _kind_of(before, after))
 
         def work(connection: Connection) -> bool:
-            if _CHANGE.execute(connection, values) != 1:
+            if statements.CHANGE.execute(connection, values) != 1:
                 return False
             journal.append(connection, before.phase, earlier)
             journal.append(connection, after.phase, [happening])
@@ -238,7 +178,7 @@ class Catalogue:
 
     async def caused_by(self, upload_id: str) -> str:
         """Return the event that asked for the present run; empty if none did, or there is no such upload."""
-        row = self._database.lookup(lambda connection: _CAUSE.first(connection, {"upload": upload_id}))
+        row = self._database.lookup(lambda connection: statements.CAUSE.first(connection, {"upload": upload_id}))
         return "" if row is None else row[0]
 
     async def note(
@@ -256,9 +196,9 @@ class Catalogue:
         def work(connection: Connection) -> None:
             journal.append_while_processing(connection, happenings)
             if scan is not None:
-                _MARK.execute(connection, {"upload": upload_id, **scan_values(scan)})
+                statements.MARK.execute(connection, {"upload": upload_id, **scan_values(scan)})
             if reason:
-                _EXPLAIN.execute(connection, {"upload": upload_id, "reason": reason})
+                statements.EXPLAIN.execute(connection, {"upload": upload_id, "reason": reason})
 
         await self._database.write(work)
         self._feed.wake()
@@ -272,7 +212,7 @@ class Catalogue:
             "in_phase": ended.phase.value,
             "in_run": ended.run,
         }
-        await self._database.write(lambda connection: _EXPLAIN_ENDED.execute(connection, values))
+        await self._database.write(lambda connection: statements.EXPLAIN_ENDED.execute(connection, values))
 
     async def last_start(self, upload_id: str) -> tuple[str, str, int | None] | None:
         """Return start event, step and attempt that were last noted in the upload's present run, or None."""
@@ -281,50 +221,50 @@ class Catalogue:
     async def counts(self) -> dict[Phase, int]:
         """Return how many uploads are in each phase, those with none included."""
         found = dict.fromkeys(Phase, 0)
-        for phase, number in await self._database.read(_rows(_COUNTS)):
+        for phase, number in await self._database.read(_rows(statements.COUNTS)):
             found[Phase(phase)] = number
         return found
 
     async def declared_bytes(self) -> int:
         """Return the sum of the sizes of all uploads whose bytes are on their way in, arrived or not."""
-        total: int = await self._database.read(lambda connection: connection.execute(_DECLARED).scalar_one())
+        total: int = await self._database.read(lambda connection: connection.execute(statements.DECLARED).scalar_one())
         return total
 
     async def oldest(self, phase: Phase) -> Upload | None:
         """Return the upload of a phase that was created first, or None."""
-        rows = await self._database.read(_rows(_OLDEST, {"in_phase": phase.value}))
+        rows = await self._database.read(_rows(statements.OLDEST, {"in_phase": phase.value}))
         return upload_of(rows[0]) if rows else None
 
     async def latest(self, space: str, filename: str, phase: Phase = Phase.RELEASED) -> Upload | None:
         """Return the newest upload of this name in a space that is in `phase`, or None."""
         values = {"name": filename, "in_space": space, "in_phase": phase.value}
-        rows = await self._database.read(_rows(_LATEST, values))
+        rows = await self._database.read(_rows(statements.LATEST, values))
         return upload_of(rows[0]) if rows else None
 
     def overdue(self, now: datetime) -> AsyncIterator[Sequence[Upload]]:
         """Yield, in batches, the uploads that are not complete though their time is over; the longest overdue first."""
         due = uploads.c.expires_at <= to_microseconds(now)
-        return self._batches((_IS_RECEIVING, due), uploads.c.expires_at)
+        return self._batches((statements.IS_RECEIVING, due), uploads.c.expires_at)
 
     def gone_before(self, cutoff: datetime) -> AsyncIterator[Sequence[Upload]]:
         """Yield, in batches, the uploads that gave up their bytes, all of them, up to `cutoff`."""
         past = uploads.c.ended_at <= to_microseconds(cutoff)
-        return self._batches((_IS_GONE, past, uploads.c.discard_pending.is_not(true())), uploads.c.ended_at)
+        return self._batches((statements.IS_GONE, past, uploads.c.discard_pending.is_not(true())), uploads.c.ended_at)
 
     def to_discard(self) -> AsyncIterator[Sequence[Upload]]:
         """Yield, in batches, the uploads whose bytes were given up, but may still be there."""
-        return self._batches((_TO_DISCARD,), uploads.c.seq)
+        return self._batches((statements.TO_DISCARD,), uploads.c.seq)
 
     async def discarded(self, upload_id: str) -> None:
         """Note that the bytes of an upload that gave them up are gone."""
-        await self._database.write(lambda connection: connection.execute(_DISCARDED, {"upload": upload_id}))
+        await self._database.write(lambda connection: connection.execute(statements.DISCARDED, {"upload": upload_id}))
 
     async def forget(self, upload_ids: Sequence[str]) -> int:
         """Remove entries of uploads that have no bytes; return how many. Others are left alone."""
         if not upload_ids:
             return 0
         values = {"ids": list(upload_ids)}
-        return await self._database.write(lambda connection: connection.execute(_FORGET, values).rowcount)
+        return await self._database.write(lambda connection: connection.execute(statements.FORGET, values).rowcount)
 
     async def _batches(
         self, conditions: Sequence[ColumnElement[bool]], order: ColumnElement[Any]

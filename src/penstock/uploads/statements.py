@@ -1,0 +1,66 @@
+"""The SQL of the catalogue.
+
+Statements are built once: putting one together costs more than running it. Phases that a partial index is about stand
+in the text itself, or SQLite would not see that the index applies.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import bindparam, delete, func, insert, literal_column, select, true, update
+
+from ..db.prepared import Prepared
+from ..db.tables import uploads
+from .rows import CHANGING, COLUMNS, SCANNED
+from .upload import Phase
+
+_NOW_GONE: Final = tuple(phase for phase in Phase if phase.ended and not phase.holds_bytes)
+
+ADD: Final = Prepared(insert(uploads), *(column.name for column in uploads.c if column is not uploads.c.seq))
+GET: Final = Prepared(select(*COLUMNS).where(uploads.c.id == bindparam("upload")))
+GET_MANY: Final = select(*COLUMNS).where(uploads.c.id.in_(bindparam("ids", expanding=True)))
+# Unless somebody was faster.
+_UNCHANGED: Final = update(uploads).where(
+    uploads.c.id == bindparam("upload"),
+    uploads.c.phase == bindparam("in_phase"),
+    uploads.c.run == bindparam("in_run"),
+)
+CHANGE: Final = Prepared(
+    _UNCHANGED.values(run_cause=func.coalesce(bindparam("cause"), uploads.c.run_cause)),
+    *CHANGING,
+    "discard_pending",
+)
+MARK: Final = Prepared(
+    update(uploads).where(
+        uploads.c.id == bindparam("upload"), *(uploads.c.phase != phase.value for phase in _NOW_GONE)
+    ),
+    *SCANNED,
+)
+EXPLAIN: Final = Prepared(
+    update(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.phase == Phase.PROCESSING.value), "reason"
+)
+EXPLAIN_ENDED: Final = Prepared(_UNCHANGED, "reason", *SCANNED)
+CAUSE: Final = Prepared(select(uploads.c.run_cause).where(uploads.c.id == bindparam("upload")))
+COUNTS: Final = select(uploads.c.phase, func.count()).group_by(uploads.c.phase)
+OLDEST: Final = select(*COLUMNS).where(uploads.c.phase == bindparam("in_phase")).order_by(uploads.c.seq).limit(1)
+LATEST: Final = (
+    select(*COLUMNS)
+    .where(
+        uploads.c.filename == bindparam("name"),
+        uploads.c.phase == bindparam("in_phase"),
+        uploads.c.space == bindparam("in_space"),
+    )
+    .order_by(uploads.c.seq.desc())
+    .limit(1)
+)
+IS_RECEIVING: Final = uploads.c.phase == literal_column(f"'{Phase.RECEIVING}'")
+DECLARED: Final = select(func.coalesce(func.sum(uploads.c.size_bytes), 0)).where(IS_RECEIVING)
+IS_GONE: Final = uploads.c.phase.in_([literal_column(f"'{phase}'") for phase in _NOW_GONE])
+TO_DISCARD: Final = uploads.c.discard_pending == true()
+DISCARDED: Final = update(uploads).where(uploads.c.id == bindparam("upload")).values(discard_pending=False)
+FORGET: Final = delete(uploads).where(
+    uploads.c.id.in_(bindparam("ids", expanding=True)),
+    uploads.c.phase.in_([phase.value for phase in _NOW_GONE]),
+    uploads.c.discard_pending.is_not(true()),
+)
