@@ -5,10 +5,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers.nats import NatsServer, running_nats
 
 TESTS = Path(__file__).parent
 
@@ -56,3 +60,16 @@ def _stay_on_this_machine(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_stay_on_this_machine)
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """One nats-server for all tests that neither stop it nor look at more than their own buckets and streams."""
+    with running_nats(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture
+def new_bucket() -> str:
+    """The name of a bucket that nobody else has."""
+    return f"b{uuid.uuid4().hex}"

@@ -52,6 +52,8 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
     "store": {
         "etcd": Backend("penstock.store.etcd:EtcdStore", "etcd", deprecated="nats-js-kv"),
         "memory": Backend("penstock.store.memory:MemoryStore"),
+        "nats-js": Backend("penstock.store.nats_object:NatsObjectStore", "nats", deprecated="nats-js-kv"),
+        "nats-js-kv": Backend("penstock.store.nats_kv:NatsKvStore", "nats"),
         "noop": Backend("penstock.store.noop:NoopStore"),
         "ocmem": Backend(
             "penstock.store.memory:BoundedMemoryStore", deprecated="memory, or nats-js-kv to survive restarts"

@@ -1,0 +1,180 @@
+"""Reads a stream from some place to its end, a page at a time, and goes on from there later."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from nats import errors
+
+from ..base import StoreUnavailable
+from .requests import Refused, Reply
+from .stream import Message
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from .stream import Stream
+
+log = structlog.get_logger(__name__)
+
+PAGE: Final = 256
+"""Messages that are asked for at once: some 0.5 MiB of records."""
+_IDLE_NANOSECONDS: Final = 5 * 60 * 10**9
+"""After how long without a question the server forgets a reader."""
+_SILENCE_SECONDS: Final = 0.25
+"""How long to wait for the next message, doubled with each attempt."""
+_ATTEMPTS: Final = 4
+
+
+class _Lost(Exception):
+    """The server has forgotten this reader, or messages on the way to it were lost."""
+
+
+class _Consumer(Reply, frozen=True, kw_only=True):
+    name: str = ""
+    num_pending: int = 0
+
+
+class Reader:
+    """What a stream holds after `position`, in order.
+
+    The server keeps a consumer for it (in memory, forgotten after five minutes), which is made anew at the position
+    that was reached when it is lost: with the connection, with the server, with the stream. Where the stream was
+    replaced by another one of the same name, reading begins again at its start, and `life` changes.
+    """
+
+    def __init__(self, stream: Stream, *, subject: str = "") -> None:
+        """`subject`: the only one to read; empty for all."""
+        self._stream = stream
+        self._subject = subject
+        self.position = 0
+        """Sequence number of the last message that was read."""
+        self.life = ""
+        """Tells a stream from another one of the same name; empty before the first page."""
+        self._consumer = ""
+        self._handed_out = 0
+        self._inbox = ""
+        self._subscription: Subscription | None = None
+        self._arrived: asyncio.Queue[Msg] = asyncio.Queue()  # holds a page at most: no more was asked for
+
+    async def pages(self) -> AsyncGenerator[list[Message], None]:
+        """Yield what there is, up to what was the last message when this began, or a little further.
+
+        Raises:
+            StoreUnavailable: the server is away; the position is kept.
+        """
+        info = await self._stream.open()
+        if info.created != self.life or info.state.last_seq < self.position:
+            await self.close()
+            self.position, self.life = 0, info.created
+        while self.position < info.state.last_seq:
+            if page := await self._next_page(min(PAGE, info.state.last_seq - self.position)):
+                yield page
+            else:  # what was the last message is gone
+                self.position = info.state.last_seq
+
+    async def close(self) -> None:
+        """Let the server forget this reader; may be opened again by reading on."""
+        subscription, consumer = self._subscription, self._consumer
+        self._subscription, self._consumer = None, ""
+        client = self._stream.requests.client
+        try:
+            if subscription is not None:
+                await subscription.unsubscribe()
+            if consumer and client.is_connected:
+                await client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream.name}.{consumer}")
+        except (errors.Error, OSError) as error:  # it will forget by itself
+            log.debug("reader_not_closed", stream=self._stream.name, error=str(error))
+
+    async def _next_page(self, most: int) -> list[Message]:
+        """Return at most `most` messages; none if there are none.
+
+        That there are none is believed of a new consumer only: nats-server 2.9 miscounts what it has for one where
+        messages were purged. Then it says that there is nothing, or says nothing at all.
+        """
+        page: list[Message] = []
+        for attempt in range(_ATTEMPTS):
+            try:
+                if not self._consumer and await self._attach() == 0:
+                    return page
+                await self._fill(page, most, _SILENCE_SECONDS * 2**attempt)
+            except _Lost:
+                await self.close()
+            except BaseException:
+                await self.close()
+                raise
+            if page:
+                return page
+            await self.close()
+        raise StoreUnavailable(f"stream {self._stream.name} cannot be read: nothing comes, though there is more")
+
+    async def _attach(self) -> int:
+        """Have the server make a consumer that begins after our position; return how many messages it has for us."""
+        begin: dict[str, Any] = {"deliver_policy": "all"}
+        if self.position:
+            begin = {"deliver_policy": "by_start_sequence", "opt_start_seq": self.position + 1}
+        if self._subject:
+            begin["filter_subject"] = self._subject
+        config = begin | {
+            "ack_policy": "none",
+            "replay_policy": "instant",
+            "inactive_threshold": _IDLE_NANOSECONDS,
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        name, requests, arrived = self._stream.name, self._stream.requests, asyncio.Queue["Msg"]()
+
+        async def take(message: Msg) -> None:
+            arrived.put_nowait(message)
+
+        try:
+            body = {"stream_name": name, "config": config}
+            consumer = await requests.api(f"CONSUMER.CREATE.{name}", body, _Consumer)
+            self._consumer, self._handed_out, self._arrived = consumer.name, 0, arrived
+            self._inbox = requests.client.new_inbox()
+            self._subscription = await requests.client.subscribe(self._inbox, cb=take)
+        except Refused as error:
+            raise StoreUnavailable(str(error)) from error
+        except (errors.Error, OSError) as error:
+            raise StoreUnavailable(f"NATS: {str(error) or type(error).__name__}") from error
+        return consumer.num_pending
+
+    async def _fill(self, page: list[Message], most: int, silence_seconds: float) -> None:
+        """Ask for messages, and put those that come into `page`."""
+        client = self._stream.requests.client
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream.name}.{self._consumer}"
+        try:
+            await client.publish(subject, b'{"batch":%d,"no_wait":true}' % most, reply=self._inbox)
+            while len(page) < most:
+                if self._arrived.empty():
+                    async with asyncio.timeout(silence_seconds):
+                        message = await self._arrived.get()
+                else:
+                    message = self._arrived.get_nowait()
+                status = (message.headers or {}).get("Status")
+                if status in ("404", "408"):
+                    return
+                if status is not None:
+                    raise _Lost
+                page.append(self._received(message))
+        except TimeoutError as error:
+            raise _Lost from error
+        except (errors.Error, OSError) as error:
+            raise StoreUnavailable(f"NATS: {str(error) or type(error).__name__}") from error
+
+    def _received(self, message: Msg) -> Message:
+        """Take a message from the server, if it is the next one."""
+        # $JS.ACK.<stream>.<consumer>.<times>.<stream seq>.<consumer seq>.<time>.<pending>; a server in a domain puts
+        # domain and account in front of the stream.
+        tokens = message.reply.split(".")
+        seq, number = tokens[5:7] if len(tokens) == 9 else tokens[7:9]
+        if int(number) != self._handed_out + 1:
+            raise _Lost
+        self._handed_out += 1
+        self.position = int(seq)
+        return Message(message.subject, self.position, message.data, message.headers or {})

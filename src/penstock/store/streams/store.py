@@ -1,0 +1,273 @@
+"""A store of progress on a stream, whatever the layout of its records."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Self
+
+import structlog
+
+from ...jetstream import NatsUnavailable, connect
+from .. import layout
+from ..base import ProgressStore, Revision, Saved, StoreUnavailable
+from .answers import Answers
+from .bucket import Bucket
+from .follower import Follower
+from .index import Index
+from .markers import Markers
+from .reader import Reader
+from .requests import Requests
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+    from datetime import datetime
+
+    from ...clock import Clock
+    from ...core.progress import Progress
+    from ...jetstream import NatsServers
+    from .bucket import Found
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT: Final = timedelta(seconds=5)
+"""How long an answer of the server is waited for."""
+PATIENCE: Final = timedelta(seconds=8)
+"""How long the first connection is waited for."""
+_PAUSE_SECONDS: Final = 0.5
+_AT_ONCE: Final = 256
+"""Records that are asked for at once."""
+_LOOKS: Final = 10
+"""How often to look again when the index turns out to be wrong about what is due."""
+_FEW: Final = 4
+"""Up to this part of all records, those of a step are read one by one, else by reading all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What there is while the store is open."""
+
+    bucket: Bucket
+    answers: Answers
+    index: Index
+    markers: Markers
+    follower: Follower
+
+
+class StreamStore(ProgressStore):
+    """Single records are read from and written to the stream; what is due or in a step is known from an index."""
+
+    def __init__(
+        self,
+        *,
+        servers: NatsServers,
+        clock: Clock,
+        bucket: Callable[[Requests], Bucket],
+        answers: Callable[[Requests], Answers],
+        timeout: timedelta,
+        patience: timedelta,
+    ) -> None:
+        """`bucket` and `answers` make these parts for a connection, `timeout` is for answers, `patience` for it."""
+        self._servers = servers
+        self._clock = clock
+        self._make_bucket = bucket
+        self._make_answers = answers
+        self._timeout = timeout
+        self._patience = patience
+        self._open: _Parts | None = None
+        self._context = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Connect, make the bucket if it is missing, and read all of it.
+
+        Raises:
+            ConfigurationError: the servers refuse us.
+            StoreUnavailable: they cannot be reached, or have no JetStream for us.
+        """
+        async with AsyncExitStack() as context:
+            try:
+                client = await context.enter_async_context(
+                    connect(self._servers, name="penstock store", patience=self._patience)
+                )
+            except NatsUnavailable as error:
+                raise StoreUnavailable(str(error)) from error
+            requests = await context.enter_async_context(Requests(client, timeout=self._timeout))
+            parts = self._make_parts(requests)
+            parts.markers.allowed = not (await parts.bucket.stream.open()).config.deny_purge
+            context.push_async_callback(parts.follower.close)
+            await parts.follower.catch_up()
+            await context.enter_async_context(_running(parts.follower))
+            self._open = parts
+            self._context = context.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._open = None
+        await self._context.aclose()
+
+    def _make_parts(self, requests: Requests) -> _Parts:
+        bucket, index = self._make_bucket(requests), Index()
+        markers = Markers(bucket.stream, self._clock)
+        follower = Follower(bucket, index, markers, decode=_decode, clock=self._clock)
+        return _Parts(bucket, self._make_answers(requests), index, markers, follower)
+
+    @property
+    def _parts(self) -> _Parts:
+        if self._open is None:
+            raise StoreUnavailable("the store is not open")
+        return self._open
+
+    async def get(self, upload_id: str) -> Saved | None:
+        """Return one record, or None, as the leader of the stream has it."""
+        parts = self._parts
+        known = parts.index.seq_of(upload_id)
+        found = await parts.bucket.read(upload_id)
+        if found is None:
+            parts.index.forget(upload_id, known)
+            return None
+        progress = parts.follower.note(found)
+        return None if progress is None else Saved(progress, Revision(found.seq))
+
+    async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Saved]:
+        """Return the records that exist; each is a question of its own, many are asked at once."""
+        found: dict[str, Saved] = {}
+        ids = iter(dict.fromkeys(upload_ids))
+        while batch := list(islice(ids, _AT_ONCE)):
+            answers = await asyncio.gather(*map(self._readable, batch))
+            found |= {saved.progress.upload_id: saved for saved in answers if saved is not None}
+        return found
+
+    async def _readable(self, upload_id: str) -> Saved | None:
+        try:
+            return await self.get(upload_id)
+        except layout.BadRecord as error:
+            _tell_unreadable(upload_id, error)
+            return None
+
+    async def save(self, progress: Progress, *, expected: Revision | None) -> Revision:
+        """Write a version after the one that was read."""
+        parts = self._parts
+        seq = await parts.bucket.write(progress.upload_id, layout.encode(progress), expected=expected)
+        parts.index.put(progress, seq)
+        return Revision(seq)
+
+    async def delete(self, upload_id: str, *, expected: Revision) -> None:
+        """Write a marker after the version that was read; it is taken away later."""
+        parts = self._parts
+        seq = await parts.bucket.remove(upload_id, expected=expected)
+        if seq is not None:
+            parts.index.remove(upload_id, seq)
+            parts.markers.offer(parts.bucket.subject_of(upload_id), seq)
+
+    async def due(self, now: datetime, *, limit: int) -> list[Saved]:
+        """Return what is due, the longest due first; each was read just now."""
+        index, found = self._parts.index, list[Saved]()
+        for _ in range(_LOOKS):
+            ids = index.due(now, limit)
+            versions = [index.seq_of(upload_id) for upload_id in ids]
+            found = list((await self.get_many(ids)).values())
+            # Reading has corrected the index. When it was right, this is the answer.
+            if [saved.revision for saved in found] == versions:
+                break
+        return [saved for saved in found if (at := saved.progress.due_at) is not None and at <= now]
+
+    async def next_due(self) -> datetime | None:
+        """Return the earliest timer, as far as this instance knows."""
+        return self._parts.index.next_due()
+
+    def in_step(self, step: str) -> AsyncIterator[Saved]:
+        """Yield the records of a step: one by one where they are few, else by reading the whole bucket."""
+        return self._walk(step)
+
+    def all(self) -> AsyncIterator[Saved]:
+        """Yield all records, by reading the whole bucket, a page at a time."""
+        return self._walk(None)
+
+    async def count_by_step(self) -> dict[str, int]:
+        """Return the numbers from the index, once it knows of everything."""
+        parts = self._parts
+        await parts.follower.catch_up()
+        return parts.index.counts()
+
+    async def remember_answer(self, step: str, at: datetime) -> None:
+        """Note an answer."""
+        await self._parts.answers.note(step, at)
+
+    async def answered(self) -> dict[str, datetime]:
+        """Return the noted answers."""
+        return await self._parts.answers.all()
+
+    async def _walk(self, step: str | None) -> AsyncIterator[Saved]:
+        parts = self._parts
+        await parts.follower.catch_up()
+        left = set(parts.index.ids() if step is None else parts.index.ids_in_step(step))
+        if len(left) * _FEW > len(parts.index):
+            async with aclosing(self._read_through(parts, left)) as through:
+                async for saved in through:
+                    if step is None or saved.progress.status.current_step == step:
+                        yield saved
+        # Those that were few, and those that were written again while we were on the way.
+        remaining = iter(left)
+        while batch := list(islice(remaining, _AT_ONCE)):
+            for saved in (await self.get_many(batch)).values():
+                if step is None or saved.progress.status.current_step == step:
+                    yield saved
+
+    async def _read_through(self, parts: _Parts, wanted: set[str]) -> AsyncGenerator[Saved, None]:
+        """Yield the wanted records that are met on a way through the stream, and take them out of `wanted`."""
+        reader, interpreter = Reader(parts.bucket.stream), parts.bucket.interpreter()
+        try:
+            async with aclosing(reader.pages()) as pages:
+                async for page in pages:
+                    for message in page:
+                        found = interpreter(message)
+                        if found is None or found.elsewhere:
+                            continue
+                        saved = _noted(parts.follower, found)
+                        if found.data is not None and found.upload_id in wanted:
+                            wanted.discard(found.upload_id)
+                            if saved is not None:
+                                yield saved
+        finally:
+            await reader.close()
+
+
+@asynccontextmanager
+async def _running(follower: Follower) -> AsyncIterator[None]:
+    """Follow while the context is open."""
+    task = asyncio.create_task(follower.run(), name="store-follower")
+    try:
+        yield
+    finally:
+        while not task.done():  # nats-py may swallow a cancellation
+            task.cancel()
+            await asyncio.wait({task}, timeout=_PAUSE_SECONDS)
+
+
+def _decode(found: Found) -> Progress:
+    """Read a record.
+
+    Raises:
+        BadRecord: it is none, or is about another upload.
+    """
+    progress = layout.decode(found.data or b"")
+    if progress.upload_id != found.upload_id:
+        raise layout.BadRecord(f"not the record of upload {found.upload_id}: it is about {progress.upload_id!r}")
+    return progress
+
+
+def _noted(follower: Follower, found: Found) -> Saved | None:
+    """Note what was met on the way; return it if it is a record."""
+    try:
+        progress = follower.note(found)
+    except layout.BadRecord as error:
+        _tell_unreadable(found.upload_id, error)
+        return None
+    return None if progress is None else Saved(progress, Revision(found.seq))
+
+
+def _tell_unreadable(upload_id: str, error: layout.BadRecord) -> None:
+    log.error("record_unreadable", upload=upload_id, error=str(error))
