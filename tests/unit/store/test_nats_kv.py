@@ -68,7 +68,8 @@ def entry(upload_id: str) -> bytes:
 
 
 async def messages(client: Client, bucket: str) -> int:
-    return (await client.jetstream().stream_info(f"KV_{bucket}")).state.messages
+    count: int = (await client.jetstream().stream_info(f"KV_{bucket}")).state.messages
+    return count
 
 
 async def comes_back(store: NatsKvStore, upload_id: str) -> Saved | None:
@@ -369,11 +370,12 @@ async def test_a_bucket_in_memory_and_with_an_age_is_made_when_asked_for(
 
 
 async def next_due(store: NatsKvStore, expected: Any) -> bool:
-    return await store.next_due() == expected
+    return bool(await store.next_due() == expected)
 
 
 async def holds(client: Client, bucket: str, expected: int) -> bool:
-    return await messages(client, bucket) == expected
+    count: int = await messages(client, bucket)
+    return count == expected
 
 
 async def no_consumer(client: Client, stream: str) -> bool:
