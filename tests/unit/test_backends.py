@@ -22,7 +22,7 @@ def test_kinds_and_names_are_in_alphabetical_order() -> None:
 
 
 def test_an_unknown_choice_names_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match="memory, .*noop, ocmem"):
+    with pytest.raises(ConfigurationError, match=r"memory, .*noop, ocmem"):
         backends.load("store", "redsi")
 
 
