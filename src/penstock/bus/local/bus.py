@@ -21,10 +21,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 from ..base import Bus, BusUnavailable
-from .group import Group
+from ..group import Group
+from ..tasks import owned_tasks
 from .retries import Retries
 from .subscription import Subscription, handling, wake_all, wake_one
-from .tasks import owned_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ...clock import Clock
     from ...events.types import Envelope
     from ..base import Filter, Handler
-    from .tasks import OwnedTasks
+    from ..tasks import OwnedTasks
 
 MAX_PENDING: Final = 100_000
 """Events per group, at 1 to 2 KiB each: some 200 MiB at the very most, and far more than uploads are let in at once."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ...errors import PenstockError
-from .group import Member
-from .retries import pause_after
+from ..group import Member
+from ..pauses import pause_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..base import Filter, Handler
-    from .group import Entry, Group
+    from ..group import Entry, Group
     from .retries import Retries
 
 log = structlog.get_logger(__name__)

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from penstock.bus.local.retries import Retries, pause_after
+from penstock.bus.local.retries import Retries
+from penstock.bus.pauses import pause_after
 from penstock.testing import ManualClock, eventually
 
 SECOND = timedelta(seconds=1)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from penstock.bus.local.tasks import owned_tasks
+from penstock.bus.tasks import owned_tasks
 
 
 class Died(BaseException):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from penstock.bus.local.group import Entry, Group, Member
+from penstock.bus.group import Entry, Group, Member
 from penstock.events.types import BytesReceived, Envelope, RestartPostprocessing
 
 KINDS = (BytesReceived, RestartPostprocessing)

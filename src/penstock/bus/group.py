@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
 
-from ...events.types import Envelope
-from ..base import Filter
+from ..events.types import Envelope
+from .base import Filter
 
 
 @dataclass(slots=True, eq=False)
@@ -67,13 +67,15 @@ class Group(Generic[M]):
         """Tell whether an event of this ID waits, pauses, or is being handled."""
         return event_id in self._ids
 
-    def admit(self, envelope: Envelope, members: tuple[M, ...]) -> None:
-        """Take a new event in for `members`, which want it."""
+    def admit(self, envelope: Envelope, members: tuple[M, ...]) -> Entry:
+        """Take a new event in for `members`, which want it; return its entry."""
         self._numbered += 1
         self.pending += 1
         if envelope.event_id:
             self._ids.add(envelope.event_id)
-        self._queue(members).append(Entry(self._numbered, envelope))
+        entry = Entry(self._numbered, envelope)
+        self._queue(members).append(entry)
+        return entry
 
     def take(self, member: M) -> Entry | None:
         """Hand out the oldest event that this member may handle; None when there is none."""
