@@ -37,6 +37,7 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
     },
     "bus": {
         "local": Backend("penstock.bus.local:LocalBus"),
+        "nats": Backend("penstock.bus.nats:NatsBus", "nats"),
     },
     "delivery": {
         "path": Backend("penstock.delivery.path:PathDelivery"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from penstock.jetstream import NatsServers
+from penstock.jetstream import NatsServers, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,6 +112,13 @@ class NatsServer:
     def lose_everything(self) -> None:
         """Remove what JetStream has stored; only while it does not run."""
         shutil.rmtree(self.folder / "jetstream", ignore_errors=True)
+
+    async def delete_streams(self) -> None:
+        """Delete all streams, for a test that wants an empty server."""
+        async with connect(self.servers, name="test") as client:
+            manager = client.jsm()
+            for stream in await manager.streams_info():
+                await manager.delete_stream(stream.config.name or "")
 
     def _start(self) -> subprocess.Popen[bytes]:
         program = shutil.which("nats-server", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")

@@ -90,6 +90,15 @@ class Group(Generic[M]):
         self.pending -= 1
         self._ids.discard(entry.envelope.event_id)
 
+    def withdraw(self, entry: Entry) -> bool:
+        """Forget an event that still waits; tell whether it did."""
+        for queue in (*self._queues.values(), self._unwanted):
+            if entry in queue:
+                queue.remove(entry)
+                self.finish(entry)
+                return True
+        return False
+
     def give_back(self, entry: Entry, *, first: bool) -> tuple[M, ...]:
         """Queue again what was taken and not handled, in front or at the end; return who may take it now."""
         members = self.wanted_by(entry.envelope)

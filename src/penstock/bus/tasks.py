@@ -17,11 +17,12 @@ class OwnedTasks:
         self._group = group
         self._running: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin a task."""
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin a task; return it, so that it can be cancelled before the others."""
         task = self._group.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return task
 
     async def stop(self) -> None:
         """Cancel all tasks and wait until they have ended, however they end."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
@@ -23,7 +24,7 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from nats.aio.client import Server
     from nats.aio.msg import Msg
@@ -52,6 +53,8 @@ class NatsClient(Client):
         self._transport = self._connection
         self._listeners: dict[int, Receive] = {}
         self._write_is_due = False
+        self.on_reconnected: list[Callable[[], None]] = []
+        """Called each time after the connection was lost and made again."""
 
     def abort(self) -> None:
         """Drop the connection as it is."""
@@ -122,6 +125,16 @@ class NatsClient(Client):
             self._pending_data_size = 0
             writer.transport.write(b"".join(said))
 
+    async def request(self, *arguments: Any, **options: Any) -> Msg:
+        """Ask, and return the answer; as in nats-py, except that a cancellation is never lost."""
+        with _cancellable():
+            return await super().request(*arguments, **options)
+
+    async def flush(self, *arguments: Any, **options: Any) -> None:
+        """Wait until the server has what was said; as in nats-py, except that a cancellation is never lost."""
+        with _cancellable():
+            await super().flush(*arguments, **options)
+
     async def _flush_pending(self, force_flush: bool = False) -> None:
         self._write()
         if force_flush and self.is_connected:
@@ -155,6 +168,16 @@ class NatsClient(Client):
         else:
             await self._process_op_err(errors.Error(f"nats: {err_msg}"))
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        if not self.is_connected:
+            self._pending, self._pending_data_size = [], 0  # nobody is there to take it
+        try:
+            await super()._close(status, do_cbs)
+        except OSError as error:
+            log.warning("nats_lost_while_closing", error=str(error) or type(error).__name__)
+            self._subs.clear()
+            self.abort()
+
     async def _read_loop(self) -> None:
         await super()._read_loop()
         if self.is_connected:
@@ -175,6 +198,16 @@ class NatsClient(Client):
             except Exception:
                 log.exception("nats_reconnect_failed")
                 await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """Raise a cancellation that got lost inside: `asyncio.wait_for` of Python 3.11 prefers an answer of that moment."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    yield
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 async def _unused(message: Msg) -> None:

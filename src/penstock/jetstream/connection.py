@@ -101,6 +101,8 @@ async def _open(servers: NatsServers, url: str, context: ssl.SSLContext | None, 
     async def reconnected() -> None:
         place = client.connected_url.netloc.rpartition("@")[2] if client.connected_url else ""
         log.info("nats_reconnected", server=place, connection=name)
+        for call in tuple(client.on_reconnected):
+            call()
 
     both = servers.username and servers.password
     try:

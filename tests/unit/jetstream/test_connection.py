@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlparse
 
 import pytest
@@ -200,3 +201,17 @@ def test_pauses_between_tries_grow_to_five_seconds() -> None:
     assert after(0) == 0
     assert 0.025 <= after(1) <= 0.05
     assert 2.5 <= after(50) <= 5.0
+
+
+async def test_a_cancellation_at_the_moment_of_an_answer_is_not_lost(plain: NatsServer) -> None:
+    async with connect(plain.servers, name="test") as client:
+
+        async def answer(message: object) -> None:
+            # Both become known to the asking task in one turn of the event loop.
+            asking.cancel()
+            await client._request_sub_callback(SimpleNamespace(subject=message.reply, headers=None))  # type: ignore[attr-defined,arg-type]
+
+        await client.subscribe("question", cb=answer)
+        asking = asyncio.create_task(client.request("question", b"", timeout=5))
+        with pytest.raises(asyncio.CancelledError):
+            await asking

@@ -27,7 +27,7 @@ class EventsSettings:
         defaults=dict.fromkeys((Service.POSTPROCESSING, Service.ANTIVIRUS, Service.STEP), "nats"),
     )
     events_endpoint: tuple[str, ...] = setting(
-        Servers(schemes=("nats", "tls", "ws", "wss")),
+        Servers(schemes=("nats", "tls")),
         "127.0.0.1:9233",
         "The NATS servers, any of which will do.",
         *everywhere("EVENTS_ENDPOINT"),
@@ -80,15 +80,17 @@ class EventsSettings:
     )
     events_ack_wait: timedelta = setting(
         Duration(least=timedelta(seconds=1)),
-        "1m",
-        "How long an event may go without a sign of life from whoever works on it before another one gets it.",
+        "10s",
+        "How long an event may go without a sign of life from whoever works on it before another one gets it. For the"
+        " consumers that Penstock makes; those that are there keep theirs.",
         "SEARCH_EVENTS_ACK_WAIT",
         group=_GROUP,
     )
     events_max_ack_pending: int = setting(
         Whole(least=1),
         "10000",
-        "How many events may be worked on at the same time, over all instances.",
+        "How many events of a group may be worked on, or wait for another try, over all instances. For the consumers"
+        " that Penstock makes.",
         "SEARCH_EVENTS_MAX_ACK_PENDING",
         group=_GROUP,
     )

@@ -1,0 +1,269 @@
+"""The bus on a NATS server with JetStream, shared with the Go services of oCIS and OpenCloud.
+
+What it needs: a nats-server from 2.9 on, with JetStream. What it leaves there:
+
+- the stream `main-queue`, made as the Go services make it if it is missing, and never changed;
+- a durable consumer per group, called `<group>-pull`, unless the group has one already: the Go services' own,
+  `<group>` (which the server pushes to) or `<group>-pull`, are used as they are;
+- the stream `penstock-set-aside`, once there is something that cannot be handled.
+
+Every published event is confirmed by the server, and known to it by the event's ID for two minutes: publishing again
+what may have been lost does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Self
+
+from ...errors import PenstockError
+from ...events.codec import encode
+from ...jetstream import connect
+from ..base import Bus, BusUnavailable
+from ..tasks import owned_tasks
+from .consumers import Consumers
+from .messages import header_block
+from .outbox import Message, Outbox
+from .reader import NATS_ERRORS, Reader
+from .set_aside import SetAside
+from .streams import EVENTS, make_events_stream, make_set_aside_stream
+from .subscription import Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from nats.js.manager import JetStreamManager
+
+    from ...clock import Clock
+    from ...events.types import Envelope
+    from ...jetstream import NatsClient, NatsServers
+    from ..base import Filter, Handler
+    from ..tasks import OwnedTasks
+
+_SUBJECT: Final = EVENTS.encode()
+
+
+class EventTooLarge(PenstockError):
+    """The event is larger than a message that the server takes; nothing was published."""
+
+    code = "event-too-large"
+
+
+class NatsBus(Bus):
+    """Carries events over `main-queue`.
+
+    A handler that raises gets the event again after a pause that grows from 0.1 s to 30 s, for ever if the error says
+    that it will pass (`retryable`). After `max_failures` other failures, and at once where it cannot be decoded, the
+    event is set aside: see `set_aside`.
+    """
+
+    durable = True
+    set_aside: SetAside
+    """What could not be handled; there while the bus is open."""
+
+    def __init__(
+        self,
+        servers: NatsServers,
+        clock: Clock,
+        *,
+        name: str = "penstock",
+        patience: timedelta = timedelta(seconds=15),
+        publish_timeout: timedelta = timedelta(seconds=10),
+        ack_wait: timedelta = timedelta(seconds=10),
+        max_ack_pending: int = 10_000,
+        max_failures: int = 20,
+        look_every: timedelta = timedelta(seconds=2),
+    ) -> None:
+        """Build a bus.
+
+        Args:
+            servers: where NATS is.
+            clock: measures pauses.
+            name: what the server shows for our connection.
+            patience: how long to wait for the first connection.
+            publish_timeout: how long to wait for the confirmation of an event, repeats included.
+            ack_wait: how long after the last sign of life of whoever has an event it is delivered again, to anybody.
+                For the consumers that we make; existing ones keep theirs.
+            max_ack_pending: how many events of a group may be in work or wait for another try, in all instances. For
+                the consumers that we make.
+            max_failures: so often a handler may fail, in a way that is not known to pass, before an event is set aside.
+            look_every: how often to look whether the consumers are still there, and what is pending.
+        """
+        self._servers = servers
+        self._clock = clock
+        self._name = name
+        self._patience = patience
+        self._publish_timeout = publish_timeout
+        self._ack_wait = ack_wait
+        self._max_ack_pending = max_ack_pending
+        self._max_failures = max_failures
+        self._look_every = look_every
+        self._readers: dict[str, list[Reader]] = {}
+        self._running: dict[Reader, asyncio.Task[None]] = {}
+        self._workers: set[OwnedTasks] = set()
+        self._context: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect, and make the stream if there is none.
+
+        Raises:
+            ConfigurationError: the server refuses us.
+            NatsUnavailable: no server answers within `patience`.
+            BusUnavailable: it has no JetStream.
+        """
+        async with AsyncExitStack() as stack:
+            self._client: NatsClient = await stack.enter_async_context(
+                connect(self._servers, name=self._name, patience=self._patience)
+            )
+            self._manager: JetStreamManager = self._client.jsm()
+            try:
+                await make_events_stream(self._manager)
+            except NATS_ERRORS as error:
+                raise BusUnavailable(
+                    f"NATS at {self._servers}: no stream {EVENTS}: {error}. "
+                    "Is JetStream enabled there (nats-server -js), and may this user use it?"
+                ) from error
+            self._outbox = Outbox(
+                self._client, self._clock, timeout=self._publish_timeout, make_streams=self._make_streams
+            )
+            self._outbox.open()
+            stack.callback(self._outbox.close)
+            self.set_aside = SetAside(self._outbox, self._manager, max_bytes=self._client.max_payload)
+            self._consumers = Consumers(
+                self._client,
+                self._manager,
+                self._clock,
+                ack_wait=self._ack_wait,
+                max_ack_pending=self._max_ack_pending,
+            )
+            self._tasks = await stack.enter_async_context(owned_tasks())
+            self._context = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Cancel whatever handlers still run; their events go back."""
+        context, self._context = self._context, None
+        for workers in tuple(self._workers):
+            await workers.stop()
+        for readers in self._readers.values():
+            for reader in readers:
+                reader.close()
+        if context is not None:
+            await context.aclose()
+
+    async def publish(self, *envelopes: Envelope) -> None:
+        """Hand events over; when this returns, the server has stored them.
+
+        Raises:
+            BusUnavailable: not all were confirmed in time.
+            EventTooLarge: one is larger than the server's limit; none was published.
+        """
+        if self._context is None:
+            raise BusUnavailable("the bus is not open: events are published between its start and its end")
+        messages = [self._message(envelope) for envelope in envelopes]
+        await self._outbox.publish(messages)
+        for readers in self._readers.values():
+            for reader in readers:
+                for envelope in envelopes:
+                    reader.note_published(envelope)
+
+    def _message(self, envelope: Envelope) -> Message:
+        data = encode(envelope)
+        event_id = envelope.event_id
+        headers = header_block({"Nats-Msg-Id": event_id}) if event_id.isascii() and event_id.isprintable() else b""
+        if len(headers) + len(data) > self._client.max_payload:
+            raise EventTooLarge(
+                f"{envelope.event_type} {event_id}: {len(data)} bytes, and the NATS server takes "
+                f"{self._client.max_payload} (its setting max_payload)."
+            )
+        return Message(_SUBJECT, headers, data)
+
+    @asynccontextmanager
+    async def subscribe(
+        self, group: str, types: Sequence[type], handler: Handler, *, workers: int, only: Filter | None = None
+    ) -> AsyncIterator[None]:
+        """Deliver events to `handler` while the context is open; see the port.
+
+        A group's first subscription has the consumer that may be a Go service's; one for altogether different types
+        has a consumer of its own, so that its events do not wait behind those.
+
+        Raises:
+            ValueError: fewer than one worker, or no types.
+            BusUnavailable: the bus is not open, or there is no answer.
+        """
+        if workers < 1 or not types:
+            raise ValueError(f"group {group!r}: {workers} workers for {len(types)} types of events would do nothing")
+        if self._context is None:
+            raise BusUnavailable(f"the bus is not open: group {group!r} can subscribe between its start and its end")
+        reader = self._reader_for(group, frozenset(types))
+        reader.types |= set(types)
+        member = Subscription(types, only, handler, workers=workers, clock=self._clock)
+        try:
+            async with owned_tasks() as tasks:
+                await reader.bind()
+                for _ in range(workers):
+                    tasks.start(member.work(reader.group, reader.handle))
+                self._workers.add(tasks)
+                self._start(reader)
+                reader.join(member)
+                try:
+                    yield
+                finally:
+                    self._workers.discard(tasks)
+                    reader.leave(member)
+        finally:
+            if not reader.group.members:
+                await self._stop(reader)
+
+    def groups(self) -> list[str]:
+        """Return the groups that have, or had, a subscription of this process, in alphabetical order."""
+        return sorted(self._readers)
+
+    def pending(self, group: str) -> int:
+        """Return how many events wait for, or are handled by, all instances of `group`, as of a moment ago."""
+        return sum(reader.pending for reader in self._readers.get(group, ()))
+
+    def failures(self, group: str) -> int:
+        """Return how often a handler of `group` has raised, for metrics."""
+        return sum(reader.failures for reader in self._readers.get(group, ()))
+
+    def _reader_for(self, group: str, types: frozenset[type]) -> Reader:
+        readers = self._readers.setdefault(group, [])
+        for reader in readers:
+            if not reader.types.isdisjoint(types):
+                return reader
+        part = "-".join(sorted(kind.__name__ for kind in types)) if readers else ""
+        reader = Reader(
+            group,
+            part,
+            client=self._client,
+            consumers=self._consumers,
+            set_aside=self.set_aside,
+            clock=self._clock,
+            look_every=self._look_every,
+            max_failures=self._max_failures,
+        )
+        readers.append(reader)
+        return reader
+
+    def _start(self, reader: Reader) -> None:
+        if reader not in self._running:
+            self._running[reader] = self._tasks.start(reader.run())
+
+    async def _stop(self, reader: Reader) -> None:
+        """Stop reading once nobody is subscribed."""
+        task = self._running.pop(reader, None)
+        reader.close()
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _make_streams(self) -> None:
+        """Make what is missing, after a message found no stream."""
+        try:
+            await make_events_stream(self._manager)
+            await make_set_aside_stream(self._manager)
+        except NATS_ERRORS:
+            return  # whoever publishes goes on trying, and says so in the end

@@ -1,0 +1,93 @@
+"""The messages that we have to answer for, each until it is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from nats import errors
+
+from ..group import Entry
+from .messages import ACK, IN_PROGRESS, Delivery
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from ...clock import Clock
+    from ...jetstream import NatsClient
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A message that the server believes to be in our hands."""
+
+    delivery: Delivery
+    data: bytes
+    came_at: float
+    heard_at: float
+    """When the server last heard that we have it. Both in monotonic seconds."""
+    entry: Entry | None = None
+    """Its place in the group; None when it cannot be read."""
+    began: bool = False
+    """Whether it is being handled."""
+
+
+class Ledger:
+    """Every message is in here once, by its sequence in the stream."""
+
+    def __init__(self, client: NatsClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._held: dict[int, Held] = {}
+        self.settled = 0
+        """How many messages were answered for good."""
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def take(self, delivery: Delivery, data: bytes) -> Held | None:
+        """Take a message in; None when we have it already, and have been slow to say so."""
+        held = self._held.get(delivery.sequence)
+        now = self._clock.monotonic()
+        if held is not None:
+            held.delivery, held.heard_at = delivery, now
+            return None
+        held = self._held[delivery.sequence] = Held(delivery, data, now, now)
+        return held
+
+    def done(self, held: Held) -> None:
+        """Acknowledge a message."""
+        self.answer(held, ACK, final=True)
+
+    def answer(self, held: Held, answer: bytes, *, final: bool = False) -> None:
+        """Say what has become of a message, and forget it. It never comes again if this is `final`."""
+        if self._held.get(held.delivery.sequence) is held:
+            del self._held[held.delivery.sequence]
+            self.settled += final
+            self.say(held.delivery, answer)
+
+    def say(self, delivery: Delivery, answer: bytes) -> None:
+        """Answer a message. An answer that gets lost has it delivered again, which does no harm."""
+        try:
+            self._client.send(delivery.reply, answer)
+        except errors.Error as error:
+            log.warning("nats_answer_lost", sequence=delivery.sequence, error=str(error) or type(error).__name__)
+
+    def beat(self, every: timedelta) -> None:
+        """Tell the server of each message that we still have it, if it has not heard so for as long as `every`."""
+        now = self._clock.monotonic()
+        for held in self._held.values():
+            if now - held.heard_at >= every.total_seconds():
+                held.heard_at = now
+                self.say(held.delivery, IN_PROGRESS)
+
+    def waiting(self) -> list[Held]:
+        """Return the messages that wait for a worker."""
+        return [held for held in self._held.values() if held.entry is not None and not held.began]
+
+    def forget(self) -> None:
+        """Forget all messages: the consumer that they came from is gone, and nobody waits for an answer."""
+        self._held = {}

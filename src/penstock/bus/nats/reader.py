@@ -1,0 +1,355 @@
+"""Reads for one group: takes messages in, hands them to the subscriptions, and answers for each of them.
+
+A message is acknowledged when its handler has returned, never before. Until then the server hears every third of its
+patience that we still have it. What a handler could not do comes again after a growing pause; what never will work is
+set aside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from nats import errors
+
+from ...errors import PenstockError
+from ...events.codec import UndecodableEvent, UnknownEventType, decode
+from ..base import BusUnavailable
+from ..group import Group
+from ..pauses import pause_after
+from .feeds import PullFeed, PushFeed
+from .ledger import Ledger
+from .messages import ACK, TERMINATE, again_after
+from .subscription import Subscription, wake_one
+
+if TYPE_CHECKING:
+    from nats.js.api import ConsumerInfo
+
+    from ...clock import Clock
+    from ...events.types import Envelope
+    from ...jetstream import NatsClient
+    from ..group import Entry
+    from .consumers import Consumer, Consumers
+    from .feeds import Feed
+    from .ledger import Held
+    from .messages import Delivery
+    from .set_aside import SetAside
+
+log = structlog.get_logger(__name__)
+
+NATS_ERRORS: Final = (errors.Error, OSError, TimeoutError)
+_REMEMBERED_FAILURES: Final = 10_000
+_REMEMBERED_MEMBERS: Final = 32
+_TICK: Final = timedelta(seconds=1)
+_AT_LEAST: Final = timedelta(milliseconds=100)
+"""Between two looks at the consumer."""
+_WAITS_LONG_SECONDS: Final = 2.0
+"""An event that has waited so long for a worker goes back, so that another instance can have it."""
+_AT_ONCE: Final = timedelta()
+_BACK_FOR: Final = timedelta(seconds=1)
+_SET_ASIDE_AGAIN: Final = timedelta(seconds=5)
+
+
+class Reader:
+    """One consumer, and the subscriptions that share what comes from it."""
+
+    def __init__(
+        self,
+        name: str,
+        part: str,
+        *,
+        client: NatsClient,
+        consumers: Consumers,
+        set_aside: SetAside,
+        clock: Clock,
+        look_every: timedelta,
+        max_failures: int,
+    ) -> None:
+        """Build a reader for the group `name`; `part` tells it from the group's first one."""
+        self.group: Group[Subscription] = Group(name)
+        self.types: set[type] = set()
+        """What was ever subscribed to."""
+        self.failures = 0
+        """How often a handler has raised."""
+        self._part = part
+        self._client = client
+        self._consumers = consumers
+        self._set_aside = set_aside
+        self._clock = clock
+        self._look_every = look_every
+        self._max_failures = max_failures
+        self._ledger = Ledger(client, clock)
+        self._entries: dict[int, Held] = {}
+        self._failed: OrderedDict[int, int] = OrderedDict()
+        self._broken: asyncio.Queue[tuple[Held, UndecodableEvent]] = asyncio.Queue()
+        self._left: deque[Subscription] = deque(maxlen=_REMEMBERED_MEMBERS)
+        self._binding = asyncio.Lock()
+        self._consumer: Consumer | None = None
+        self._feed: Feed | None = None
+        self._look = asyncio.Event()
+        self._published = 0
+        self._pending = 0
+        self._counted = (0, 0)
+
+    @property
+    def pending(self) -> int:
+        """How many events wait or are in work in all instances, as of the last look, and what we know of since."""
+        published, settled = self._counted
+        known = self._pending + self._published - published - (self._ledger.settled - settled)
+        return max(known, len(self._ledger), 0)
+
+    def note_published(self, envelope: Envelope) -> None:
+        """Take down that an event was published here, which a look at the consumer will show only later."""
+        if type(envelope.event) in self.types and self.group.wanted_by(envelope):
+            self._published += 1
+
+    async def bind(self) -> None:
+        """Find or make the consumer, unless that was done.
+
+        Raises:
+            BusUnavailable: there is no answer, or it cannot be made.
+        """
+        async with self._binding:
+            if self._consumer is None:
+                try:
+                    await self._bind()
+                except NATS_ERRORS as error:
+                    raise BusUnavailable(
+                        f"group {self.group.name!r}: no consumer on NATS: {_told(error)}. Try again later."
+                    ) from error
+
+    async def _bind(self) -> None:
+        consumer = await self._consumers.find_or_make(self.group.name, self._part, frozenset(self.types))
+        self._let_go()
+        self._consumer = consumer
+        if consumer.deliver_subject:
+            self._feed = PushFeed(self._client, consumer, deliver=self._receive)
+        else:
+            self._feed = PullFeed(
+                self._client, consumer, self._clock, deliver=self._receive, room=self._room, missing=self._look.set
+            )
+        self._feed.open()
+        self._feed.ask()
+        log.info("consumer_bound", group=self.group.name, consumer=consumer.name, pushes=bool(consumer.deliver_subject))
+
+    def _let_go(self) -> None:
+        """Forget what came from a consumer that is gone. What is being handled goes on, and may come again."""
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
+        for held in self._ledger.waiting():
+            self._withdraw(held)
+        self._ledger.forget()
+        self._failed.clear()
+
+    def join(self, member: Subscription) -> None:
+        """Begin to hand events to a subscription."""
+        self.group.join(member)
+        if self._feed is not None:
+            self._feed.ask()
+
+    def leave(self, member: Subscription) -> None:
+        """Hand nothing more to a subscription; what only it wanted goes back."""
+        self.group.leave(member)
+        self._left.append(member)
+        for held in self._ledger.waiting():
+            if held.entry is not None and not self.group.wanted_by(held.entry.envelope) and self._withdraw(held):
+                self._ledger.answer(held, again_after(_AT_ONCE))
+        for other in self.group.members:
+            other.wake_all()
+
+    def close(self) -> None:
+        """Stop reading, and give back what waits."""
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
+        for held in self._ledger.waiting():
+            if self._withdraw(held):
+                self._ledger.answer(held, again_after(_AT_ONCE))
+        self._consumer = None
+
+    async def run(self) -> None:
+        """Keep the consumer, tell the server what we still have, and set aside what cannot be read, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep())
+            tasks.create_task(self._tick())
+            tasks.create_task(self._set_broken_aside())
+
+    async def handle(self, member: Subscription, entry: Entry) -> None:
+        """Hand an event to its handler, and answer for it."""
+        held = self._entries[entry.number]
+        held.began = True
+        try:
+            await member.handler(entry.envelope)
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                self._finish(entry)
+                self._ledger.answer(held, again_after(_AT_ONCE))
+                raise
+            await self._note_failure(held, entry, error)  # something that the handler waited for was cancelled, not we
+        except Exception as error:  # noqa: BLE001  # whatever went wrong, the event has to come again
+            await self._note_failure(held, entry, error)
+        else:
+            self._finish(entry)
+            self._failed.pop(held.delivery.sequence, None)
+            self._ledger.done(held)
+        if self._feed is not None:
+            self._feed.ask()
+
+    def _room(self) -> int:
+        """Return how many more messages we can do something with."""
+        members = self.group.members
+        return sum(member.workers + member.ahead for member in members) - len(self._ledger)
+
+    def _receive(self, delivery: Delivery, data: bytes) -> None:
+        consumer = self._consumer
+        if consumer is not None and delivery.sequence <= consumer.past and delivery.sequence not in consumer.open:
+            self._ledger.say(delivery, ACK)  # about an upload that has ended before there was a consumer
+            return
+        held = self._ledger.take(delivery, data)
+        if held is None:
+            return
+        try:
+            envelope = decode(data)
+        except UnknownEventType:
+            self._ledger.done(held)
+        except UndecodableEvent as error:
+            if error.event_type and error.event_type not in {kind.__name__ for kind in self.types}:
+                self._ledger.done(held)
+            else:
+                self._broken.put_nowait((held, error))
+        else:
+            self._admit(held, envelope)
+
+    def _admit(self, held: Held, envelope: Envelope) -> None:
+        members = self.group.wanted_by(envelope)
+        if not members:
+            # Who has left may come back, or be there in another instance.
+            was_wanted = any(member.wants(envelope) for member in self._left)
+            self._ledger.answer(held, again_after(_BACK_FOR) if was_wanted else ACK, final=not was_wanted)
+        elif envelope.event_id and self.group.holds(envelope.event_id):
+            self._ledger.done(held)  # a repeat of one that we have and will answer for
+        else:
+            held.entry = self.group.admit(envelope, members)
+            self._entries[held.entry.number] = held
+            wake_one(members)
+
+    def _finish(self, entry: Entry) -> None:
+        self.group.finish(entry)
+        del self._entries[entry.number]
+
+    def _withdraw(self, held: Held) -> bool:
+        """Take an event that waits out of the group; tell whether it waited."""
+        if held.entry is None or not self.group.withdraw(held.entry):
+            return False
+        del self._entries[held.entry.number]
+        return True
+
+    async def _note_failure(self, held: Held, entry: Entry, error: BaseException) -> None:
+        self._finish(entry)
+        self.failures += 1
+        failures = self._failed.pop(held.delivery.sequence, 0) + 1
+        retryable = isinstance(error, PenstockError) and error.retryable
+        if failures >= self._max_failures and not retryable:
+            reason = f"its handler failed {failures} times, at last with {_told(error)}"
+            await self._put_aside(held, reason, entry.envelope.event_type, entry.envelope.event_id)
+            return
+        self._failed[held.delivery.sequence] = failures
+        if len(self._failed) > _REMEMBERED_FAILURES:
+            self._failed.popitem(last=False)
+        pause = pause_after(failures)
+        self._ledger.answer(held, again_after(pause))
+        log.warning(
+            "event_handler_failed",
+            group=self.group.name,
+            event_type=entry.envelope.event_type,
+            event_id=entry.envelope.event_id,
+            upload=entry.envelope.event.upload_id,
+            failures=failures,
+            again_after_seconds=pause.total_seconds(),
+            error=_told(error),
+            exc_info=None if isinstance(error, PenstockError) else error,  # a trace is for what nobody foresaw
+        )
+
+    async def _put_aside(self, held: Held, reason: str, event_type: str, event_id: str) -> None:
+        """Keep a message where it is in nobody's way; only then let go of the original."""
+        try:
+            await self._set_aside.keep(
+                self.group.name,
+                held.data,
+                reason=reason,
+                sequence=held.delivery.sequence,
+                event_type=event_type,
+                event_id=event_id,
+            )
+        except (BusUnavailable, *NATS_ERRORS) as error:
+            log.warning("event_not_set_aside", sequence=held.delivery.sequence, reason=reason, error=_told(error))
+            self._ledger.answer(held, again_after(_SET_ASIDE_AGAIN))
+        else:
+            self._ledger.answer(held, TERMINATE, final=True)
+
+    async def _set_broken_aside(self) -> None:
+        while True:
+            held, error = await self._broken.get()
+            await self._put_aside(held, str(error), error.event_type, error.event_id)
+
+    async def _tick(self) -> None:
+        while True:
+            patience = self._consumer.ack_wait if self._consumer else _TICK
+            await self._clock.sleep(min(_TICK, patience / 4))
+            self._ledger.beat(patience / 3)
+            if isinstance(self._feed, PullFeed):
+                self._give_back_what_waits()
+                self._feed.look()
+
+    def _give_back_what_waits(self) -> None:
+        now = self._clock.monotonic()
+        for held in self._ledger.waiting():
+            if now - held.came_at > _WAITS_LONG_SECONDS and held.entry is not None:
+                members = self.group.wanted_by(held.entry.envelope)
+                if self._withdraw(held):
+                    self._ledger.answer(held, again_after(_BACK_FOR))
+                    for member in members:
+                        member.note_wait()
+
+    async def _keep(self) -> None:
+        """Look after the consumer: count what is pending, and find or make it again when it is gone."""
+        while True:
+            await asyncio.sleep(_AT_LEAST.total_seconds())
+            try:
+                async with asyncio.timeout(self._look_every.total_seconds()):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+            if self._consumer is None or not self._client.is_connected:
+                continue
+            try:
+                await self._check(self._consumer)
+            except NATS_ERRORS as error:
+                log.warning("consumer_not_found_out", group=self.group.name, error=_told(error))
+
+    async def _check(self, consumer: Consumer) -> None:
+        counted = (self._published, self._ledger.settled)
+        info: ConsumerInfo | None = await self._consumers.info(consumer.name)
+        if info is not None and consumer.is_same(info):
+            self._pending = (info.num_pending or 0) + (info.num_ack_pending or 0)
+            self._counted = counted
+            return
+        log.warning("consumer_gone", group=self.group.name, consumer=consumer.name, replaced=info is not None)
+        async with self._binding:
+            if self._consumer is consumer:
+                await self._bind()
+
+
+def _told(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,174 @@
+"""Events that cannot be handled: kept where an operator finds them, out of the way of the others.
+
+They lie in the stream `penstock-set-aside`, as they were, with the reason in their headers. That stream takes at most
+256 MiB; then the oldest goes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from nats import errors
+from nats.js.errors import NotFoundError
+
+from ..base import BusUnavailable
+from .messages import header_block
+from .outbox import Message
+from .streams import EVENTS, SET_ASIDE, SET_ASIDE_SUBJECT
+
+if TYPE_CHECKING:
+    from nats.js.api import RawStreamMsg
+    from nats.js.manager import JetStreamManager
+
+    from .outbox import Outbox
+
+log = structlog.get_logger(__name__)
+
+_REASON_CHARACTERS: Final = 2000
+_GROUP: Final = "Penstock-Group"
+_REASON: Final = "Penstock-Reason"
+_SEQUENCE: Final = "Penstock-Sequence"
+_TYPE: Final = "Penstock-Event-Type"
+_ID: Final = "Penstock-Event-Id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAsideEvent:
+    """An event that could not be handled."""
+
+    number: int
+    """Names it for `SetAside.again` and `SetAside.discard`."""
+    group: str
+    """Whose handler could not."""
+    reason: str
+    sequence: int
+    """Of the original in the stream of events."""
+    event_type: str
+    """Without prefix; empty where unreadable, as is `event_id`."""
+    event_id: str
+    at: datetime | None
+    """When it was set aside."""
+    data: bytes
+    """The message as it came; empty when it was too large to be kept twice: it is in the stream of events."""
+
+
+class SetAside:
+    """What was set aside, by all instances."""
+
+    def __init__(self, outbox: Outbox, manager: JetStreamManager, *, max_bytes: int) -> None:
+        """`max_bytes` is the largest message that the server takes, headers included."""
+        self._outbox = outbox
+        self._manager = manager
+        self._max_bytes = max_bytes
+        self.kept: Counter[str] = Counter()
+        """How many events this process has set aside, by group."""
+
+    async def keep(
+        self, group: str, data: bytes, *, reason: str, sequence: int, event_type: str = "", event_id: str = ""
+    ) -> None:
+        """Keep an event. The caller may let go of the original when this returns, and not before.
+
+        Raises:
+            BusUnavailable: it may or may not be kept.
+        """
+        headers = header_block(
+            {
+                "Nats-Msg-Id": f"{group}-{sequence}",
+                _GROUP: group,
+                _REASON: reason[:_REASON_CHARACTERS],
+                _SEQUENCE: str(sequence),
+                _TYPE: event_type[:_REASON_CHARACTERS],
+                _ID: event_id[:_REASON_CHARACTERS],
+            }
+        )
+        body = data if len(headers) + len(data) <= self._max_bytes else b""
+        await self._outbox.publish([Message(SET_ASIDE_SUBJECT.encode() + b".event", headers, body)])
+        self.kept[group] += 1
+        log.error(
+            "event_set_aside",
+            group=group,
+            reason=reason,
+            stream=EVENTS,
+            sequence=sequence,
+            event_type=event_type,
+            event_id=event_id,
+        )
+
+    async def count(self) -> int:
+        """Return how many are kept.
+
+        Raises:
+            BusUnavailable: there is no answer.
+        """
+        try:
+            return int((await self._manager.stream_info(SET_ASIDE)).state.messages)
+        except NotFoundError:
+            return 0
+        except errors.Error as error:
+            raise _unavailable(error) from error
+
+    async def events(self, *, limit: int = 100, after: int = 0) -> list[SetAsideEvent]:
+        """Return what is kept, the oldest first, beginning behind number `after`.
+
+        Raises:
+            BusUnavailable: there is no answer.
+        """
+        found: list[SetAsideEvent] = []
+        try:
+            with suppress(NotFoundError):
+                while len(found) < limit:
+                    subject = f"{SET_ASIDE_SUBJECT}.>"
+                    raw = await self._manager.get_msg(SET_ASIDE, seq=after + 1, subject=subject, next=True)
+                    found.append(_read(raw))
+                    after = found[-1].number
+        except errors.Error as error:
+            raise _unavailable(error) from error
+        return found
+
+    async def again(self, number: int) -> None:
+        """Publish an event again, for everybody, and keep it no longer: whatever was in its way has been corrected.
+
+        Raises:
+            BusUnavailable: there is no answer, or there is no such event.
+        """
+        try:
+            data = _read(await self._manager.get_msg(SET_ASIDE, seq=number)).data
+            await self._outbox.publish([Message(EVENTS.encode(), b"", data)])
+        except errors.Error as error:
+            raise _unavailable(error) from error
+        await self.discard(number)
+
+    async def discard(self, number: int) -> None:
+        """Keep an event no longer.
+
+        Raises:
+            BusUnavailable: there is no answer, or there is no such event.
+        """
+        try:
+            await self._manager.delete_msg(SET_ASIDE, number)
+        except errors.Error as error:
+            raise _unavailable(error) from error
+
+
+def _read(raw: RawStreamMsg) -> SetAsideEvent:
+    headers = raw.headers or {}
+    at = raw.time
+    return SetAsideEvent(
+        number=raw.seq or 0,
+        group=headers.get(_GROUP, ""),
+        reason=headers.get(_REASON, ""),
+        sequence=int(headers.get(_SEQUENCE, "0")),
+        event_type=headers.get(_TYPE, ""),
+        event_id=headers.get(_ID, ""),
+        at=at.astimezone(UTC) if isinstance(at, datetime) else None,
+        data=raw.data or b"",
+    )
+
+
+def _unavailable(error: Exception) -> BusUnavailable:
+    return BusUnavailable(f"stream {SET_ASIDE}: {str(error) or type(error).__name__}. Try again.")

@@ -1,0 +1,141 @@
+"""Whatever happens to the server, the stream or the consumer: nothing is lost, and nobody has to restart anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from nats.js.manager import JetStreamManager
+from structlog.testing import capture_logs
+
+from penstock.bus.nats import NatsBus
+from penstock.clock import SystemClock
+from penstock.events.types import BytesReceived, PostprocessingStepFinished
+from penstock.testing.bus_contract import Listener, finished, received
+from penstock.testing.eventually import eventually
+from tests.servers.nats import NatsServer, running_nats
+from tests.unit.bus.nats.conftest import NewBus
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A server to kill."""
+    with running_nats(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+def bus_on(server: NatsServer) -> NatsBus:
+    return NatsBus(
+        server.servers, SystemClock(), ack_wait=SECOND, look_every=SECOND / 10, publish_timeout=timedelta(seconds=20)
+    )
+
+
+async def test_a_server_that_is_killed_twice_in_mid_flow_loses_nothing(own_server: NatsServer) -> None:
+    done: set[str] = set()
+
+    async with bus_on(own_server) as bus:
+
+        async def receive(envelope: object) -> None:
+            upload = envelope.event.upload_id  # type: ignore[attr-defined]
+            await bus.publish(finished(upload, "virusscan"))
+
+        async def answer(envelope: object) -> None:
+            done.add(envelope.event.upload_id)  # type: ignore[attr-defined]
+
+        async def upload(first: int) -> None:
+            for number in range(first, first + 600, 3):
+                await bus.publish(*(received(f"u{n}") for n in range(number, number + 3)))
+
+        async with (
+            bus.subscribe("coordinator", [BytesReceived], receive, workers=5),
+            bus.subscribe("steps", [PostprocessingStepFinished], answer, workers=5),
+        ):
+            uploading = asyncio.create_task(upload(0))
+            for share in (100, 300):
+                await eventually(lambda share=share: len(done) >= share)  # type: ignore[misc]
+                own_server.kill()
+                await asyncio.to_thread(own_server.start_again)
+            await asyncio.wait_for(uploading, 30)
+            await eventually(lambda: len(done) == 600, timeout_seconds=30)
+            await eventually(lambda: bus.pending("coordinator") == bus.pending("steps") == 0, timeout_seconds=10)
+
+
+async def test_a_stream_that_is_deleted_is_made_again(new_bus: NewBus, manager: JetStreamManager) -> None:
+    listener = Listener()
+    async with new_bus() as bus, bus.subscribe("g", [BytesReceived], listener, workers=2):
+        await bus.publish(*(received(f"u{number}") for number in range(5)))
+        await eventually(lambda: len(listener.uploads) == 5)
+        await manager.delete_stream("main-queue")
+        await bus.publish(received("after"))  # no stream takes it, so it is made
+        await eventually(lambda: listener.uploads[5:] == ["after"])
+        await eventually(lambda: bus.pending("g") == 0)
+
+
+async def test_a_stream_that_is_deleted_while_events_are_in_work(new_bus: NewBus, manager: JetStreamManager) -> None:
+    listener = Listener()
+    listener.gate.clear()
+    async with new_bus() as bus, bus.subscribe("g", [BytesReceived], listener, workers=2):
+        await bus.publish(*(received(f"u{number}") for number in range(5)))
+        await eventually(lambda: listener.running == 2)
+        with capture_logs() as logs:
+            await manager.delete_stream("main-queue")
+            await eventually(lambda: any(line["event"] == "consumer_bound" for line in logs))
+        await bus.publish(received("after 1"), received("after 2"))  # have the numbers of the ones in work
+        listener.gate.set()
+        await eventually(lambda: {"after 1", "after 2"} <= set(listener.uploads))
+        await eventually(lambda: bus.pending("g") == 0)
+
+
+async def test_a_server_that_has_lost_everything(own_server: NatsServer) -> None:
+    listener = Listener()
+    async with bus_on(own_server) as bus, bus.subscribe("g", [BytesReceived], listener, workers=2):
+        await bus.publish(received("before"))
+        await eventually(lambda: listener.uploads == ["before"])
+        own_server.kill()
+        own_server.lose_everything()
+        await asyncio.to_thread(own_server.start_again)
+        await bus.publish(received("after"))
+        await eventually(lambda: listener.uploads == ["before", "after"], timeout_seconds=15)
+
+
+async def test_a_consumer_that_is_deleted_is_made_again_and_misses_nothing(
+    new_bus: NewBus, manager: JetStreamManager
+) -> None:
+    listener = Listener()
+    listener.gate.clear()
+    async with new_bus() as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
+        await bus.publish(*(received(f"u{number}") for number in range(4)))
+        await eventually(lambda: listener.running == 1)
+        await manager.delete_consumer("main-queue", "g-pull")
+        await bus.publish(received("u4"))
+        listener.gate.set()
+        await eventually(lambda: {f"u{number}" for number in range(5)} <= set(listener.uploads))
+
+
+async def test_a_server_that_freezes_for_a_while(own_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.jetstream.connection._PING_SECONDS", 0.2)
+    listener = Listener()
+    async with bus_on(own_server) as bus, bus.subscribe("g", [BytesReceived], listener, workers=2):
+        await bus.publish(received("before"))
+        await eventually(lambda: listener.uploads == ["before"])
+        own_server.freeze()
+        publishing = asyncio.create_task(bus.publish(received("meanwhile")))
+        await eventually(lambda: not bus._client.is_connected)
+        own_server.thaw()
+        await publishing
+        await eventually(lambda: listener.uploads == ["before", "meanwhile"], timeout_seconds=15)
+
+
+async def test_leaving_while_the_server_is_away_does_not_hang(own_server: NatsServer) -> None:
+    listener = Listener()
+    listener.gate.clear()
+    async with bus_on(own_server) as bus, bus.subscribe("g", [BytesReceived], listener, workers=2):
+        await bus.publish(*(received(f"u{number}") for number in range(5)))
+        await eventually(lambda: listener.running == 2)
+        own_server.kill()
+        await eventually(lambda: not bus._client.is_connected)
+    assert listener.cancelled == 2
