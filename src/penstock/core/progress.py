@@ -102,6 +102,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     updated_at: datetime | None = msgspec.field(name="UpdatedAt", default=None)
     sent_at: datetime | None = msgspec.field(name="SentAt", default=None)
     """When the event that began this run was sent, as its sender says."""
+    trace_parent: str = msgspec.field(name="TraceParent", default="")
+    """W3C `traceparent` of what began the run, for what nobody's event leads to: timers, and what is said again."""
 
     @property
     def state(self) -> State:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from ..bus.base import BusUnavailable
@@ -35,6 +36,7 @@ from ..events.types import (
     UploadReady,
 )
 from ..store.base import RevisionConflict
+from ..tracing import UNTRACED, Span, Tracing
 from .batch import apply_each, in_batches
 from .observer import Observer
 from .outage import Outage
@@ -96,7 +98,15 @@ class Coordinator:
     """Moves uploads through their steps. Any number of instances may share a bus and a store."""
 
     def __init__(
-        self, *, store: ProgressStore, bus: Bus, publisher: Publisher, policy: Policy, clock: Clock, metrics: Metrics
+        self,
+        *,
+        store: ProgressStore,
+        bus: Bus,
+        publisher: Publisher,
+        policy: Policy,
+        clock: Clock,
+        metrics: Metrics,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -104,6 +114,7 @@ class Coordinator:
         self._policy = policy
         self._clock = clock
         self._observer = Observer(metrics)
+        self._tracing = tracing
         self._outage = Outage()
         self._records = Records(store)
         self._ended_runs: OrderedDict[str, None] = OrderedDict()
@@ -165,31 +176,64 @@ class Coordinator:
         raise Contended(upload_id)
 
     async def _carry_out(self, record: Record, received: Input, transition: Transition) -> None:
+        """Do what was decided, in a span of the upload's trace if it moves the upload."""
+        with self._span(record, received, transition) as span:
+            if not _moves(record.progress, transition):
+                span.discard()
+            try:
+                await self._save_and_say(record, received, transition, span)
+            except RevisionConflict:
+                span.discard()
+                raise
+        await self._remember_answer(received, transition)
+
+    async def _save_and_say(self, record: Record, received: Input, transition: Transition, span: Span) -> None:
         """Save, then publish. What was said before is counted as said again only once it was: publish, then save."""
         before, after = record.progress, transition.progress
         said_before = says_nothing_new(before, transition.emits)
         if said_before:
-            await self._publish(transition, received)
+            await self._publish(transition, span)
         if after is not before:
+            if after is not None and not after.trace_parent and after.state is not State.ENDED:
+                after = msgspec.structs.replace(after, trace_parent=span.trace_parent)
             await self._records.change(record, after)
             self._expect(after)
             if before is not None and (after is None or after.state is State.ENDED):
                 self._remember_end(before.run_id)
         self._observer.note(record.upload_id, before, received, transition, self._clock.now())
         if not said_before:
-            await self._publish(transition, received)
-        await self._remember_answer(received, transition)
+            await self._publish(transition, span)
 
-    async def _publish(self, transition: Transition, received: Input) -> None:
+    async def _publish(self, transition: Transition, span: Span) -> None:
         if not transition.emits:
             return
-        trace_parent = received.trace_parent if isinstance(received, Envelope) else ""
         try:
-            await self._publisher.emit(*transition.emits, trace_parent=trace_parent)
+            await self._publisher.emit(*transition.emits, trace_parent=span.trace_parent)
         except BusUnavailable:
             self._outage.noticed(self._clock.now())
             raise
         self._outage.over(self._clock.now())
+
+    def _span(self, record: Record, received: Input, transition: Transition) -> Span:
+        """Begin a span under the event's; under the run's beginning for our own inputs, and for events without one."""
+        before, after = record.progress, transition.progress
+        name, parent = type(received).__name__, ""
+        if isinstance(received, Envelope):
+            name, parent = received.event_type, received.trace_parent
+        if before is not None:
+            parent = parent or before.trace_parent
+        known = after or before
+        if known is None:
+            return self._tracing.span(f"coordinator {name}", parent, upload_id=record.upload_id)
+        return self._tracing.span(
+            f"coordinator {name}",
+            parent,
+            upload_id=record.upload_id,
+            step=known.status.current_step,
+            attempt=known.attempt,
+            outcome=known.status.outcome,
+            error=known.last_error,
+        )
 
     def _expect(self, progress: Progress | None) -> None:
         if progress is not None and progress.due_at is not None and progress.due_at < self._clock.now() + POLL:
@@ -228,3 +272,11 @@ class Coordinator:
             self._ended_runs[run_id] = None
             if len(self._ended_runs) > _ENDED_RUNS_KEPT:
                 self._ended_runs.popitem(last=False)
+
+
+def _moves(before: Progress | None, transition: Transition) -> bool:
+    """Tell whether an upload gets anywhere, or something is said about it: most signs of life only put timers off."""
+    after = transition.progress
+    if transition.emits or before is None or after is None:
+        return bool(transition.emits) or after is not before
+    return after.state is not before.state

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .clock import ManualClock
 from .eventually import eventually
+from .tracing import RecordedSpan, RecordedTracing
 
-__all__ = ["ManualClock", "eventually"]
+__all__ = ["ManualClock", "RecordedSpan", "RecordedTracing", "eventually"]

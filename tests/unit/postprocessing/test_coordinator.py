@@ -8,14 +8,22 @@ import msgspec
 import pytest
 
 from penstock.bus.base import BusUnavailable
-from penstock.core.progress import Progress, State
+from penstock.core.progress import Progress, State, Status
 from penstock.core.transition import Tick, Verdict
-from penstock.events.types import CancelPostprocessing, ResumePostprocessing, UploadReady
+from penstock.events.types import (
+    BytesReceived,
+    CancelPostprocessing,
+    Envelope,
+    PostprocessingStepProgress,
+    ResumePostprocessing,
+    UploadReady,
+)
 from penstock.postprocessing.coordinator import Contended
 from penstock.store.base import Revision, RevisionConflict, StoreUnavailable
-from penstock.testing import eventually
+from penstock.testing import RecordedTracing, eventually
+from penstock.tracing.traceparent import checked
 
-from .world import RECEIVED, World, answer, received, said
+from .world import POLICY, RECEIVED, World, answer, received, said
 
 
 async def test_it_saves_before_it_publishes(world: World) -> None:
@@ -81,11 +89,66 @@ async def test_a_store_that_cannot_note_who_answers_does_not_make_the_answer_com
     assert set(await world.memory.answered()) == {"virusscan"}
 
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def traced(envelope: Envelope, trace_parent: str = f"00-{TRACE}-b7ad6b7169203331-01") -> Envelope:
+    return msgspec.structs.replace(envelope, trace_parent=trace_parent)
+
+
 async def test_a_trace_goes_on_in_what_follows_from_its_event(world: World) -> None:
-    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    await world.coordinator.handle(msgspec.structs.replace(RECEIVED, trace_parent=trace))
+    await world.coordinator.handle(traced(RECEIVED))
     (heard,) = await eventually(lambda: world.heard)
-    assert heard.trace_parent == trace
+    assert heard.trace_parent.startswith(f"00-{TRACE}-")
+    assert heard.trace_parent != traced(RECEIVED).trace_parent
+    assert heard.trace_parent.endswith("-00")  # nobody records our part
+
+
+async def test_what_nobodys_event_leads_to_stays_in_the_trace_of_the_upload(world: World) -> None:
+    await world.coordinator.handle(traced(RECEIVED))
+    await world.coordinator.handle(answer("retry"))  # from a service that knows no traces
+    await world.clock.advance(timedelta(seconds=4))
+    await world.timers.fire()
+    await world.coordinator.handle(answer("continue", event_id="late"))
+    await eventually(lambda: world.starts() == ["virusscan", "virusscan", "ocr"])
+    assert {heard.trace_parent[3:35] for heard in world.heard} == {TRACE}
+    assert len({heard.trace_parent for heard in world.heard}) == 3
+
+
+async def test_an_upload_without_a_trace_is_given_one_and_another_run_has_its_own(world: World) -> None:
+    await world.coordinator.handle(traced(RECEIVED, "none"))
+    (first,) = await eventually(lambda: world.heard)
+    assert (await world.progress()).trace_parent == first.trace_parent
+    assert checked(first.trace_parent) == first.trace_parent
+    await world.coordinator.handle(traced(said(BytesReceived(upload_id="u"), "run-2")))
+    assert (await world.progress()).trace_parent[3:35] == TRACE
+
+
+async def test_a_record_of_a_go_instance_is_given_a_trace_by_the_first_event(world: World) -> None:
+    await world.memory.save(Progress(upload_id="u", status=Status("virusscan"), steps=POLICY.steps), expected=None)
+    await world.coordinator.handle(traced(answer("retry")))
+    assert (await world.progress()).trace_parent[3:35] == TRACE
+
+
+async def test_there_is_a_span_for_what_moves_an_upload_and_none_for_signs_of_life(world: World) -> None:
+    tracing = RecordedTracing()
+    coordinator = world.another(tracing=tracing)
+    await coordinator.handle(RECEIVED)
+    await coordinator.handle(said(PostprocessingStepProgress(upload_id="u", step="virusscan", fraction=0.5), "beat"))
+    await coordinator.handle(answer("continue", event_id="late", upload_id="unknown"))
+    await world.another().handle(answer("continue"))
+    world.log.clear()
+    await coordinator.handle(answer("continue", "ocr", "answer-2"))  # finds that its record is of the past
+    assert [(span.name, span.attributes["step"]) for span in tracing.ended] == [
+        ("coordinator BytesReceived", "virusscan"),
+        ("coordinator PostprocessingStepFinished", "finished"),
+    ]
+    world.line.away = True
+    with pytest.raises(BusUnavailable):
+        await coordinator.handle(said(ResumePostprocessing(upload_id="u"), "resume"))
+    assert [(span.name, span.error) for span in tracing.ended[2:]] == [
+        ("coordinator ResumePostprocessing", "BusUnavailable: away")
+    ]
 
 
 async def test_two_instances_do_not_lose_each_others_changes(world: World) -> None:

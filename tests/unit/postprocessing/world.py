@@ -23,6 +23,7 @@ from penstock.postprocessing.timers import Timers
 from penstock.store.base import Revision, StoreUnavailable
 from penstock.store.memory import MemoryStore
 from penstock.telemetry import Metrics
+from penstock.tracing import UNTRACED, Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +119,7 @@ class World:
             store=self.store, coordinator=self.coordinator, clock=clock, interval=timedelta(minutes=1)
         )
 
-    def another(self, policy: Policy | None = None) -> Coordinator:
+    def another(self, policy: Policy | None = None, tracing: Tracing = UNTRACED) -> Coordinator:
         line: Any = self.line
         return Coordinator(
             store=self.store,
@@ -127,6 +128,7 @@ class World:
             policy=policy or self.policy,
             clock=self.clock,
             metrics=self.metrics,
+            tracing=tracing,
         )
 
     def follow(self, policy: Policy) -> None:

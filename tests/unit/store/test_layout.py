@@ -104,6 +104,7 @@ FULL = Progress(
     fraction=0.25,
     updated_at=NOW + timedelta(seconds=6),
     sent_at=NOW + timedelta(seconds=7),
+    trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
 
 
@@ -134,6 +135,7 @@ def test_go_keys_come_first_in_go_order_with_go_types() -> None:
         "Fraction",
         "UpdatedAt",
         "SentAt",
+        "TraceParent",
     ]
     types = {key: type(record[key]).__name__ for key in GO_KEYS}
     assert types == {
