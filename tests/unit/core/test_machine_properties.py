@@ -1,8 +1,8 @@
 """Random lives of one upload, in a world where everything that can go wrong does, against a plain model of what may be.
 
 The world: coordinators that die before they save, between saving and publishing, and between publishing and
-acknowledging; a bus that delivers late, twice and in any order; steps that answer, ask for a retry, or are silent; a
-clock that jumps both ways; operators who resume, restart and cancel.
+acknowledging; a bus that delivers late, twice and in any order, and goes away for long; steps that answer, ask for a
+retry, or are silent; a clock that jumps both ways; operators who resume, restart and cancel.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from penstock.core.emit import awaited_id, says_nothing_new
 from penstock.core.machine import decide
 from penstock.core.policy import Policy
 from penstock.core.progress import Progress, State
-from penstock.core.transition import Announce, Tick
+from penstock.core.runs import run_id
+from penstock.core.transition import Announce, Tick, Transition
+from penstock.events.gotime import format_time
 from penstock.events.types import (
     BytesReceived,
     CancelPostprocessing,
@@ -56,8 +59,10 @@ class Life(RuleBasedStateMachine):
     @initialize(
         steps=st.lists(st.sampled_from(["virusscan", "ocr", "delay"]), max_size=3, unique=True),
         timeout=st.sampled_from([None, timedelta(seconds=30)]),
+        ended_kept=st.sampled_from([timedelta(0), timedelta(minutes=5)]),
+        numbered=st.booleans(),
     )
-    def begin(self, steps: list[str], timeout: timedelta | None) -> None:
+    def begin(self, steps: list[str], timeout: timedelta | None, ended_kept: timedelta, numbered: bool) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.policy = Policy.create(
             steps,
@@ -65,7 +70,11 @@ class Life(RuleBasedStateMachine):
             max_retries=MAX_RETRIES,
             retry_backoff=timedelta(seconds=2),
             step_timeouts={} if timeout is None else {"virusscan": timeout},
+            ended_kept=ended_kept,
         )
+        self.numbered = numbered
+        self.bus_away = False
+        self.decided: dict[str, set[str]] = {}
         self.saved: Progress | None = None
         self.inbox: list[Envelope] = []
         self.seen: list[Envelope] = []
@@ -81,7 +90,8 @@ class Life(RuleBasedStateMachine):
         """The storage side says that all bytes are there; a new run."""
         self.runs += 1
         event = BytesReceived(upload_id=UPLOAD, filename="f", filesize=1)
-        self.post(Envelope(event=event, event_id=derived_id(UPLOAD, "received", self.runs)))
+        event_id = run_id(UPLOAD, self.runs) if self.numbered else f"run {self.runs} of somebody else's"
+        self.post(Envelope(event=event, event_id=event_id, timestamp=format_time(self.now)))
 
     def post(self, envelope: Envelope) -> None:
         self.inbox.append(envelope)
@@ -89,11 +99,23 @@ class Life(RuleBasedStateMachine):
     def handle(self, received: Envelope | Tick | Announce, death: Death) -> bool:
         """What one coordinator does with one input; return whether it acknowledged it."""
         transition = decide(self.saved, received, self.now, self.policy)
-        if death is Death.BEFORE_SAVE:
+        first, then = self.save, self.publish
+        died_first, died_then = Death.BEFORE_SAVE, Death.BEFORE_PUBLISH
+        if says_nothing_new(self.saved, transition.emits):
+            first, then, died_first, died_then = then, first, died_then, died_first
+        if death is died_first or not first(transition):
             return False
+        if death is died_then or not then(transition):
+            return False
+        return death is not Death.BEFORE_ACKNOWLEDGE
+
+    def save(self, transition: Transition) -> bool:
         before, self.saved = self.saved, transition.progress
         self.check_order(before, transition.progress)
-        if death is Death.BEFORE_PUBLISH:
+        return True
+
+    def publish(self, transition: Transition) -> bool:
+        if transition.emits and self.bus_away:
             return False
         for emit in transition.emits:
             match emit.event:
@@ -105,23 +127,31 @@ class Life(RuleBasedStateMachine):
                     self.check_decision(emit.event, transition.progress)
                 case _:
                     pass
-        return death is not Death.BEFORE_ACKNOWLEDGE
+        return True
 
     # --- what must never be -------------------------------------------------------------------------------------
 
     def check_decision(self, decided: PostprocessingFinished, progress: Progress | None) -> None:
         assert progress is not None
+        outcomes = self.decided.setdefault(progress.run, set())
+        outcomes.add(decided.outcome)
+        assert len(outcomes) == 1, f"a run was decided in several ways: {outcomes}"
         if decided.outcome == "continue":
             for step in progress.steps:
                 assert step == "delay" or (progress.run, step) in self.passed, f"{step} was skipped"
 
     def check_order(self, before: Progress | None, after: Progress | None) -> None:
+        if self.numbered and before is not None and after is not None:
+            assert self.number_of(before) <= self.number_of(after), "an earlier run came back"
         if after is None or after.state not in (State.STEP, State.DELAY):
             return
         if before is not None and before.run == after.run and before.state is State.FINISHED:
             raise AssertionError("a decided upload went back into a step")
         for earlier in after.steps[: after.steps.index(after.status.current_step)]:
             assert earlier == "delay" or (after.run, earlier) in self.passed, f"{earlier} was skipped"
+
+    def number_of(self, progress: Progress) -> int:
+        return [run_id(UPLOAD, run) for run in range(1, self.runs + 1)].index(progress.run)
 
     @invariant()
     def never_more_retries_than_allowed(self) -> None:
@@ -179,6 +209,10 @@ class Life(RuleBasedStateMachine):
         self.now += timedelta(hours=hours)
 
     @rule()
+    def cut_or_mend_the_bus(self) -> None:
+        self.bus_away = not self.bus_away
+
+    @rule()
     def resume(self) -> None:
         event = ResumePostprocessing(upload_id=UPLOAD)
         self.post(Envelope(event=event, event_id=f"resume-{next(self.numbers)}"))
@@ -202,12 +236,11 @@ class Life(RuleBasedStateMachine):
     # --- the end ------------------------------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        """From now on everything works: the upload must come to its end, with no help."""
+        """From now on everything works: the upload must come to its end, with no help but the time that passes."""
         if not hasattr(self, "saved"):
             return
-        for _ in range(200):
-            if self.saved is not None:
-                self.handle(Announce(), Death.NEVER)
+        self.bus_away = False
+        for _ in range(400):
             while self.inbox:
                 self.handle(self.inbox.pop(0), Death.NEVER)
             if self.saved is None or self.saved.state is State.FAILED:
@@ -218,13 +251,14 @@ class Life(RuleBasedStateMachine):
         raise AssertionError(f"stuck: {msgspec.to_builtins(self.saved)}")
 
     def serve(self, progress: Progress) -> None:
-        """Have the step answer, or the storage side confirm, what is awaited now."""
-        for start_id, (run, start) in list(self.starts.items()):
-            if run == progress.run and start.step_to_start == progress.status.current_step:
-                self.reply(start_id, "continue")
-        for decision_id, decided in list(self.decisions.items()):
-            event = UploadReady(upload_id=UPLOAD, failed=decided.outcome != "continue")
-            self.post(Envelope(event=event, event_id=derived_id(decision_id, "ready"), causation_id=decision_id))
+        """Have the step answer, or the storage side confirm, what is awaited now: if that was ever said to them."""
+        awaited = awaited_id(progress)
+        if awaited in self.starts:
+            self.reply(awaited, "continue")
+        elif awaited in self.decisions:
+            failed = self.decisions[awaited].outcome != "continue"
+            event = UploadReady(upload_id=UPLOAD, failed=failed)
+            self.post(Envelope(event=event, event_id=derived_id(awaited, "ready"), causation_id=awaited))
 
 
 TestLife = Life.TestCase
