@@ -23,6 +23,8 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
+from .parser import MessageParser
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -52,6 +54,7 @@ class NatsClient(Client):
         self._connection = _Transport()
         self._transport = self._connection
         self._listeners: dict[int, Receive] = {}
+        self._ps = MessageParser(self, self._listeners)
         self._write_is_due = False
         self.on_reconnected: list[Callable[[], None]] = []
         """Called each time after the connection was lost and made again."""
@@ -69,7 +72,7 @@ class NatsClient(Client):
         # What nats-py needs to know to subscribe again after a reconnection.
         subscription = Subscription(self, self._sid, subject, queue=queue, cb=_unused)
         self._subs[self._sid] = subscription
-        self._listeners[self._sid] = receive
+        self._listeners[self._sid] = _guarded(receive)
         self._say(f"SUB {subject} {queue} {self._sid}\r\n".encode())
         return self._sid
 
@@ -149,10 +152,7 @@ class NatsClient(Client):
         if receive is None:
             await super()._process_msg(sid, subject, reply, data, headers)
             return
-        try:
-            receive(subject, reply, data, headers or b"")
-        except Exception:
-            log.exception("nats_listener_failed", subject=subject.decode(errors="replace"))
+        receive(subject, reply, data, headers or b"")
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection and self._wants_tls:
@@ -198,6 +198,18 @@ class NatsClient(Client):
             except Exception:
                 log.exception("nats_reconnect_failed")
                 await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
+
+
+def _guarded(receive: Receive) -> Receive:
+    """Keep what a listener raises from ending the connection."""
+
+    def guarded(subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        try:
+            receive(subject, reply, data, headers)
+        except Exception:
+            log.exception("nats_listener_failed", subject=subject.decode(errors="replace"))
+
+    return guarded
 
 
 @contextmanager

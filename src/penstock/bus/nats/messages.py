@@ -74,7 +74,7 @@ def header_block(headers: dict[str, str]) -> bytes:
 
 
 def _one_line(value: str) -> str:
-    return "".join(c if c.isprintable() else "\ufffd" for c in value)
+    return value if value.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in value)
 
 
 class PublishAnswer(NamedTuple):
