@@ -143,7 +143,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         So it is with a record that a Go instance wrote, which keeps its pauses in memory and knows no deadlines, and
         with one from the future, because the clock was set back.
         """
-        if self.state in (State.FAILED, State.ENDED):
+        if self.state is State.FAILED:
             return False
         return self.updated_at is None or now < self.updated_at - SKEW
 

@@ -208,8 +208,9 @@ def forget(c: Context) -> Transition:
 
 def tick_ended(c: Context) -> Transition:
     """Forget what was remembered for long enough."""
-    if c.progress.resume_at is not None and c.progress.resume_at > c.now:
-        return Transition(c.progress, Verdict.IGNORED, reason="it is to be remembered for longer")
+    progress = reliable(c)
+    if progress.resume_at is not None and progress.resume_at > c.now:
+        return _adjusted(c, progress)
     return Transition(None, Verdict.APPLIED)
 
 

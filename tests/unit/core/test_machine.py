@@ -416,7 +416,10 @@ def test_what_is_done_is_remembered_where_others_may_get_its_first_event_again()
     for late in (received(), finished("abort"), ready, said(ResumePostprocessing(upload_id="u"), "resume")):
         transition = go(done, late, policy=SHARED)
         assert (transition.progress, transition.emits) == (done, ())
-    assert not done.neglected(NOW - timedelta(days=1))
+    yesterday = NOW - timedelta(days=1)
+    moved = go(done, Tick(), now=yesterday, policy=SHARED).progress
+    assert moved is not None
+    assert moved.due_at == yesterday + timedelta(minutes=5)
     assert go(done, Tick(), now=NOW + seconds(299), policy=SHARED).progress is done
     assert go(done, Tick(), now=NOW + seconds(300), policy=SHARED).progress is None
 
