@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from penstock.antivirus.eicar import eicar
+from penstock.testing import eventually
 from tests.servers.penstock import PenstockServer
 
 STEPS = """
@@ -118,8 +120,12 @@ def test_delete_cancels_a_run_and_frees_the_bytes(client: httpx.Client, server: 
     assert not [path for path in server.staging if path.name.startswith(upload_id)]
     assert client.get(f"/api/v1/files/{upload_id}/content").status_code == 410
     gate.touch()
-    records = client.get("/api/v1/postprocessing").json()["records"]
-    assert upload_id not in [record["id"] for record in records]
+
+    def is_forgotten() -> bool:  # once the coordinator has heard of it
+        records = client.get("/api/v1/postprocessing").json()["records"]
+        return upload_id not in [record["id"] for record in records]
+
+    asyncio.run(eventually(is_forgotten, timeout_seconds=20))
 
 
 def test_eicar_is_never_readable_by_any_way_in(client: httpx.Client) -> None:

@@ -92,3 +92,17 @@ def test_a_reload_shows_the_same(page: Page, tmp_path: Path) -> None:
     expect(row).to_have_attribute("data-phase", "released", timeout=15_000)
     page.reload()
     expect(row).to_have_attribute("data-phase", "released")
+
+
+def test_a_narrow_screen_shows_everything_without_scrolling_sideways(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / f"{'long-' * 20}name.txt"
+    file.write_text("x")
+    page.set_viewport_size({"width": 360, "height": 800})
+    choose(page, file)
+    row = page.locator("tr", has_text="name.txt")
+    expect(row.get_by_role("button", name="Cancel")).to_be_in_viewport(ratio=1)
+    width, name_width = page.evaluate(
+        "[document.documentElement.scrollWidth, document.querySelector('td.name').offsetWidth]"
+    )
+    assert width <= 360
+    assert name_width > 200

@@ -10,7 +10,7 @@ from . import complete
 from .actions import report
 from .desk import desk_of
 from .options import AsJson, ConfigFile, ServerUrl, settings_from
-from .show import age, moment, print_json, print_table, size
+from .show import age, complain, moment, print_json, print_table, size
 
 app = typer.Typer(help="List uploads in postprocessing, and help them on.", no_args_is_help=True)
 
@@ -65,8 +65,10 @@ def list_records(step: Step = None, url: ServerUrl = None, bus: Bus = None, as_j
     records = desk_of(url, bus).records(step)
     if as_json:
         print_json(records)
-    else:
+    elif records:
         print_table(_COLUMNS, [_row(record) for record in records])
+    else:
+        complain("no uploads in postprocessing.")
 
 
 @app.command()

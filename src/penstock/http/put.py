@@ -62,7 +62,7 @@ class Put:
             "status": status,
         }
         sent = {"Location": status, "Content-Type": "application/json", "Cache-Control": "no-store"}
-        return Answer(202, sent, msgspec.json.encode(told))
+        return Answer(202, sent, msgspec.json.encode(told) + b"\n")  # people read this in a terminal
 
 
 def name_of(scope: Scope) -> str:

@@ -45,6 +45,13 @@ def test_the_list_has_step_attempt_next_try_error_and_age(penstock: Penstock, as
     assert asked[-1].query["step"] == "ocr"
 
 
+def test_an_empty_list_says_so(penstock: Penstock, server: FakeServer, asked: list[Request]) -> None:
+    server.routes[("GET", "/api/v1/postprocessing")] = lambda _: Answer.of({"records": []})
+    listed = penstock("postprocessing", "list")
+    assert (listed.status, listed.out, listed.err) == (0, "", "penstock: no uploads in postprocessing.\n")
+    assert penstock("postprocessing", "list", "--json").json == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "path", "body"),
     [
