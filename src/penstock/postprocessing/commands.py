@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .coordinator import Coordinator
 
 
+IT_IS_DONE = "it is done; there is nothing to resume"
+
+
 class Row(msgspec.Struct, frozen=True):
     """What was done about one upload. `ok` is False when nothing was; `detail` says why."""
 
@@ -64,6 +67,8 @@ class Commands:
         def row(*, ok: bool, detail: str) -> Row:
             return Row(progress.upload_id, progress.filename, "resume", progress.status.current_step, ok, detail)
 
+        if progress.state is State.ENDED:
+            return row(ok=False, detail=IT_IS_DONE)
         if progress.state is State.FAILED:
             return row(ok=False, detail=f"ended with {progress.status.outcome!r}; restart it to run its steps again")
         envelope = Envelope(event=ResumePostprocessing(upload_id=progress.upload_id), event_id=new_event_id())

@@ -9,7 +9,7 @@ import msgspec
 from ..core.progress import FINISHED, State
 from ..errors import ConfigurationError, Unavailable
 from ..events.types import RestartPostprocessing, ResumePostprocessing, Timestamp
-from .commands import Row, select
+from .commands import IT_IS_DONE, Row, select
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -89,12 +89,12 @@ class Requests:
         return self._store
 
     def records(self, step: str | None) -> AsyncIterator[Saved]:
-        """Yield the records of one step, or all.
+        """Yield the records of one step, or of all uploads that are not done.
 
         Raises:
             ConfigurationError: the store cannot be seen.
         """
-        return self._seen().in_step(step) if step else self._seen().all()
+        return self._seen().in_step(step) if step else _not_done(self._seen().all())
 
     async def _one(self, progress: Progress, action: str, event: Event, detail: str) -> Row:
         """Publish for one upload; that it fails does not stop the others."""
@@ -112,17 +112,24 @@ class Requests:
         return Timestamp.of(self._clock.now())
 
 
+async def _not_done(records: AsyncIterator[Saved]) -> AsyncIterator[Saved]:
+    async for saved in records:
+        if saved.progress.state is not State.ENDED:
+            yield saved
+
+
 def _row(progress: Progress, action: str) -> Row:
     step = progress.status.current_step
-    if progress.state is State.FAILED:
+    if progress.state is State.ENDED:
+        detail = IT_IS_DONE
+    elif progress.state is State.FAILED:
         detail = f"ended with {progress.status.outcome!r}; restart it to run its steps again"
     elif progress.state is State.FINISHED:
         detail = f"the decision {progress.status.outcome!r} is sent again"
     else:
         detail = f"step {step!r} is started again"
-    return Row(
-        progress.upload_id, progress.filename, action, step, ok=progress.state is not State.FAILED, detail=detail
-    )
+    ok = progress.state not in (State.FAILED, State.ENDED)
+    return Row(progress.upload_id, progress.filename, action, step, ok=ok, detail=detail)
 
 
 def _unknown(upload_id: str, action: str) -> Row:

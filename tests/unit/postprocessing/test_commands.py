@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
+
 from penstock.core.policy import Policy
 from penstock.events.types import PostprocessingFinished, UploadReady
 from penstock.postprocessing.commands import Commands
 from penstock.store.base import StoreUnavailable
 from penstock.testing import eventually
 
-from .world import RECEIVED, World, answer, received, said
+from .world import POLICY, RECEIVED, World, answer, received, said
 
 
 def commands_of(world: World) -> Commands:
@@ -74,3 +76,14 @@ async def test_one_that_fails_keeps_none_of_the_others_from_going_on(world: Worl
     rows = await commands_of(world).resume(None, "virusscan")
     assert [row.id for row in rows] == [f"u{number}" for number in range(40)]
     assert {row.id: row.detail for row in rows if not row.ok} == {"u3": "the store is away", "u35": "as well"}
+
+
+async def test_what_is_done_has_nothing_to_resume(world: World) -> None:
+    world.follow(msgspec.structs.replace(POLICY, ended_kept=timedelta(minutes=5)))
+    await world.coordinator.handle(RECEIVED)
+    await world.coordinator.handle(said(UploadReady(upload_id="u")))
+    (row,) = await commands_of(world).resume("u", None)
+    assert (row.ok, row.detail) == (False, "it is done; there is nothing to resume")
+    await world.clock.advance(timedelta(minutes=6))
+    await world.timers.fire()
+    assert await world.record() is None

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from penstock.bus.base import BusUnavailable
 from penstock.bus.publish import Publisher
-from penstock.core.progress import FINISHED, Progress, Status
+from penstock.core.progress import ENDED, FINISHED, Progress, Status
 from penstock.errors import ConfigurationError
 from penstock.events.types import Envelope, Event, RestartPostprocessing, ResumePostprocessing
 from penstock.postprocessing.requests import Requests
@@ -134,3 +135,17 @@ async def test_a_store_that_cannot_be_seen_allows_what_needs_no_look(bus: Said) 
         await requests.restart(None, "ocr")
     with pytest.raises(ConfigurationError, match="cannot be seen"):
         await requests.take_over()
+
+
+async def test_what_is_done_is_not_listed_and_has_nothing_to_resume(bus: Said) -> None:
+    store = MemoryStore()
+    for progress in (record("1", "ocr"), record("5", ENDED, finished=True)):
+        await store.save(progress, expected=None)
+    clock = ManualClock(NOW)
+    line: Any = bus
+    requests = Requests(store=store, publisher=Publisher(line, clock), clock=clock)
+    assert [saved.progress.upload_id async for saved in requests.records(None)] == ["1"]
+    (row,) = await requests.resume("5", None)
+    assert (row.ok, row.detail) == (False, "it is done; there is nothing to resume")
+    assert await requests.resume(None, FINISHED) == []
+    assert bus.events == []
