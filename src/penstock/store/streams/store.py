@@ -21,6 +21,7 @@ from .index import Index
 from .markers import Markers
 from .reader import Reader
 from .requests import Requests
+from .stream import keeps_conditions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
@@ -37,6 +38,7 @@ TIMEOUT: Final = timedelta(seconds=5)
 """How long an answer of the server is waited for."""
 PATIENCE: Final = timedelta(seconds=8)
 """How long the first connection is waited for."""
+_TOO_OLD: Final = "before 2.9.21, nats-server lets two instances change a record of a replicated bucket at once"
 _PAUSE_SECONDS: Final = 0.5
 _AT_ONCE: Final = 256
 """Records that are asked for at once."""
@@ -96,7 +98,11 @@ class StreamStore(ProgressStore):
                 raise StoreUnavailable(str(error)) from error
             requests = await context.enter_async_context(Requests(client, timeout=self._timeout))
             parts = self._make_parts(requests)
-            parts.markers.allowed = not (await parts.bucket.stream.open()).config.deny_purge
+            info = await parts.bucket.stream.open()
+            parts.markers.allowed = not info.config.deny_purge
+            server = client.connected_server_version
+            if not keeps_conditions((server.major, server.minor, server.patch), info):
+                log.warning("store_may_lose_changes", stream=parts.bucket.stream.name, hint=_TOO_OLD)
             context.push_async_callback(parts.follower.close)
             await parts.follower.catch_up()
             await context.enter_async_context(_running(parts.follower))

@@ -54,6 +54,7 @@ class Config(msgspec.Struct, frozen=True):
     """What we look at in a stream's configuration."""
 
     deny_purge: bool = False
+    num_replicas: int = 1
 
 
 class Info(Reply, frozen=True, kw_only=True):
@@ -78,6 +79,15 @@ class _Stored(msgspec.Struct, frozen=True):
 
 class _Got(Reply, frozen=True, kw_only=True):
     message: _Stored | None = None
+
+
+def keeps_conditions(version: tuple[int, int, int], info: Info) -> bool:
+    """Tell whether of two conditional writes at the same time one fails, as it should.
+
+    With copies, servers before 2.9.21 look at the condition before they agree on the write, so both may succeed
+    (nats-server issue 4320). A stream without copies, as the Go services make it, was never affected.
+    """
+    return info.config.num_replicas <= 1 or version >= (2, 9, 21)
 
 
 def config_of(
@@ -120,19 +130,21 @@ class Stream:
         self.name: Final[str] = config["name"]
         self._config = config
         self._creating = asyncio.Lock()
-        self._looks = 0
-        """How often it was looked for."""
+        self._made = 0
+        """How often it was made here."""
 
     async def open(self) -> Info:
         """Return what the server tells of it; create it first where it is missing."""
         async with self._creating:
-            self._looks += 1
-            try:
-                return await self._info()
-            except Refused as error:
-                if error.err_code != NO_STREAM:
-                    raise StoreUnavailable(str(error)) from error
-            return await self._create()
+            return await self._found_or_made()
+
+    async def _found_or_made(self) -> Info:
+        try:
+            return await self._info()
+        except Refused as error:
+            if error.err_code != NO_STREAM:
+                raise StoreUnavailable(str(error)) from error
+        return await self._create()
 
     async def info(self) -> Info | None:
         """Return what the server tells of it; None when it is missing."""
@@ -149,6 +161,7 @@ class Stream:
     async def _create(self) -> Info:
         try:
             created = await self.requests.api(f"STREAM.CREATE.{self.name}", self._config, Info)
+            self._made += 1
             log.info("store_created", stream=self.name)
             return created
         except Refused as error:
@@ -217,7 +230,7 @@ class Stream:
 
     async def _where_it_is(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something with the stream; create it and do it again if it turns out to be missing."""
-        looks = self._looks
+        made = self._made
         try:
             return await work()
         except NobodyAnswers:
@@ -225,8 +238,9 @@ class Stream:
         except Refused as error:
             if error.err_code != NO_STREAM:
                 raise
-        if self._looks == looks:  # otherwise somebody has looked since
-            await self.open()
+        async with self._creating:
+            if self._made == made:  # otherwise somebody else has missed it, too
+                await self._found_or_made()
         return await work()
 
 

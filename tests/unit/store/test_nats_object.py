@@ -1,0 +1,189 @@
+"""The object store on NATS: chunks and metas that go together, or do not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+from structlog.testing import capture_logs
+
+from penstock.store.base import RevisionConflict, Saved, StoreUnavailable
+from penstock.store.layout import BadRecord, encode
+from penstock.store.nats_object import NatsObjectStore
+from penstock.store.streams.follower import INTERVAL
+from penstock.store.streams.markers import GRACE
+from penstock.store.target import StoreTarget
+from penstock.testing.clock import ManualClock
+from penstock.testing.eventually import eventually
+from penstock.testing.store_contract.records import NOW, SECOND, collect, ids_of, record
+from tests.servers.nats import NatsServer, running_nats
+
+LARGE = "x" * 300_000
+"""More than fits into two chunks."""
+
+
+@pytest.fixture
+async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
+    client = await nats.connect(nats_server.endpoint)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def store(nats_server: NatsServer, new_bucket: str) -> NatsObjectStore:
+    return NatsObjectStore(StoreTarget(database=new_bucket), servers=nats_server.servers)
+
+
+def meta_of(bucket: str, name: str) -> str:
+    return f"$O.{bucket}.M.{urlsafe_b64encode(name.encode()).decode()}"
+
+
+async def subjects(client: Client, bucket: str, kind: str) -> list[str]:
+    info = await client.jetstream().stream_info(f"OBJ_{bucket}", subjects_filter=f"$O.{bucket}.{kind}.>")
+    return list(info.state.subjects or {})
+
+
+async def test_a_large_record_is_read_by_others_and_from_others(
+    store: NatsObjectStore, client: Client, new_bucket: str
+) -> None:
+    async with store:
+        revision = await store.save(record("u1", filename=LARGE), expected=None)
+        theirs = await client.jetstream().object_store(new_bucket)
+        assert (await theirs.get("u1")).data == encode(record("u1", filename=LARGE))
+        await theirs.put("u2", encode(record("u2", url=LARGE, due=-SECOND)))
+        assert await store.get("u1") == Saved(record("u1", filename=LARGE), revision)
+        assert sorted(await collect(store.all())) == ["u1", "u2"]
+        assert ids_of(await store.due(NOW, limit=9)) == ["u2"]
+        assert len(await subjects(client, new_bucket, "C")) == 2
+
+
+async def test_former_chunks_do_not_stay(store: NatsObjectStore, client: Client, new_bucket: str) -> None:
+    async with store:
+        revision = await store.save(record("u1"), expected=None)
+        for failures in range(5):
+            revision = await store.save(record("u1", failures=failures, filename=LARGE), expected=revision)
+        results = await asyncio.gather(
+            *(store.save(record("u1", failures=number), expected=revision) for number in range(10)),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(result, RevisionConflict) for result in results) == 9
+        assert len(await subjects(client, new_bucket, "C")) == 1
+        saved = await store.get("u1")
+        assert saved is not None
+        await store.delete("u1", expected=saved.revision)
+        assert await subjects(client, new_bucket, "C") == []
+
+
+async def test_a_record_can_be_read_while_it_is_written_over_and_over(store: NatsObjectStore) -> None:
+    async with store:
+        revision = await store.save(record("u1"), expected=None)
+
+        async def write() -> None:
+            last = revision
+            for failures in range(40):
+                last = await store.save(record("u1", failures=failures), expected=last)
+
+        writing = asyncio.create_task(write())
+        while not writing.done():
+            try:
+                assert await store.get("u1") is not None
+            except StoreUnavailable as error:
+                assert "written all the time" in str(error)  # noqa: PT017  # it may be either
+        await writing
+
+
+async def test_what_lost_its_content_is_no_record(store: NatsObjectStore, client: Client, new_bucket: str) -> None:
+    async with store:
+        await store.save(record("u1", due=-SECOND), expected=None)
+        await store.save(record("u2", due=-SECOND), expected=None)
+        meta = await client.jetstream().get_last_msg(f"OBJ_{new_bucket}", meta_of(new_bucket, "u1"))
+        assert meta.data is not None
+        chunk = f"$O.{new_bucket}.C.{json.loads(meta.data)['nuid']}"
+        await client.jetstream().purge_stream(f"OBJ_{new_bucket}", subject=chunk)
+        with pytest.raises(BadRecord):
+            await store.get("u1")
+        assert await collect(store.all()) == ["u2"]
+        await client.jetstream().publish(chunk, encode(record("u1", failures=9)))  # not what the meta tells of
+        with pytest.raises(BadRecord):
+            await store.get("u1")
+        assert ids_of(await store.due(NOW, limit=9)) == ["u2"]
+
+
+@pytest.mark.parametrize("value", [b"?", b"[]", b'{"nuid":7}', b"{}", b'{"nuid":"none","chunks":3,"size":5}'])
+async def test_a_meta_that_tells_of_nothing_is_no_record(
+    store: NatsObjectStore, client: Client, new_bucket: str, value: bytes
+) -> None:
+    async with store:
+        await store.save(record("u1"), expected=None)
+        await client.jetstream().publish(meta_of(new_bucket, "u1"), value)
+        with pytest.raises(BadRecord):
+            await store.get("u1")
+        with capture_logs() as lines:
+            assert await collect(store.all()) == []
+        assert {line["event"] for line in lines} == {"record_unreadable"}
+    async with store:  # nor does it keep anybody from starting
+        assert await store.count_by_step() == {}
+
+
+async def test_objects_that_are_not_ours_are_passed_over(
+    store: NatsObjectStore, client: Client, new_bucket: str, nats_server: NatsServer
+) -> None:
+    table = NatsObjectStore(StoreTarget(database=new_bucket, table="t"), servers=nats_server.servers)
+    async with store, table:
+        theirs = await client.jetstream().object_store(new_bucket)
+        await theirs.put("t_ours", encode(record("ours")))
+        await theirs.put("other_one", encode(record("one")))
+        await client.jetstream().publish(f"$O.{new_bucket}.M.x", b"{}")
+        assert await collect(table.all()) == ["ours"]
+        assert await collect(store.all()) == []
+
+
+async def test_what_removals_leave_is_purged_after_a_while(
+    nats_server: NatsServer, client: Client, new_bucket: str
+) -> None:
+    clock = ManualClock()
+    store = NatsObjectStore(StoreTarget(database=new_bucket), servers=nats_server.servers, clock=clock)
+    async with store:
+        await eventually(lambda: clock.sleepers == 1)
+        revision = await store.save(record("u1"), expected=None)
+        await store.delete("u1", expected=revision)
+        assert await subjects(client, new_bucket, "M") == [meta_of(new_bucket, "u1")]
+        await clock.advance(GRACE + INTERVAL)
+
+        async def purged() -> bool:
+            return await subjects(client, new_bucket, "M") == []
+
+        await eventually(purged)
+        again = await store.save(record("u1"), expected=None)
+        assert await store.get("u1") == Saved(record("u1"), again)
+
+
+async def test_an_id_that_no_subject_can_hold_is_refused(store: NatsObjectStore) -> None:
+    async with store:
+        assert await store.get("x" * 4000) is None
+        with pytest.raises(BadRecord, match="too long"):
+            await store.save(record("x" * 4000), expected=None)
+
+
+async def test_a_server_that_was_killed_and_comes_back_is_used_again(tmp_path: Path) -> None:
+    with running_nats(tmp_path) as server:
+        async with NatsObjectStore(StoreTarget(), servers=server.servers) as store:
+            revision = await store.save(record("u1", due=SECOND), expected=None)
+            server.kill()
+            server.start_again()
+
+            async def read() -> Saved | None:
+                try:
+                    return await store.get("u1")
+                except StoreUnavailable:
+                    return None
+
+            assert await eventually(read, timeout_seconds=20) == Saved(record("u1", due=SECOND), revision)
+            await store.save(record("u1"), expected=revision)
+            assert await store.count_by_step() == {"virusscan": 1}
