@@ -59,6 +59,7 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
         "ocmem": Backend(
             "penstock.store.memory:BoundedMemoryStore", deprecated="memory, or nats-js-kv to survive restarts"
         ),
+        "postgres": Backend("penstock.store.postgres:PostgresStore", "postgres"),
         "sqlite": Backend("penstock.store.sql:SqlStore"),
     },
 }

@@ -6,7 +6,7 @@ import base64
 import json
 import shutil
 import signal
-import socket
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.servers.ports import free_ports
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.servers.nats import Certificate
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -27,11 +31,10 @@ PORTS_TRIED = 5
 class EtcdNode:
     """One etcd; what is in it survives `kill` and `start_again`."""
 
-    def __init__(self, folder: Path, *, name: str = "n0", more: tuple[str, ...] = ()) -> None:
-        """`more` are further options of its command line."""
+    def __init__(self, folder: Path, *, name: str = "n0", certificate: Certificate | None = None) -> None:
         self.folder = folder
+        self.certificate = certificate
         self.name = name
-        self._more = more
         self._log = folder / f"{name}.log"
         self.port = 0
         self.peer_port = 0
@@ -40,6 +43,10 @@ class EtcdNode:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.certificate else 'http'}://{self.address}"
 
     @property
     def peer(self) -> str:
@@ -53,12 +60,14 @@ class EtcdNode:
         options = {
             "name": self.name,
             "data-dir": str(self.folder / self.name),
-            "listen-client-urls": f"http://{self.address}",
-            "advertise-client-urls": f"http://{self.address}",
+            "listen-client-urls": self.url,
+            "advertise-client-urls": self.url,
             "listen-peer-urls": f"http://127.0.0.1:{self.peer_port}",
             "initial-advertise-peer-urls": f"http://127.0.0.1:{self.peer_port}",
             "initial-cluster": cluster or self.peer,
         }
+        if self.certificate is not None:
+            options |= {"cert-file": str(self.certificate.certificate), "key-file": str(self.certificate.key)}
         self._options = [f"--{name}={value}" for name, value in options.items()]
         self._run(program)
 
@@ -103,7 +112,7 @@ class EtcdNode:
         ends_at = time.monotonic() + START_SECONDS
         while time.monotonic() < ends_at and self.process is not None and self.process.poll() is None:
             try:
-                with urllib.request.urlopen(f"http://{self.address}/health", timeout=2) as answer:
+                with self._open(f"{self.url}/health") as answer:
                     if json.load(answer)["health"] == "true":
                         return True
             except (OSError, ValueError):
@@ -113,16 +122,17 @@ class EtcdNode:
 
     def _run(self, program: str) -> None:
         with self._log.open("ab") as output:
-            self.process = subprocess.Popen([program, *self._options, *self._more], stdout=output, stderr=output)
+            self.process = subprocess.Popen([program, *self._options], stdout=output, stderr=output)
 
-    def call(self, path: str, request: dict[str, Any], *, token: str = "") -> dict[str, Any]:
+    def call(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
         """Ask it for something, behind every client's back."""
-        url = f"http://{self.address}/v3/{path}"
-        headers = {"Authorization": token} if token else {}
-        asked = urllib.request.Request(url, json.dumps(request).encode(), headers)
-        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310  # it is http
+        with self._open(f"{self.url}/v3/{path}", json.dumps(request).encode()) as answer:
             content: dict[str, Any] = json.load(answer)
             return content
+
+    def _open(self, url: str, body: bytes | None = None) -> Any:
+        tls = ssl.create_default_context(cafile=self.certificate.certificate) if self.certificate else None
+        return urllib.request.urlopen(url, body, timeout=10, context=tls)  # noqa: S310  # it is http
 
     def put(self, key: bytes, value: bytes) -> None:
         self.call("kv/put", {"key": _text(key), "value": _text(value)})
@@ -145,19 +155,19 @@ class EtcdNode:
 
 
 @contextmanager
-def running_etcd(folder: Path, *, more: tuple[str, ...] = ()) -> Iterator[EtcdNode]:
+def running_etcd(folder: Path, *, certificate: Certificate | None = None) -> Iterator[EtcdNode]:
     """Run one node in an empty folder."""
-    with running_cluster(folder, size=1, more=more) as (node,):
+    with running_cluster(folder, size=1, certificate=certificate) as (node,):
         yield node
 
 
 @contextmanager
-def running_cluster(folder: Path, *, size: int = 3, more: tuple[str, ...] = ()) -> Iterator[list[EtcdNode]]:
+def running_cluster(folder: Path, *, size: int = 3, certificate: Certificate | None = None) -> Iterator[list[EtcdNode]]:
     """Run a cluster in an empty folder."""
     words = ""
     for _ in range(PORTS_TRIED):
         with ExitStack() as stack:
-            nodes = [EtcdNode(folder, name=f"n{number}", more=more) for number in range(size)]
+            nodes = [EtcdNode(folder, name=f"n{number}", certificate=certificate) for number in range(size)]
             for node in nodes:
                 node.choose_ports()
             for node in nodes:
@@ -172,15 +182,6 @@ def running_cluster(folder: Path, *, size: int = 3, more: tuple[str, ...] = ()) 
         if "address already in use" not in words:  # somebody took the port between our looking and its listening
             break
     pytest.fail(f"etcd did not come up:\n{words}")
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on, all of them different."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _text(value: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .database import Database, DatabaseUnavailable
+from .database import Database
+from .kind import DatabaseUnavailable
 
 __all__ = ["Database", "DatabaseUnavailable"]

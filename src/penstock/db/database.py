@@ -3,60 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import queue
-from concurrent.futures import ThreadPoolExecutor
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from ..errors import ConfigurationError, Unavailable
-from . import sqlite
+from ..errors import ConfigurationError
+from .kind import DatabaseUnavailable, kind_of
+from .readers import Readers
 from .schema import upgrade
 from .writer import Job, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
 _PENDING: Final = 10_000
 """More writes than this are not queued: who wants to write waits."""
 _READERS: Final = 2
-
-
-class DatabaseUnavailable(Unavailable):
-    """The database could not be read or written: the disk is full or broken, or somebody holds the lock.
-
-    Nothing of the write was kept.
-    """
-
-    code = "database-unavailable"
+"""Connections, with a thread each, for what may take long, such as lists."""
+_FINDERS: Final = 4
+"""The same for what is quick, where the database is a server; and there is one more, which writes."""
 
 
 class Database:
     """One database, open while the context is.
 
     Args:
-        url: as SQLAlchemy writes it, such as `sqlite:////var/lib/penstock/penstock.db`.
+        url: as SQLAlchemy writes it, such as `sqlite:////var/lib/penstock/penstock.db` or
+            `postgresql://user:password@host:5432/penstock`.
 
     Opening creates or upgrades the tables. Several processes may have the same database open.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         try:
             self._url = make_url(url)
-        except ArgumentError as error:
-            raise ConfigurationError(f"database {url!r}: not a URL. Write sqlite:///path/to/penstock.db") from error
-        if self._url.get_backend_name() != "sqlite":
-            raise ConfigurationError(f"database {self}: only sqlite is supported. Write sqlite:///path/to/penstock.db")
-        sqlite.check(self._url)
+        except (ArgumentError, ValueError):  # it may contain a password: neither it nor the error is shown
+            raise ConfigurationError(
+                "database: what is given is not a URL. Write sqlite:///path/to/penstock.db or postgresql://host/name"
+            ) from None
+        self._kind = kind_of(self._url, str(self))
+        self._url = self._kind.check(self._url)
+        self._limit = self._kind.limit
         self._engines: list[Engine] = []
         self._connections: list[Connection] = []
-        self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        self._busy: dict[Connection, float] = {}
+        """Connections that a thread waits on, and since when (monotonic seconds)."""
         self._looker: Connection | None = None
+        self._finders: Readers | None = None
+        self._readers: Readers | None = None
         self._writer: Writer | None = None
-        self._readers: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Semaphore(_PENDING)
 
@@ -67,16 +67,15 @@ class Database:
         """Open it.
 
         Raises:
-            ConfigurationError: there is no such folder, it is not ours to write, the file is no database, or a newer
-                version of the program has written it.
+            ConfigurationError: there is no such folder, it is not ours to write, the file is no database, a newer
+                version of the program has written it, or the server does not let us in.
+            DatabaseUnavailable: the server does not answer.
         """
         try:
             await asyncio.to_thread(self._open)
         except DBAPIError as error:
             await asyncio.to_thread(self._close)
-            raise ConfigurationError(
-                f"database {self}: cannot be opened: {error.orig}. Check that the folder exists and may be written."
-            ) from error
+            raise self._kind.cannot_be_opened(str(self), error) from error
         except BaseException:
             await asyncio.to_thread(self._close)
             raise
@@ -87,8 +86,8 @@ class Database:
         """Commit what was asked for so far, then close."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            await asyncio.to_thread(writer.stop)
-        await asyncio.to_thread(self._close)
+            await self._finish(writer.stop)
+        await self._finish(self._close)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction and return what it returns; by then it is committed, and on disk.
@@ -98,7 +97,7 @@ class Database:
         nothing of it is kept. If the caller is cancelled, it may or may not have been done.
 
         Raises:
-            DatabaseUnavailable: nothing was kept.
+            DatabaseUnavailable: nothing was kept, or it is a server and its answer did not come.
         """
         await self._room.acquire()
         if self._writer is None or self._loop is None:
@@ -106,10 +105,7 @@ class Database:
             raise DatabaseUnavailable(f"database {self} is not open")
         future: asyncio.Future[T] = self._loop.create_future()
         self._writer.submit(Job(work, future))
-        try:
-            return await future
-        except OperationalError as error:
-            raise self._unavailable(error) from error
+        return await self._answer(future)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a thread, on one unchanging state that contains all finished writes; return its result.
@@ -119,10 +115,17 @@ class Database:
         """
         if self._readers is None:
             raise DatabaseUnavailable(f"database {self} is not open")
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
-        except OperationalError as error:
-            raise self._unavailable(error) from error
+        return await self._answer(self._readers.ask(work))
+
+    async def find(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which is one statement that finds a row or a few by their key; return its result.
+
+        At once in SQLite, as `lookup`. On a server it waits for no `read`, and costs one journey there and back.
+
+        Raises:
+            DatabaseUnavailable: there is no answer.
+        """
+        return self.lookup(work) if self._finders is None else await self._answer(self._finders.ask(work))
 
     def lookup(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which looks up a row or a few by their key, at once, on the event loop.
@@ -131,50 +134,82 @@ class Database:
         than a few pages belongs into `read`.
 
         Raises:
-            DatabaseUnavailable: there is no answer.
+            DatabaseUnavailable: there is no answer; a server has none, for it would have to be waited for: use `find`.
         """
         if self._looker is None:
-            raise DatabaseUnavailable(f"database {self} is not open")
+            raise DatabaseUnavailable(f"database {self} is not open, or it is a server")
         try:
             return work(self._looker)
-        except OperationalError as error:
-            raise self._unavailable(error) from error
+        except DBAPIError as error:
+            raise self._translated(error) from error
 
-    def _read(self, work: Callable[[Connection], T]) -> T:
-        connection = self._idle.get_nowait()  # there are as many as threads
+    async def _answer(self, future: asyncio.Future[T]) -> T:
+        """Wait for a result, as long as the kind of database says."""
         try:
-            with connection.begin():
-                return work(connection)
-        finally:
-            self._idle.put(connection)
+            async with asyncio.timeout(self._limit.seconds if self._limit else None):
+                return await future
+        except TimeoutError as error:
+            self._sever_stuck()
+            raise DatabaseUnavailable(f"database {self}: no answer within the limit") from error
+        except DBAPIError as error:
+            raise self._translated(error) from error
 
-    def _unavailable(self, error: OperationalError) -> DatabaseUnavailable:
-        return DatabaseUnavailable(f"database {self}: {error.orig}. Check the disk, then try again.")
+    async def _finish(self, work: Callable[[], None]) -> None:
+        """Run what ends when the threads have ended what they are at, for which they get as long as any answer."""
+        finished = asyncio.ensure_future(asyncio.to_thread(work))
+        while not (await asyncio.wait({finished}, timeout=self._limit.seconds if self._limit else None))[0]:
+            self._sever_stuck()
+        await finished
+
+    def _sever_stuck(self) -> None:
+        """Free the threads that have waited for too long; their next use of the database begins a new connection."""
+        if self._limit is None:
+            return
+        long_ago = time.monotonic() - self._limit.seconds
+        for connection, since in list(self._busy.items()):
+            if since <= long_ago:
+                self._limit.sever(connection)
+
+    @contextmanager
+    def _at_work(self, connection: Connection) -> Iterator[None]:
+        self._busy[connection] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._busy[connection]
+
+    def _translated(self, error: DBAPIError) -> Exception:
+        if not self._kind.is_unavailable(error):
+            return error
+        return DatabaseUnavailable(f"database {self}: {str(error.orig).strip()}. Try again once that is mended.")
 
     def _open(self) -> None:
-        writing, reading = sqlite.writer_engine(self._url), sqlite.reader_engine(self._url)
-        looking = sqlite.lookup_engine(self._url)
-        self._engines = [writing, reading, looking]
+        writing = self._engine(self._kind.writer_engine)
         upgrade(writing, f"database {self}")
         connection = writing.connect()
-        self._looker = looking.connect()
-        self._connections = [connection, self._looker]
-        for _ in range(_READERS):
-            reader = reading.connect()
-            self._connections.append(reader)
-            self._idle.put(reader)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="penstock-reader")
-        self._writer = Writer(connection, self._committed)
+        self._connections = [connection]
+        reading, finding = self._engine(self._kind.reader_engine), self._engine(self._kind.lookup_engine)
+        self._readers = Readers(reading, _READERS, in_transaction=True, at_work=self._at_work)
+        if self._limit is None:
+            self._looker = finding.connect()
+            self._connections.append(self._looker)
+        else:
+            self._finders = Readers(finding, _FINDERS, in_transaction=False, at_work=self._at_work)
+        self._writer = Writer(connection, self._committed, at_work=self._at_work)
         self._writer.start()
 
+    def _engine(self, make: Callable[[URL], Engine]) -> Engine:
+        engine = make(self._url)
+        self._engines.append(engine)
+        return engine
+
     def _close(self) -> None:
-        if self._readers is not None:
-            self._readers.shutdown()
-            self._readers = None
-        self._looker = None
+        for readers in (self._readers, self._finders):
+            if readers is not None:
+                readers.close()
+        self._readers = self._finders = self._looker = None
         while self._connections:
             self._connections.pop().close()
-        self._idle = queue.SimpleQueue()
         while self._engines:
             self._engines.pop().dispose()
 

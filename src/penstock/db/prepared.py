@@ -70,6 +70,8 @@ class Prepared:
             cursor.execute(text.sql, arranged)
             yield cursor
         except driver.Error as error:
+            if connection.dialect.is_disconnect(error, cursor.connection, cursor):
+                connection.invalidate(error)  # the next use begins a new one
             raise _translated(error, connection, text.sql, arranged) from error
         finally:
             cursor.close()  # a select that was not read to its end would go on holding what it saw

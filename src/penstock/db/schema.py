@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import inspect, text
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+_LOCK: Final = int.from_bytes(b"penstock")
+"""The key of the lock, of which a PostgreSQL database has one set for all that use it."""
+_LOCK_MILLISECONDS: Final = 60_000
+"""How long another process may take to upgrade before this one gives up."""
 
 
 class NewerSchema(ConfigurationError):
@@ -40,12 +45,20 @@ def upgrade(engine: Engine, name: str) -> None:
     with engine.connect() as connection:
         if current_revision(connection) == SCHEMA_REVISION:
             return
-    with engine.begin() as connection:  # holds the write lock: what the other process did in between is seen now
+    with engine.begin() as connection:  # what the other process did in between is seen now
+        _take_the_lock(connection)
         found = current_revision(connection)
         if found is not None and found > SCHEMA_REVISION:
             raise NewerSchema(name, found)
         if found != SCHEMA_REVISION:
             _migrate(connection)
+
+
+def _take_the_lock(connection: Connection) -> None:
+    """Keep other processes from changing the tables until the transaction ends. In SQLite its begin does it."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
 def current_revision(connection: Connection) -> str | None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import NullPool, create_engine, event
+from sqlalchemy.exc import OperationalError
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, PenstockError
+from .kind import Kind
 
 if TYPE_CHECKING:
     import sqlite3
 
     from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.exc import DBAPIError
 
 _LOCK_TIMEOUT_SECONDS: Final = 10.0
 """How long to wait for another process that writes, such as a command of an operator."""
@@ -44,14 +47,27 @@ def lookup_engine(url: URL) -> Engine:
     return _engine(url, begin=None, pragmas=(*_EVERYWHERE, "PRAGMA query_only = ON"))
 
 
-def check(url: URL) -> None:
-    """Refuse a URL that names no file.
+def check(url: URL) -> URL:
+    """Return the URL as it is.
 
     Raises:
-        ConfigurationError: it is a database in memory, which no second connection would see.
+        ConfigurationError: it names no file, but a database in memory, which no second connection would see.
     """
     if url.database in (None, "", ":memory:"):
         raise ConfigurationError(f"database {url}: names no file. Write sqlite:///path/to/penstock.db")
+    return url
+
+
+def is_unavailable(error: DBAPIError) -> bool:
+    """Tell whether the database is to blame, and not the statement."""
+    return isinstance(error, OperationalError)
+
+
+def cannot_be_opened(name: str, error: DBAPIError) -> PenstockError:
+    """Return what to raise when opening or upgrading has failed."""
+    return ConfigurationError(
+        f"database {name}: cannot be opened: {error.orig}. Check that the folder exists and may be written."
+    )
 
 
 def _engine(url: URL, *, begin: str | None, pragmas: tuple[str, ...]) -> Engine:
@@ -75,3 +91,14 @@ def _engine(url: URL, *, begin: str | None, pragmas: tuple[str, ...]) -> Engine:
     if begin is not None:
         event.listen(engine, "begin", begin_transaction)
     return engine
+
+
+KIND: Final = Kind(
+    check=check,
+    writer_engine=writer_engine,
+    reader_engine=reader_engine,
+    lookup_engine=lookup_engine,
+    limit=None,
+    is_unavailable=is_unavailable,
+    cannot_be_opened=cannot_be_opened,
+)

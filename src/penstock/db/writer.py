@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import queue
 import threading
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy.exc import OperationalError
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection
 
@@ -34,10 +35,23 @@ class Job:
 class Writer:
     """Runs jobs in the order of their arrival. Opened and closed by whoever hands in the connection."""
 
-    def __init__(self, connection: Connection, done: Callable[[list[Job]], None]) -> None:
-        """`done` is called from the thread, with jobs that are committed or have failed."""
+    def __init__(
+        self,
+        connection: Connection,
+        done: Callable[[list[Job]], None],
+        *,
+        at_work: Callable[[Connection], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            connection: used by nobody else while this runs.
+            done: called from the thread, with jobs that are committed or have failed.
+            at_work: entered for each transaction.
+        """
         self._connection = connection
         self._done = done
+        self._at_work = at_work
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="penstock-writer", daemon=True)
 
@@ -80,26 +94,46 @@ class Writer:
     def _settle(self, jobs: Sequence[Job]) -> None:
         """Commit all jobs but those that fail, each of which fails alone."""
         failed = self._attempt(jobs)
-        if failed is None or len(jobs) == 1:
+        if failed is not None and failed.lost and not failed.in_doubt:
+            failed = self._attempt(jobs)  # the server was restarted, perhaps long ago; nothing of it is there
+        if failed is None:
             return
-        for part in _split(jobs, failed):
-            self._settle(part)
+        if failed.lost:
+            for job in jobs:
+                job.error = failed.error
+        elif len(jobs) > 1:
+            for part in _split(jobs, failed.job):
+                self._settle(part)
 
-    def _attempt(self, jobs: Sequence[Job]) -> Job | None:
-        """Run `jobs` in one transaction; return the one that failed, or None if all are committed."""
-        job = jobs[0]
+    def _attempt(self, jobs: Sequence[Job]) -> _Failure | None:
+        """Run `jobs` in one transaction; return what has failed, or None if all are committed."""
+        job, committing = jobs[0], False
         try:
-            with self._connection.begin():
+            with self._at_work(self._connection), self._connection.begin():
                 for job in jobs:
                     job.error = None
                     job.result = job.work(self._connection)
+                committing = True
         except BaseException as error:  # noqa: BLE001  # it is raised again where the result is awaited
             job.error = error
-            # A commit that fails leaves the transaction open, and SQLAlchemy takes it for ended.
-            with suppress(Exception):  # if not even this works, the next transaction will say why
-                self._connection.connection.rollback()
-            return job
+            lost = self._connection.invalidated
+            if not lost:
+                # A commit that fails leaves the transaction open, and SQLAlchemy takes it for ended.
+                with suppress(Exception):  # if not even this works, the next transaction will say why
+                    self._connection.connection.rollback()
+            return _Failure(job, error, lost=lost, in_doubt=committing)
         return None
+
+
+class _Failure(NamedTuple):
+    """Why a transaction did not happen."""
+
+    job: Job
+    error: BaseException
+    lost: bool
+    """Whether the connection is gone, or cannot be made."""
+    in_doubt: bool
+    """Whether the commit was under way, so that a server may have done it all the same."""
 
 
 def _split(jobs: Sequence[Job], failed: Job) -> list[Sequence[Job]]:

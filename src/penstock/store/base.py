@@ -45,10 +45,13 @@ class StoreUnavailable(Unavailable):
     code = "store-unavailable"
 
 
-class RecordTooLarge(PenstockError):
-    """A record is larger than the store takes; nothing was written, and trying again will not help."""
+class RecordRefused(PenstockError):
+    """The store cannot hold this record: it is too large, or a name in it is too long or cannot be spelled there.
 
-    code = "record-too-large"
+    Nothing was written, and trying again will not help.
+    """
+
+    code = "record-refused"
 
 
 class ProgressStore(Protocol):
@@ -78,7 +81,7 @@ class ProgressStore(Protocol):
 
         Raises:
             RevisionConflict: another revision is saved, or the record is gone; nothing was written.
-            RecordTooLarge: the store takes no record of that size.
+            RecordRefused: the store cannot hold such a record.
         """
         ...
 

@@ -7,11 +7,13 @@ tables `progress` and `step_answers`. Writes of many uploads share their commits
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 from sqlalchemy import bindparam, delete, func, select, text, update
+from sqlalchemy.exc import DataError, OperationalError
 
 from ..db import DatabaseUnavailable
 from ..db.instants import from_microseconds, to_microseconds
@@ -19,10 +21,10 @@ from ..db.prepared import Prepared
 from ..db.tables import progress as records
 from ..db.tables import step_answers
 from . import layout
-from .base import ProgressStore, Revision, RevisionConflict, Saved, StoreUnavailable
+from .base import ProgressStore, RecordRefused, Revision, RevisionConflict, Saved, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from typing import TypeAlias, TypeVar
 
@@ -87,10 +89,8 @@ class SqlStore(ProgressStore):
 
     async def get(self, upload_id: str) -> Saved | None:
         """Return one record, or None."""
-        try:
-            row = self._database.lookup(lambda connection: _GET.first(connection, {"upload": upload_id}))
-        except DatabaseUnavailable as error:
-            raise StoreUnavailable(str(error)) from error
+        with _own_errors():
+            row = await self._database.find(lambda connection: _GET.first(connection, {"upload": upload_id}))
         return None if row is None else _saved(row)
 
     async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Saved]:
@@ -173,16 +173,27 @@ class SqlStore(ProgressStore):
         return await self._read(lambda connection: connection.execute(statement, values).all())
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        try:
+        with _own_errors():
             return await self._database.read(work)
-        except DatabaseUnavailable as error:
-            raise StoreUnavailable(str(error)) from error
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
-        try:
+        with _own_errors():
             return await self._database.write(work)
-        except DatabaseUnavailable as error:
-            raise StoreUnavailable(str(error)) from error
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Raise what the port promises.
+
+    PostgreSQL cannot hold a name with a NUL in it, and finds one of thousands of characters too long for its index;
+    nor can it look for one.
+    """
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        raise StoreUnavailable(str(error)) from error
+    except (DataError, OperationalError) as error:
+        raise RecordRefused(f"the database cannot hold this record: {error.orig}") from error
 
 
 def _saved(row: Sequence[Any]) -> Saved:

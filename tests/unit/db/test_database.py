@@ -230,7 +230,9 @@ async def test_a_finished_write_survives_kill_9(tmp_path: Path) -> None:
     ("url", "said"),
     [
         ("nonsense", "not a URL"),
-        ("mysql://localhost/x", "only sqlite is supported"),
+        ("mysql://localhost/x", "not supported"),
+        ("postgresql://localhost:5x/x", "not a URL"),
+        ("postgresql://localhost", "names no database"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
     ],
@@ -240,10 +242,12 @@ def test_a_url_that_cannot_be_is_refused_at_once(url: str, said: str) -> None:
         Database(url)
 
 
-def test_a_password_is_not_shown() -> None:
+@pytest.mark.parametrize("url", ["mysql://me:hunter2@localhost/x", "postgresql://me:hunter2@localhost:port/x"])
+def test_a_password_is_not_shown(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        Database("postgresql://me:hunter2@localhost/x")
+        Database(url)
     assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(Database("postgresql://me:hunter2@localhost/x"))
 
 
 async def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ async def test_nothing_is_found_by_reading_all_records(tmp_path: Path, statement
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_statements_are_also_ones_of_postgresql(name: str) -> None:
-    """They compile; that they work there is tested once that database is supported."""
+    """They compile; that they work there is for tests/contract and test_postgres."""
     assert str(STATEMENTS[name].compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # SQLAlchemy's
 
 

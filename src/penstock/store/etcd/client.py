@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 import aiohttp
 import msgspec
 
-from ..base import RecordTooLarge, StoreUnavailable
+from ..base import RecordRefused, StoreUnavailable
 from . import wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
+    from ssl import SSLContext
 
     from .wire import Part
 
@@ -60,14 +61,18 @@ class EtcdClient:
     """One cluster, open while the context is.
 
     Args:
-        nodes: `host:port`, or a URL that begins with `http://` or `https://`; all of one cluster.
+        nodes: URLs that begin with `http://` or `https://`, all of one cluster.
+        tls: what TLS is spoken with, where a URL asks for it.
         username: who logs in; empty for nobody. Where etcd asks nobody to log in, it is not used.
         password: of that user.
         timeout: limit for a call, all nodes that are tried for it included.
     """
 
-    def __init__(self, nodes: Sequence[str], *, username: str, password: str, timeout: timedelta) -> None:
-        self._nodes = [node if "://" in node else f"http://{node}" for node in nodes]
+    def __init__(
+        self, nodes: Sequence[str], *, tls: SSLContext | None, username: str, password: str, timeout: timedelta
+    ) -> None:
+        self._nodes = list(nodes)
+        self._tls = tls
         self._current = 0
         self._username = username
         self._password = password
@@ -84,7 +89,7 @@ class EtcdClient:
     async def __aenter__(self) -> Self:
         seconds = self._timeout / len(self._nodes)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(_CONNECT_SECONDS, seconds)),
         )
@@ -118,7 +123,7 @@ class EtcdClient:
 
         Raises:
             StoreUnavailable: no answer in time. It may or may not have been carried out.
-            RecordTooLarge: it is more than etcd takes; nothing was written.
+            RecordRefused: it is more than etcd takes; nothing was written.
         """
         return await self._call("kv/txn", wire.transaction(compare, success, failure), wire.TXN, repeatable=False)
 
@@ -205,5 +210,5 @@ def _trouble(node: str, status: int, answer: bytes) -> Exception:
         return _NoAnswer(f"{node} says: {refusal.message or refusal.error}", not_done=False)
     refused = EtcdRefused(node, refusal)
     if any(text in refused.reason for text in _TOO_LARGE):
-        return RecordTooLarge(f"etcd at {node}: {refused.reason}. Its limit is its option --max-request-bytes.")
+        return RecordRefused(f"etcd at {node}: {refused.reason}. Its limit is its option --max-request-bytes.")
     return refused

@@ -22,6 +22,7 @@ from ..base import ProgressStore, Revision, RevisionConflict, Saved
 from . import keys, wire
 from .client import EtcdClient, EtcdRefused
 from .listing import all_records, count_steps, records_in
+from .nodes import tls_of, urls_of
 from .reading import read_many, readable, saved
 from .timers import due_records
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_DEFAULT_NODE: Final = "127.0.0.1:2379"
 _TIMEOUT: Final = timedelta(seconds=10)
 """As the Go services wait."""
 _TIMERS_KNOWN: Final = 20_000
@@ -45,16 +45,23 @@ _ANSWERS_AT_ONCE: Final = 1000
 
 
 class EtcdStore(ProgressStore):
-    """The keys of one cluster. `nodes`, `username` and `password` of the target count; nothing else does.
+    """The keys of one cluster.
 
     Args:
-        target: the nodes are `host:port`, or `https://host:port` for TLS with the system's authorities.
+        target: the nodes are `host:port` or URLs; database, table and TTL do not count.
         timeout: limit for each call.
+
+    Raises:
+        ConfigurationError: the file with the authorities cannot be read.
     """
 
     def __init__(self, target: StoreTarget, *, timeout: timedelta = _TIMEOUT) -> None:
         self._client = EtcdClient(
-            target.nodes or (_DEFAULT_NODE,), username=target.username, password=target.password, timeout=timeout
+            urls_of(target),
+            tls=tls_of(target),
+            username=target.username,
+            password=target.password,
+            timeout=timeout,
         )
         self._ttl = target.ttl
         self._timers: dict[str, tuple[int, bytes | None]] = {}

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,7 +18,9 @@ from penstock.store.etcd import EtcdStore
 from penstock.store.target import StoreTarget
 from penstock.testing import eventually
 from penstock.testing.store_contract.records import NOW, SECOND, collect, record
-from tests.servers.etcd import EtcdNode, free_ports, running_cluster, running_etcd
+from tests.servers.etcd import EtcdNode, running_cluster, running_etcd
+from tests.servers.nats import Certificate
+from tests.servers.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -174,6 +176,38 @@ async def _saves(store: ProgressStore, failures: int, expected: Revision) -> Rev
         assert saved is not None
         assert saved.progress.failures == failures
         return saved.revision
+
+
+async def test_a_node_is_believed_by_the_authorities_that_are_named(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    trusted, other = Certificate.make(tmp_path), Certificate.make(tmp_path / "other")
+    with running_etcd(tmp_path, certificate=trusted) as node:
+
+        def store(address: str = node.address, **options: Any) -> EtcdStore:
+            return EtcdStore(StoreTarget(nodes=(address,), **options))
+
+        for accepted in (
+            store(tls=True, tls_ca_file=trusted.certificate),
+            store(tls=True, tls_insecure=True),
+            store(node.url, tls_ca_file=trusted.certificate),
+        ):
+            async with accepted:
+                await accepted.count_by_step()
+        for refused in (
+            store(tls=True, tls_ca_file=other.certificate, tls_insecure=True),
+            store(tls=True),
+            store(),
+        ):
+            with pytest.raises(StoreUnavailable):
+                async with refused:
+                    pass
+
+
+def test_a_file_without_authorities_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    for file in ("missing.pem", "empty.pem"):
+        with pytest.raises(ConfigurationError, match=f"store root certificates .*{file}"):
+            EtcdStore(StoreTarget(tls=True, tls_ca_file=tmp_path / file))
 
 
 async def test_an_etcd_that_is_away_at_the_start_is_told() -> None:

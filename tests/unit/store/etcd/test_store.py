@@ -17,7 +17,7 @@ from penstock.bus.publish import Publisher
 from penstock.core.policy import Policy
 from penstock.events.types import Envelope, PostprocessingFinished, PostprocessingStepFinished, UploadReady
 from penstock.postprocessing.coordinator import Coordinator
-from penstock.store.base import RecordTooLarge, RevisionConflict, Saved
+from penstock.store.base import RecordRefused, RevisionConflict, Saved
 from penstock.store.etcd import EtcdStore, keys, listing, timers
 from penstock.store.layout import BadRecord
 from penstock.store.target import StoreTarget
@@ -258,7 +258,7 @@ async def test_a_copy_of_another_upload_s_record_is_refused(etcd: EtcdNode, stor
 
 async def test_a_record_that_is_too_large_is_not_tried_again_and_again(etcd: EtcdNode, store: EtcdStore) -> None:
     for size in (10**6, 3 * 10**6):
-        with pytest.raises(RecordTooLarge, match="max-request-bytes") as raised:
+        with pytest.raises(RecordRefused, match="max-request-bytes") as raised:
             await store.save(record("u1", url="x" * size), expected=None)
         assert not raised.value.retryable
     await store.save(record("u1", url="x" * 4 * 10**5), expected=None)
