@@ -1,0 +1,104 @@
+"""Services that run by themselves, such as `penstock postprocessing server`, as an operator would start them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from .penstock import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 20.0
+
+
+class SingleService:
+    """One process of `penstock …`, with a debug address that outlives it."""
+
+    def __init__(self, folder: Path, *arguments: str, name: str = "service", **environment: str) -> None:
+        self.port = free_port()
+        self.log_path = folder / f"{name}.log"
+        self._arguments = arguments
+        self._folder = folder
+        self._environment = environment
+        self.starts = 0
+        self.process = self._launch()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "penstock", *self._arguments, "--debug-addr", f"127.0.0.1:{self.port}"]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
+        self.starts += 1
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(
+                command, cwd=self._folder, stdout=log, stderr=log, env={**kept, **self._environment}
+            )
+
+    def start_again(self) -> None:
+        """Start it after it has ended; do not wait for it."""
+        self.process = self._launch()
+
+    def ready(self, timeout_seconds: float = READY_SECONDS) -> None:
+        """Wait until it works."""
+        ends_at = time.monotonic() + timeout_seconds
+        while time.monotonic() < ends_at:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            if self.process.poll() is not None:
+                pytest.fail(f"it ended with status {self.process.returncode}:\n{self.last_words()}")
+            time.sleep(0.05)
+        pytest.fail(f"it was not ready in time:\n{self.last_words()}")
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it in good order; return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            pytest.fail(f"it did not end in time:\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """What it logged last, for the message of a test that fails."""
+        return self.log_path.read_text(errors="replace")[-3000:]
+
+
+_PREFIXES = ("PENSTOCK_", "POSTPROCESSING_", "ANTIVIRUS_", "OCIS_", "OC_", "STORAGE_USERS_")
+
+
+@contextmanager
+def running_services(folder: Path, count: int, *arguments: str, **environment: str) -> Iterator[list[SingleService]]:
+    """Run `count` processes of one service; all of them are ready."""
+    services = [SingleService(folder, *arguments, name=f"service-{number}", **environment) for number in range(count)]
+    try:
+        for service in services:
+            service.ready()
+        yield services
+    finally:
+        for service in services:
+            service.process.send_signal(signal.SIGTERM)
+        for service in services:
+            service.stop()
