@@ -11,8 +11,9 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import httpx
 import psutil
 from _load import Target
 
@@ -72,6 +73,66 @@ def running(name: str, *, steps: str = "") -> Iterator[Target]:
             process.kill()
             process.wait()
         shutil.rmtree(folder)
+
+
+@contextmanager
+def running_nats() -> Iterator[Process]:
+    """Run nats-server with JetStream in a folder on disk, as operators do."""
+    program = shutil.which("nats-server", path="/usr/sbin:/usr/local/bin:/usr/bin") or "nats-server"
+    folder, port = Path(tempfile.mkdtemp(dir=Path(__file__).parent)), free_port()
+    command = [program, "--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", str(folder)]
+    with _process(command, port, {}, folder) as process:
+        yield process
+
+
+@contextmanager
+def running_coordinator(nats_port: int, store: str) -> Iterator[Process]:
+    """Run `penstock postprocessing server` with one step, `virusscan`."""
+    folder, port = Path(tempfile.mkdtemp()), free_port()
+    environment = {
+        "POSTPROCESSING_EVENTS_ENDPOINT": f"127.0.0.1:{nats_port}",
+        "POSTPROCESSING_STORE": store,
+        "POSTPROCESSING_STORE_NODES": f"127.0.0.1:{nats_port}",
+        "POSTPROCESSING_STEPS": "virusscan",
+        "POSTPROCESSING_DEBUG_ADDR": f"127.0.0.1:{port}",
+    }
+    command = [sys.executable, "-m", "penstock", "postprocessing", "server"]
+    with _process(command, port, environment, folder) as process:
+        while not _ready(port):
+            time.sleep(0.05)
+        yield process
+
+
+class Process(NamedTuple):
+    """A server that runs."""
+
+    port: int
+    pid: int
+
+
+@contextmanager
+def _process(command: list[str], port: int, environment: dict[str, str], folder: Path) -> Iterator[Process]:
+    process = subprocess.Popen(
+        command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
+    )
+    try:
+        _wait(port, process)
+        yield Process(port, process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(folder)
+
+
+def _ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
