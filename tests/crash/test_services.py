@@ -1,0 +1,196 @@
+"""Instances of the coordinator between real servers that die: every upload ends once, and as planned.
+
+`PENSTOCK_CRASH_UPLOADS` says how many uploads a run has, for longer ones than the suite has time for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.testing import eventually
+from tests.servers.nats import NatsServer, running_nats
+from tests.servers.platform import Platform
+from tests.servers.single import SingleService, running_services
+
+UPLOADS = int(os.environ.get("PENSTOCK_CRASH_UPLOADS", "1500"))
+WINDOW = 256
+SETTLE_SECONDS = 60 + UPLOADS / 50
+SERVICE = ("postprocessing", "server")
+
+
+def mixed(number: int) -> tuple[dict[str, list[str]], str]:
+    """Plan an upload: most pass, some are tried again, some end early."""
+    match number % 20:
+        case 3:
+            return {"virusscan": ["retry"]}, "continue"
+        case 7:
+            return {"ocr": ["retry", "retry"]}, "continue"
+        case 11:
+            return {"virusscan": ["delete"]}, "delete"
+        case 13:
+            return {"ocr": ["retry", "abort"]}, "abort"
+    return {}, "continue"
+
+
+def environment(nats: NatsServer, **more: str) -> dict[str, str]:
+    return {
+        "OCIS_EVENTS_ENDPOINT": nats.endpoint,
+        "OCIS_PERSISTENT_STORE_NODES": nats.endpoint,
+        "POSTPROCESSING_STEPS": "virusscan,ocr",
+        "POSTPROCESSING_RETRY_BACKOFF_DURATION": "500ms",
+        "OCIS_LOG_LEVEL": "warning",
+        **more,
+    }
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    folder = tmp_path / "nats"
+    folder.mkdir()
+    with running_nats(folder) as server:
+        yield server
+
+
+def services(folder: Path, count: int, settings: dict[str, str]) -> AbstractContextManager[list[SingleService]]:
+    return running_services(folder, count, *SERVICE, **settings)
+
+
+async def kill_now_and_then(instances: Sequence[SingleService], *, every_seconds: float = 1.0, seed: int = 5) -> None:
+    """Kill one instance each second, and start it again."""
+    chance = random.Random(seed)
+    while True:
+        await asyncio.sleep(every_seconds)
+        victim = chance.choice(instances)
+        victim.kill()
+        victim.start_again()
+
+
+@asynccontextmanager
+async def meanwhile(trouble: Any) -> AsyncIterator[None]:
+    """Have something go on beside."""
+    task = asyncio.create_task(trouble)
+    try:
+        yield
+    finally:
+        if task.done():
+            task.result()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def left(settings: dict[str, str], folder: Path) -> list[dict[str, Any]]:
+    """Return the records that are left, as an operator lists them."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK", "POST", "OC"))}
+    listed = subprocess.run(
+        [sys.executable, "-m", "penstock", "postprocessing", "list", "--json"],
+        env={**kept, **settings},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert listed.returncode == 0, listed.stderr
+    records: list[dict[str, Any]] = json.loads(listed.stdout)
+    return records
+
+
+async def check(platform: Platform, settings: dict[str, str], folder: Path) -> None:
+    """Every upload has its one decision, and nothing is left of those that the storage has confirmed."""
+    wrong = platform.wrong()
+    assert not wrong, f"{len(wrong)} of {len(platform.uploads)}: {wrong[:3]}"
+    confirmed = {upload.id for upload in platform.uploads.values() if upload.expected == "continue"}
+
+    async def gone() -> bool:
+        records = await asyncio.to_thread(left, settings, folder)
+        return not confirmed.intersection(record["id"] for record in records)
+
+    await eventually(gone, timeout_seconds=30)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("instances", "twice", "kills"),
+    [(1, False, True), (2, True, False), (4, True, True)],
+    ids=["one that is killed", "two that hear everything twice", "four with all of it"],
+)
+async def test_instances_lose_and_double_nothing(
+    nats: NatsServer, tmp_path: Path, instances: int, *, twice: bool, kills: bool
+) -> None:
+    settings = environment(nats)
+    spread = 0.3 if twice else 0.0
+    with services(tmp_path, instances, settings) as running:
+        async with Platform(nats.endpoint, twice=twice, spread_seconds=spread) as platform:
+            async with meanwhile(kill_now_and_then(running) if kills else asyncio.sleep(0)):
+                await platform.put(UPLOADS, window=WINDOW, plan=mixed)
+            await platform.settled(SETTLE_SECONDS)
+            await check(platform, settings, tmp_path)
+        if kills:
+            assert sum(service.starts for service in running) > instances
+
+
+@pytest.mark.timeout(600)
+async def test_nats_dies_in_mid_run(nats: NatsServer, tmp_path: Path) -> None:
+    settings = environment(nats)
+
+    async def kill_nats() -> None:
+        for _ in range(3):
+            await asyncio.sleep(1.5)
+            nats.kill()
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(nats.start_again)
+        await asyncio.Event().wait()
+
+    with services(tmp_path, 2, settings):
+        async with Platform(nats.endpoint) as platform:
+            async with meanwhile(kill_nats()):
+                await platform.put(UPLOADS, window=WINDOW, plan=mixed)
+                await platform.settled(SETTLE_SECONDS)
+            await check(platform, settings, tmp_path)
+
+
+@pytest.mark.timeout(600)
+async def test_delays_and_retries_that_are_pending_when_all_instances_die_go_on(
+    nats: NatsServer, tmp_path: Path
+) -> None:
+    settings = environment(
+        nats,
+        POSTPROCESSING_STEPS="virusscan,delay,ocr",
+        POSTPROCESSING_DELAY="10s",
+        POSTPROCESSING_RETRY_BACKOFF_DURATION="4s",
+    )
+
+    def plan(number: int) -> tuple[dict[str, list[str]], str]:
+        return ({"virusscan": ["retry"]}, "continue") if number % 2 else ({}, "continue")
+
+    with services(tmp_path, 2, settings) as running:
+        async with Platform(nats.endpoint) as platform:
+            await platform.put(200, plan=plan)
+            await eventually(
+                lambda: platform.seen["PostprocessingRetry"] >= 100 and _delays(platform) >= 100, timeout_seconds=30
+            )
+            for service in running:
+                service.kill()
+            states = [record["state"] for record in await asyncio.to_thread(left, settings, tmp_path)]
+            assert {"delay", "backoff"} <= set(states)
+            assert len(states) == 200
+            for service in running:
+                service.start_again()
+            await platform.settled(60)
+            await check(platform, settings, tmp_path)
+            assert not [upload for upload in platform.uploads.values() if len(upload.starts["ocr"]) != 1]
+
+
+def _delays(platform: Platform) -> int:
+    return sum(bool(upload.starts["virusscan"]) for upload in platform.uploads.values())
