@@ -66,14 +66,16 @@ def services(folder: Path, count: int, settings: dict[str, str]) -> AbstractCont
     return running_services(folder, count, *SERVICE, **settings)
 
 
-async def kill_now_and_then(instances: Sequence[SingleService], *, every_seconds: float = 1.0, seed: int = 5) -> None:
-    """Kill one instance each second, and start it again."""
+async def kill_now_and_then(instances: Sequence[SingleService], *, seed: int = 5) -> None:
+    """Kill one of several instances each second, and start it again; a lone one is given the time to come up."""
     chance = random.Random(seed)
     while True:
-        await asyncio.sleep(every_seconds)
+        await asyncio.sleep(1.0)
         victim = chance.choice(instances)
-        victim.kill()
+        await asyncio.to_thread(victim.kill)
         victim.start_again()
+        if len(instances) == 1:
+            await asyncio.to_thread(victim.ready)
 
 
 @asynccontextmanager
