@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 
 from ..core.choice import parse_rules
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_ENDED_KEPT: Final = timedelta(minutes=2)
+"""How long a shared bus may bring an event once more, by our own measure of how long its server knows repeats. On the
+embedded bus one process has the only memory that it takes."""
+
 
 def policy_of(settings: Settings) -> Policy:
     """Return the policy that the settings describe.
@@ -30,7 +36,7 @@ def policy_of(settings: Settings) -> Policy:
     """
     if appends_delay(settings.steps, settings.delay):
         log.warning("delay_runs_last", hint="a delay is set but not among the steps; list it to choose its place")
-    return Policy.create(
+    policy = Policy.create(
         settings.steps,
         rules=step_rules_of(settings),
         delay=settings.delay,
@@ -38,6 +44,7 @@ def policy_of(settings: Settings) -> Policy:
         retry_backoff=settings.retry_backoff,
         step_timeouts=dict(settings.step_timeout),
     )
+    return policy if settings.bus == "local" else msgspec.structs.replace(policy, ended_kept=_ENDED_KEPT)
 
 
 def step_rules_of(settings: Settings) -> tuple[StepRule, ...]:

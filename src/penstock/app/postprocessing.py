@@ -55,7 +55,7 @@ class PostprocessingService:
         if self._processing is None:
             hint = "It goes on by itself once they are there."
             return [Check("servers", ok=False, detail=self._waits_for, hint=hint, gates=True)]
-        return [*await self._processing.checks()]
+        return await self._processing.checks()
 
     async def look_up(self) -> None:
         """Set the metrics that are not counted along the way."""
@@ -70,6 +70,5 @@ class PostprocessingService:
         store = await stack.enter_async_context(store_of(settings, self._policy))
         bus = await stack.enter_async_context(bus_of(settings, clock))
         processing = Processing(settings, self._policy, store=store, bus=bus, clock=clock, metrics=self.metrics)
-        await processing.reconciler.mend()
         await stack.enter_async_context(processing.coordinator.subscribe(workers=settings.workers))
         return processing

@@ -7,6 +7,7 @@ from typing import Self
 
 from ..app import Parts
 from ..errors import NotFound
+from ..postprocessing.commands import listed
 from ..uploads.upload import Phase, Upload
 from .views import RecordView, UploadView
 
@@ -49,7 +50,7 @@ class Services(Parts):
     async def records(self, step: str | None, limit: int) -> list[RecordView]:
         """Show at most `limit` records, of one step or of all."""
         now, shown = self.clock.now(), list[RecordView]()
-        async for saved in self.store.in_step(step) if step else self.store.all():
+        async for saved in listed(self.store, step):
             if len(shown) >= limit:
                 break
             shown.append(RecordView.of(saved.progress, now, self.stalled_after.total_seconds()))

@@ -86,8 +86,15 @@ async def select(store: ProgressStore, upload_id: str | None, step: str | None) 
         if saved is not None:
             yield saved
         return
-    async for saved in store.in_step(step or FINISHED):
+    async for saved in listed(store, step or FINISHED):
         yield saved
+
+
+async def listed(store: ProgressStore, step: str | None) -> AsyncIterator[Saved]:
+    """Yield the records of one step, or of all uploads that are not done."""
+    async for saved in store.in_step(step) if step else store.all():
+        if saved.progress.state is not State.ENDED:
+            yield saved
 
 
 def _told(before: Progress, transition: Transition) -> str:

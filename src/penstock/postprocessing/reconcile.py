@@ -69,16 +69,16 @@ class Reconciler:
         return mended
 
     async def run(self) -> None:
-        """Say what could not be said at start, then mend every interval, until cancelled."""
+        """Say what could not be said at start, then mend, now and every interval, until cancelled."""
         await self._go_on(None)
         while True:
-            await self._clock.sleep(self._interval)
             try:
                 await self.mend()
             except Unavailable as error:
                 log.warning("reconciliation_waits", error=str(error))
             except Exception:
                 log.exception("reconciliation_failed")
+            await self._clock.sleep(self._interval)
 
     async def _go_on(self, patience: timedelta | None) -> bool:
         """Announce until all is said; return False once we were held up for `patience` (None: however long)."""

@@ -9,7 +9,7 @@ import msgspec
 from ..core.progress import FINISHED, State
 from ..errors import ConfigurationError, Unavailable
 from ..events.types import RestartPostprocessing, ResumePostprocessing, Timestamp
-from .commands import IT_IS_DONE, Row, select
+from .commands import IT_IS_DONE, Row, listed, select
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -94,7 +94,7 @@ class Requests:
         Raises:
             ConfigurationError: the store cannot be seen.
         """
-        return self._seen().in_step(step) if step else _not_done(self._seen().all())
+        return listed(self._seen(), step)
 
     async def _one(self, progress: Progress, action: str, event: Event, detail: str) -> Row:
         """Publish for one upload; that it fails does not stop the others."""
@@ -110,12 +110,6 @@ class Requests:
 
     def _now(self) -> Timestamp:
         return Timestamp.of(self._clock.now())
-
-
-async def _not_done(records: AsyncIterator[Saved]) -> AsyncIterator[Saved]:
-    async for saved in records:
-        if saved.progress.state is not State.ENDED:
-            yield saved
 
 
 def _row(progress: Progress, action: str) -> Row:
