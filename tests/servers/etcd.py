@@ -124,15 +124,17 @@ class EtcdNode:
         with self._log.open("ab") as output:
             self.process = subprocess.Popen([program, *self._options], stdout=output, stderr=output)
 
-    def call(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
+    def call(self, path: str, request: dict[str, Any], *, token: str = "") -> dict[str, Any]:
         """Ask it for something, behind every client's back."""
-        with self._open(f"{self.url}/v3/{path}", json.dumps(request).encode()) as answer:
+        with self._open(f"{self.url}/v3/{path}", json.dumps(request).encode(), token) as answer:
             content: dict[str, Any] = json.load(answer)
             return content
 
-    def _open(self, url: str, body: bytes | None = None) -> Any:
+    def _open(self, url: str, body: bytes | None = None, token: str = "") -> Any:
         tls = ssl.create_default_context(cafile=self.certificate.certificate) if self.certificate else None
-        return urllib.request.urlopen(url, body, timeout=10, context=tls)  # noqa: S310  # it is http
+        headers = {"Authorization": token} if token else {}
+        asked = urllib.request.Request(url, body, headers)  # noqa: S310  # it is http
+        return urllib.request.urlopen(asked, timeout=10, context=tls)  # noqa: S310  # it is http
 
     def put(self, key: bytes, value: bytes) -> None:
         self.call("kv/put", {"key": _text(key), "value": _text(value)})

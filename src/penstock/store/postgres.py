@@ -73,8 +73,8 @@ def url_of(target: StoreTarget) -> URL:
         url = _read(nodes[0])
     else:
         raise ConfigurationError(
-            "store nodes: several, and a URL among them. Write one URL with all hosts, such as "
-            "postgresql:///penstock?host=db1,db2&port=5432,5432"
+            "store nodes: several, and a URL among them. Write each as host:port; options of libpq can be given in "
+            "its environment variables, such as PGSSLMODE."
         )
     url = url.set(
         username=url.username or target.username or None,

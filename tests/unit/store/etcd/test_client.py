@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,7 +15,7 @@ import pytest
 
 from penstock.errors import ConfigurationError
 from penstock.store.base import Revision, RevisionConflict, StoreUnavailable
-from penstock.store.etcd import EtcdStore
+from penstock.store.etcd import EtcdStore, keys
 from penstock.store.target import StoreTarget
 from penstock.testing import eventually
 from penstock.testing.store_contract.records import NOW, SECOND, collect, record
@@ -252,6 +253,23 @@ async def test_a_login_that_is_wrong_ends_the_start(
         async with store_at(own_etcd.address, username=username, password=password):
             pass
     assert PASSWORD not in str(raised.value)
+
+
+async def test_three_prefixes_are_all_that_a_user_needs(own_etcd: EtcdNode) -> None:
+    own_etcd.call("auth/role/add", {"name": "three"})
+    for prefix in (b"//.prefix/", b"//.suffix/", b"/penstock/"):
+        start, end = (base64.b64encode(key).decode() for key in (prefix, keys.after_all(prefix)))
+        permission = {"permType": "READWRITE", "key": start, "range_end": end}
+        own_etcd.call("auth/role/grant", {"name": "three", "perm": permission})
+    require_login(own_etcd)
+    token = own_etcd.call("auth/authenticate", {"name": "root", "password": PASSWORD})["token"]
+    own_etcd.call("auth/user/grant", {"user": "penstock", "role": "three"}, token=token)
+    async with store_at(own_etcd.address, username="penstock", password=PASSWORD) as store:
+        for call in CALLS:
+            await call(store)
+        revision = await store.save(record("u2", due=-SECOND), expected=None)
+        assert [saved.revision for saved in await store.due(NOW, limit=5)] == [revision]
+        await store.delete("u2", expected=revision)
 
 
 async def test_a_login_that_is_asked_for_later_is_made_then(own_etcd: EtcdNode) -> None:
