@@ -46,9 +46,10 @@ if TYPE_CHECKING:
     from .target import StoreTarget
 
 _DESCRIPTION: Final = "KeyValue storage administered by go-micro store plugin"
-_OPERATION: Final = "KV-Operation"
-_REMOVED: Final = {_OPERATION: "DEL"}
-_SERVERS_OWN: Final = "Nats-Marker-Reason"
+_REMOVED: Final = b"KV-Operation: DEL\r\n"
+_OPERATION: Final = b"\r\nKV-Operation:"
+"""A header of markers only: DEL or PURGE."""
+_SERVERS_OWN: Final = b"\r\nNats-Marker-Reason:"
 """A header of markers that newer servers write when something expires."""
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .target import StoreTarget
 
 _DESCRIPTION: Final = "Object storage administered by go-micro store plugin"
-_ROLLUP: Final = {"Nats-Rollup": "sub"}
+_ROLLUP: Final = b"Nats-Rollup: sub\r\n"
 """The meta replaces those before it."""
 _CHUNK_BYTES: Final = 131_072
 _MOST_CHUNKS: Final = 1024

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Index:
 
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
-        self._removed: dict[str, int] = {}
+        self._removed: OrderedDict[str, int] = OrderedDict()
         """Which removals the stream has not told of yet, so that what it tells until then brings nothing back."""
         self._in_step: Counter[str] = Counter()
         self._timers: list[tuple[datetime, int, str]] = []
@@ -84,6 +84,7 @@ class Index:
             return
         if seq > self._told:
             self._removed[upload_id] = max(seq, self._removed.get(upload_id, 0))
+            self._removed.move_to_end(upload_id)
         self._known.pop(upload_id, None)
         self._leave_step(before)
 
@@ -97,7 +98,12 @@ class Index:
     def told_until(self, seq: int) -> None:
         """Note that the stream has told of everything up to `seq`."""
         self._told = seq
-        self._removed = {upload_id: at for upload_id, at in self._removed.items() if at > seq}
+        while self._removed:
+            upload_id, removed_at = self._removed.popitem(last=False)
+            if removed_at > seq:  # and so are, by and large, those after it
+                self._removed[upload_id] = removed_at
+                self._removed.move_to_end(upload_id, last=False)
+                break
 
     def clear(self) -> None:
         """Forget everything: the stream is another one."""

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import structlog
 from nats import errors
 
 from ..base import StoreUnavailable
-from .requests import Refused, Reply
+from .requests import Refused, Reply, status_of
 from .stream import Message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from nats.aio.msg import Msg
-    from nats.aio.subscription import Subscription
-
     from .stream import Stream
 
-log = structlog.get_logger(__name__)
+_Raw: TypeAlias = tuple[bytes, bytes, bytes, bytes]
 
 PAGE: Final = 256
 """Messages that are asked for at once: some 0.5 MiB of records."""
@@ -28,6 +26,8 @@ _IDLE_NANOSECONDS: Final = 5 * 60 * 10**9
 """After how long without a question the server forgets a reader."""
 _SILENCE_SECONDS: Final = 0.25
 """How long to wait for the next message, doubled with each attempt."""
+_NOTHING_MORE: Final = (b"404", b"408")
+"""What the server tells when it has fewer messages than were asked for."""
 _ATTEMPTS: Final = 4
 
 
@@ -59,8 +59,12 @@ class Reader:
         self._consumer = ""
         self._handed_out = 0
         self._inbox = ""
-        self._subscription: Subscription | None = None
-        self._arrived: asyncio.Queue[Msg] = asyncio.Queue()  # holds a page at most: no more was asked for
+        self._listening = 0
+        self._arrived: list[_Raw] = []
+        """Subject, reply subject, data and headers; a page at most: no more was asked for."""
+        self._wanted = 0
+        self._complete = asyncio.Event()
+        """All that was asked for has arrived, or the server has told something instead."""
 
     async def pages(self) -> AsyncGenerator[list[Message], None]:
         """Yield what there is, up to what was the last message when this began, or a little further.
@@ -80,16 +84,11 @@ class Reader:
 
     async def close(self) -> None:
         """Let the server forget this reader; may be opened again by reading on."""
-        subscription, consumer = self._subscription, self._consumer
-        self._subscription, self._consumer = None, ""
-        client = self._stream.requests.client
-        try:
-            if subscription is not None:
-                await subscription.unsubscribe()
-            if consumer and client.is_connected:
-                await client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream.name}.{consumer}")
-        except (errors.Error, OSError) as error:  # it will forget by itself
-            log.debug("reader_not_closed", stream=self._stream.name, error=str(error))
+        client, consumer = self._stream.requests.client, self._consumer
+        self._consumer = ""
+        client.unlisten(self._listening)
+        if consumer and client.is_connected:  # otherwise it will forget by itself
+            client.send(f"$JS.API.CONSUMER.DELETE.{self._stream.name}.{consumer}".encode())
 
     async def _next_page(self, most: int) -> list[Message]:
         """Return at most `most` messages; none if there are none.
@@ -127,54 +126,57 @@ class Reader:
             "mem_storage": True,
             "num_replicas": 1,
         }
-        name, requests, arrived = self._stream.name, self._stream.requests, asyncio.Queue["Msg"]()
-
-        async def take(message: Msg) -> None:
-            arrived.put_nowait(message)
-
+        name, requests = self._stream.name, self._stream.requests
         try:
             body = {"stream_name": name, "config": config}
             consumer = await requests.api(f"CONSUMER.CREATE.{name}", body, _Consumer)
-            self._consumer, self._handed_out, self._arrived = consumer.name, 0, arrived
-            self._inbox = requests.client.new_inbox()
-            self._subscription = await requests.client.subscribe(self._inbox, cb=take)
         except Refused as error:
             raise StoreUnavailable(str(error)) from error
-        except (errors.Error, OSError) as error:
-            raise StoreUnavailable(f"NATS: {str(error) or type(error).__name__}") from error
+        self._consumer, self._handed_out, self._arrived = consumer.name, 0, []
+        self._inbox = requests.client.new_inbox()
+        self._listening = requests.client.listen(self._inbox, partial(self._arrives, self._arrived))
         return consumer.num_pending
+
+    def _arrives(self, arrived: list[_Raw], subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        arrived.append((subject, reply, data, headers))
+        if len(arrived) >= self._wanted or status_of(headers):
+            self._complete.set()
 
     async def _fill(self, page: list[Message], most: int, silence_seconds: float) -> None:
         """Ask for messages, and put those that come into `page`."""
-        client = self._stream.requests.client
+        client, arrived = self._stream.requests.client, self._arrived
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream.name}.{self._consumer}"
+        self._wanted = most
+        self._complete.clear()
         try:
-            await client.publish(subject, b'{"batch":%d,"no_wait":true}' % most, reply=self._inbox)
-            while len(page) < most:
-                if self._arrived.empty():
-                    async with asyncio.timeout(silence_seconds):
-                        message = await self._arrived.get()
-                else:
-                    message = self._arrived.get_nowait()
-                status = (message.headers or {}).get("Status")
-                if status in ("404", "408"):
-                    return
-                if status is not None:
-                    raise _Lost
-                page.append(self._received(message))
-        except TimeoutError as error:
-            raise _Lost from error
-        except (errors.Error, OSError) as error:
+            client.send(subject.encode(), b'{"batch":%d,"no_wait":true}' % most, reply=self._inbox.encode())
+        except errors.Error as error:
             raise StoreUnavailable(f"NATS: {str(error) or type(error).__name__}") from error
+        before = -1
+        while not self._complete.is_set() and len(arrived) > before:
+            before = len(arrived)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(silence_seconds):
+                    await self._complete.wait()
+        for raw in arrived:
+            if status := status_of(raw[-1]):
+                self._arrived.clear()
+                if status in _NOTHING_MORE:
+                    return
+                raise _Lost
+            page.append(self._received(*raw))
+        if not self._complete.is_set():
+            raise _Lost
+        arrived.clear()
 
-    def _received(self, message: Msg) -> Message:
+    def _received(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> Message:
         """Take a message from the server, if it is the next one."""
         # $JS.ACK.<stream>.<consumer>.<times>.<stream seq>.<consumer seq>.<time>.<pending>; a server in a domain puts
         # domain and account in front of the stream.
-        tokens = message.reply.split(".")
+        tokens = reply.split(b".")
         seq, number = tokens[5:7] if len(tokens) == 9 else tokens[7:9]
         if int(number) != self._handed_out + 1:
             raise _Lost
         self._handed_out += 1
         self.position = int(seq)
-        return Message(message.subject, self.position, message.data, message.headers or {})
+        return Message(subject.decode(), self.position, data, headers)

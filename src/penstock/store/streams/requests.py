@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 from nats import errors
@@ -14,9 +14,10 @@ from ..base import StoreUnavailable
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from nats.aio.msg import Msg
-
     from ...jetstream import NatsClient
+
+_TELLS: Final = b"NATS/1.0 "
+_VERSION_BYTES: Final = len(_TELLS)
 
 T = TypeVar("T", bound="Reply")
 
@@ -54,38 +55,43 @@ class NobodyAnswers(StoreUnavailable):
     """Nobody listens on a subject: there is no such stream, no such consumer, or no JetStream (for now)."""
 
 
+class Answer(NamedTuple):
+    """What came back."""
+
+    data: bytes
+    headers: bytes
+    """As they came; empty when there are none."""
+
+
 class Requests:
     """Asks on one connection, any number of questions at a time. Any method may raise `StoreUnavailable`.
 
-    nats-py could do this, at a third more time per question, and its way of waiting loses a cancellation that comes
-    together with the answer (asyncio.wait_for before Python 3.12).
+    Subjects are not checked: they consist of names of buckets and of base32 or base64.
     """
 
     def __init__(self, client: NatsClient, *, timeout: timedelta) -> None:
         self.client: Final = client
         self.timeout_seconds: Final = timeout.total_seconds()
-        self._inbox = f"{client.new_inbox()}."
-        self._asked: dict[str, asyncio.Future[Msg]] = {}
+        self._inbox = client.new_inbox()
+        self._asked: dict[bytes, asyncio.Future[Answer]] = {}
         """What waits for an answer, by the subject to which it is sent."""
         self._number = 0
 
     async def __aenter__(self) -> Self:
         """Listen for answers; the connection is open for as long as this is."""
-        try:
-            await self.client.subscribe(f"{self._inbox}*", cb=self._answered)
-        except (errors.Error, OSError) as error:
-            raise StoreUnavailable(f"NATS: {str(error) or type(error).__name__}") from error
+        self._listening = self.client.listen(f"{self._inbox}.*", self._answered)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        return None
+        self.client.unlisten(self._listening)
 
-    async def _answered(self, message: Msg) -> None:
-        asked = self._asked.get(message.subject)
+    def _answered(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        del reply
+        asked = self._asked.get(subject)
         if asked is not None and not asked.done():
-            asked.set_result(message)
+            asked.set_result(Answer(data, headers))
 
-    async def ask(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> Msg:
+    async def ask(self, subject: str, payload: bytes = b"", *, headers: bytes = b"") -> Answer:
         """Send a message and wait for the answer to it.
 
         Raises:
@@ -93,13 +99,13 @@ class Requests:
             StoreUnavailable: no connection, or no answer in time; what was asked for may or may not happen.
         """
         self._number += 1
-        reply = f"{self._inbox}{self._number}"
+        reply = f"{self._inbox}.{self._number}".encode()
         loop = asyncio.get_running_loop()
         asked = self._asked[reply] = loop.create_future()
         deadline = loop.call_later(self.timeout_seconds, _give_up, asked)
         try:
-            await self.client.publish(subject, payload, reply=reply, headers=headers)
-            message: Msg = await asked
+            self.client.send(subject.encode(), payload, reply=reply, headers=headers)
+            answer: Answer = await asked
         except TimeoutError as error:
             raise StoreUnavailable(f"NATS: no answer on {subject} within {self.timeout_seconds:g} s") from error
         except (errors.Error, OSError) as error:
@@ -107,9 +113,9 @@ class Requests:
         finally:
             deadline.cancel()
             del self._asked[reply]
-        if not message.data and message.headers and message.headers.get("Status") == "503":
+        if status_of(answer.headers) == b"503":
             raise NobodyAnswers(f"NATS: nobody answers on {subject}. Is JetStream enabled?")
-        return message
+        return answer
 
     async def api(self, verb: str, body: object, reply: type[T]) -> T:
         """Call JetStream's API, such as `STREAM.INFO.x`; `body` is sent as JSON unless it is None.
@@ -118,11 +124,16 @@ class Requests:
             Refused: the answer is an error.
         """
         payload = b"" if body is None else msgspec.json.encode(body)
-        message = await self.ask(f"$JS.API.{verb}", payload)
-        return understood(verb, message.data, reply)
+        answer = await self.ask(f"$JS.API.{verb}", payload)
+        return understood(verb, answer.data, reply)
 
 
-def _give_up(asked: asyncio.Future[Msg]) -> None:
+def status_of(headers: bytes) -> bytes:
+    """Return the three digits with which a server tells something instead of a message; empty when it is one."""
+    return headers[_VERSION_BYTES : _VERSION_BYTES + 3] if headers[: len(_TELLS)] == _TELLS else b""
+
+
+def _give_up(asked: asyncio.Future[Answer]) -> None:
     if not asked.done():
         asked.set_exception(TimeoutError())
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED: Final = b"Nats-Expected-Last-Subject-Sequence"
 _HEADERS_BYTES: Final = 512
 """More than the headers of a message need, which count to its size."""
 _DUPLICATES: Final = timedelta(minutes=2)
@@ -37,7 +37,8 @@ class Message(NamedTuple):
     subject: str
     seq: int
     data: bytes
-    headers: Mapping[str, str]
+    headers: bytes
+    """As they were written, with the version before them; empty when there are none."""
 
 
 class WrongSequence(Exception):
@@ -183,19 +184,18 @@ class Stream:
                     return None
                 raise
             stored = got.message
-            return None if stored is None else Message(stored.subject, stored.seq, stored.data, _headers(stored.hdrs))
+            return None if stored is None else Message(stored.subject, stored.seq, stored.data, stored.hdrs)
 
         try:
             return await self._where_it_is(work)
         except Refused as error:
             raise StoreUnavailable(str(error)) from error
 
-    async def append(
-        self, subject: str, data: bytes, *, expected: int | None, headers: Mapping[str, str] | None = None
-    ) -> int:
+    async def append(self, subject: str, data: bytes, *, expected: int | None, headers: bytes = b"") -> int:
         """Write a message, and return its sequence number.
 
-        `expected` is that of the subject's last message, 0 when it has none; None to write in any case.
+        `expected` is that of the subject's last message, 0 when it has none; None to write in any case. `headers` are
+        lines, each with its end.
 
         Raises:
             WrongSequence: the last message is another one.
@@ -203,12 +203,12 @@ class Stream:
         """
         if len(data) > self.requests.client.max_payload - _HEADERS_BYTES:
             raise BadRecord(f"a record of {len(data)} bytes: the NATS server takes no message of this size")
-        sent = dict(headers or {})
         if expected is not None:
-            sent[EXPECTED] = str(expected)
+            headers += b"%b: %d\r\n" % (EXPECTED, expected)
+        block = b"NATS/1.0\r\n%b\r\n" % headers if headers else b""
 
         async def work() -> int:
-            answer = await self.requests.ask(subject, data, sent)
+            answer = await self.requests.ask(subject, data, headers=block)
             return understood(f"a message to {subject}", answer.data, _Ack).seq
 
         try:
@@ -242,9 +242,3 @@ class Stream:
             if self._made == made:  # otherwise somebody else has missed it, too
                 await self._found_or_made()
         return await work()
-
-
-def _headers(raw: bytes) -> dict[str, str]:
-    """Read headers as they are stored: a line with the version, then `Name: value` on each."""
-    pairs = (line.partition(":") for line in raw.decode("utf-8", "replace").split("\r\n")[1:] if line)
-    return {name: value.strip() for name, _, value in pairs}

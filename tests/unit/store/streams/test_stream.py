@@ -47,9 +47,9 @@ async def test_many_who_miss_it_at_once_make_it_once(stream: Stream, client: Cli
 async def test_the_last_message_of_a_subject_is_read_with_its_headers(stream: Stream) -> None:
     subject = f"{stream.name}.a"
     await stream.append(subject, b"1", expected=None)
-    seq = await stream.append(subject, b"2", expected=None, headers={"A": "b: c"})
+    seq = await stream.append(subject, b"2", expected=None, headers=b"A: b: c\r\n")
     await stream.append(f"{stream.name}.b", b"3", expected=None)
-    assert await stream.last(subject) == Message(subject, seq, b"2", {"A": "b: c"})
+    assert await stream.last(subject) == Message(subject, seq, b"2", b"NATS/1.0\r\nA: b: c\r\n\r\n")
 
 
 async def test_a_write_after_another_message_than_expected_is_refused(stream: Stream) -> None:
