@@ -83,4 +83,6 @@ def configure(level: str, style: str, *, color: str = "auto", file: Path | None 
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
+    # Its exporters tell of each try and each pause while a collector is away; `tracing.otlp` tells of it once.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
     logging.basicConfig(stream=out, level=max(numeric, logging.WARNING), format="%(name)s: %(message)s", force=True)

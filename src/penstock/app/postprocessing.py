@@ -13,12 +13,15 @@ import structlog
 
 from ..clock import Clock, SystemClock
 from ..health import Check
+from ..settings.services import Service
 from ..telemetry import Metrics
+from ..tracing import UNTRACED, Tracing
 from .loops import running
 from .opening import bus_of, store_of
 from .patience import opened_in_time
 from .policy import policy_of
 from .processing import Processing
+from .tracing import tracing_of
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -35,6 +38,8 @@ class PostprocessingService:
         self.metrics = Metrics()
         self._settings = settings
         self._policy = policy_of(settings)
+        self._open_tracing = tracing_of(settings, Service.POSTPROCESSING)
+        self._tracing: Tracing = UNTRACED
         self._clock = SystemClock() if clock is None else clock
         self._processing: Processing | None = None
         self._waits_for = "It is starting."
@@ -45,7 +50,11 @@ class PostprocessingService:
         Raises:
             ConfigurationError: a setting is wrong, which nobody could tell before the servers were asked.
         """
-        async with opened_in_time(self._open, self._clock, self._wait_for) as processing, running(processing.loops()):
+        async with (
+            self._open_tracing as self._tracing,
+            opened_in_time(self._open, self._clock, self._wait_for) as processing,
+            running(processing.loops()),
+        ):
             self._processing = processing
             log.info("ready", steps=list(self._policy.every_step), store=self._settings.store)
             await asyncio.Event().wait()
@@ -69,6 +78,8 @@ class PostprocessingService:
         settings, clock = self._settings, self._clock
         store = await stack.enter_async_context(store_of(settings, self._policy))
         bus = await stack.enter_async_context(bus_of(settings, clock))
-        processing = Processing(settings, self._policy, store=store, bus=bus, clock=clock, metrics=self.metrics)
+        processing = Processing(
+            settings, self._policy, store=store, bus=bus, clock=clock, metrics=self.metrics, tracing=self._tracing
+        )
         await stack.enter_async_context(processing.coordinator.subscribe(workers=settings.workers))
         return processing

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..store.base import ProgressStore
     from ..telemetry import Metrics
+    from ..tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -36,14 +37,28 @@ class Processing:
     """The parts that bring uploads through their steps, on one store and one bus, both open."""
 
     def __init__(
-        self, settings: Settings, policy: Policy, *, store: ProgressStore, bus: Bus, clock: Clock, metrics: Metrics
+        self,
+        settings: Settings,
+        policy: Policy,
+        *,
+        store: ProgressStore,
+        bus: Bus,
+        clock: Clock,
+        metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
         self._store = store
         self._bus = bus
         self._metrics = metrics
         self.publisher = Publisher(bus, clock)
         self.coordinator = Coordinator(
-            store=store, bus=bus, publisher=self.publisher, policy=policy, clock=clock, metrics=metrics
+            store=store,
+            bus=bus,
+            publisher=self.publisher,
+            policy=policy,
+            clock=clock,
+            metrics=metrics,
+            tracing=tracing,
         )
         self.reconciler = Reconciler(
             store=store, coordinator=self.coordinator, clock=clock, interval=settings.reconcile_interval

@@ -3,7 +3,7 @@
 The order, and why:
 
 1. The data folder's lock: two servers on one folder would take each other's files for orphans.
-2. Database, blobs, store, bus: what the rest stands on.
+2. Traces, of all that follows; then database, blobs, store, bus: what the rest stands on.
 3. Subscriptions, before anything is published: the embedded bus drops what nobody wants.
 4. Reconciliation: uploads whose bytes are complete are announced, then what each record awaits.
 5. Timers, sweeper and the other loops.
@@ -25,6 +25,7 @@ from ..clock import Clock, SystemClock
 from ..db import Database
 from ..events.types import DELAY, VIRUSSCAN
 from ..health import Check
+from ..settings.services import Service
 from ..steps.runner import StepRunner
 from ..telemetry import Metrics
 from ..uploads.catalogue import Catalogue
@@ -40,6 +41,7 @@ from .parts import Parts
 from .policy import policy_of
 from .processing import Processing
 from .scanner import open_virusscan
+from .tracing import tracing_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,6 +84,7 @@ class App:
         self._wrap = wrap
         self._policy = policy_of(settings)
         self._metrics = Metrics()
+        self._tracing = tracing_of(settings, Service.SERVE)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -101,15 +104,25 @@ class App:
     async def _open(self, stack: AsyncExitStack) -> None:
         settings, clock, wrap = self._settings, self._clock, self._wrap
         stack.enter_context(locked_folder(settings.data_dir))
+        tracing = await stack.enter_async_context(self._tracing)
         database = await stack.enter_async_context(Database(f"sqlite:///{settings.data_dir / 'penstock.db'}"))
         bytes_folder = settings.data_dir / "blobs"
         blobs = wrap("blobs", await stack.enter_async_context(backends.load("blobs", "local")(bytes_folder)))
         store = wrap("store", await stack.enter_async_context(store_of(settings, self._policy, database)))
         bus = wrap("bus", await stack.enter_async_context(bus_of(settings, clock)))
-        processing = Processing(settings, self._policy, store=store, bus=bus, clock=clock, metrics=self._metrics)
+        processing = Processing(
+            settings, self._policy, store=store, bus=bus, clock=clock, metrics=self._metrics, tracing=tracing
+        )
         feed = await stack.enter_async_context(Feed(database, clock))
         catalogue = wrap("catalogue", Catalogue(database, feed, clock))
-        gateway = Gateway(catalogue=catalogue, blobs=blobs, bus=bus, publisher=processing.publisher, clock=clock)
+        gateway = Gateway(
+            catalogue=catalogue,
+            blobs=blobs,
+            bus=bus,
+            publisher=processing.publisher,
+            clock=clock,
+            tracing=tracing,
+        )
         receiver = Receiver(
             catalogue=catalogue,
             gateway=gateway,
@@ -147,6 +160,7 @@ class App:
                 clock=clock,
                 timeout=timeout,
                 grace=settings.grace_period,
+                tracing=tracing,
             )
             await stack.enter_async_context(runner)
         for _ in range(2):  # nothing is on its way in yet: bytes that have no entry twice in a row never get one

@@ -10,11 +10,14 @@ import structlog
 from ..bus.publish import Publisher
 from ..clock import Clock, SystemClock
 from ..health import Check
+from ..settings.services import Service
 from ..steps.runner import StepRunner
 from ..telemetry import Metrics
+from ..tracing import UNTRACED, Tracing
 from .delivery import open_delivery
 from .opening import bus_of
 from .patience import opened_in_time
+from .tracing import tracing_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +39,8 @@ class StepService:
         self.metrics = Metrics()
         self._settings = settings
         self._definitions = definitions
+        self._open_tracing = tracing_of(settings, Service.STEP)
+        self._tracing: Tracing = UNTRACED
         self._clock = SystemClock() if clock is None else clock
         self._bus: Bus | None = None
         self._waits_for = "It is starting."
@@ -46,7 +51,7 @@ class StepService:
         Raises:
             ConfigurationError: a setting is wrong, which nobody could tell before the servers were asked.
         """
-        async with opened_in_time(self._open, self._clock, self._wait_for) as bus:
+        async with self._open_tracing as self._tracing, opened_in_time(self._open, self._clock, self._wait_for) as bus:
             self._bus = bus
             log.info("ready", steps=[definition.name for definition in self._definitions])
             await asyncio.Event().wait()
@@ -80,6 +85,7 @@ class StepService:
                 clock=clock,
                 timeout=settings.step_timeout.get(definition.name),
                 grace=settings.grace_period,
+                tracing=self._tracing,
             )
             await stack.enter_async_context(runner)
         return bus

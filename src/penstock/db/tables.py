@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION: Final = "0001"
+SCHEMA_REVISION: Final = "0002"
 """The newest migration, which this version of the program works with."""
 
 # SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
@@ -61,6 +61,7 @@ uploads = Table(
     Column("received_at", BigInteger),
     Column("ended_at", BigInteger),
     Column("discard_pending", Boolean, nullable=False),
+    Column("trace_parent", Text, nullable=False, server_default=""),
     # Lists in the order of arrival, by phase. `seq` is named in each: SQLite would append it, PostgreSQL would not.
     Index("ix_uploads_phase", "phase", "seq"),
     Index("ix_uploads_space", "space", "phase", "seq"),

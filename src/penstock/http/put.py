@@ -45,6 +45,7 @@ class Put:
             size_bytes=body.length,
             space=space_of(scope),
             media_type=media_type_of(headers.get("content-type", "")),
+            trace_parent=headers.get("traceparent", ""),
         )
         upload_id = standing.upload.id
         if body.length != 0:

@@ -67,6 +67,7 @@ class Tus:
             media_type=wanted.metadata.media_type or UNKNOWN_TYPE,
             metadata=wanted.metadata.raw,
             initiator_id=headers.get("initiator-id", "")[:_INITIATOR_CHARACTERS],
+            trace_parent=headers.get("traceparent", ""),
         )
         upload_id = standing.upload.id
         if wanted.with_body:
@@ -92,7 +93,12 @@ class Tus:
     async def _patch(self, scope: Scope, headers: Mapping[str, str], upload_id: str, body: Body) -> Answer:
         wanted = tus.continuation(headers)
         standing = await self._receiver.receive(
-            upload_id, wanted.offset, body, length=body.length, checksum=wanted.checksum
+            upload_id,
+            wanted.offset,
+            body,
+            length=body.length,
+            checksum=wanted.checksum,
+            trace_parent=headers.get("traceparent", ""),
         )
         sent = {"Upload-Offset": str(standing.offset)}
         return Answer(204, {**sent, **self._whereabouts(scope, headers, standing)})

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..bus.publish import Publisher
     from ..clock import Clock
     from ..events.types import StartPostprocessingStep
+    from ..tracing import Span
     from .call import Call
     from .upload import Beat
 
@@ -46,11 +47,14 @@ class Stop(StrEnum):
 class Run:
     """One start event being worked on."""
 
-    def __init__(self, start: StartPostprocessingStep, *, start_id: str, sending_id: str, clock: Clock) -> None:
+    def __init__(
+        self, start: StartPostprocessingStep, *, start_id: str, sending_id: str, clock: Clock, span: Span
+    ) -> None:
         self.start = start
         self.start_id = start_id
         self.sending_id = sending_id
         """Names the very message: one with another ID says the same once more."""
+        self.span = span
         self.signal = StopSignal()
         self.call: Call | None = None
         """None until the bytes are there."""
@@ -113,7 +117,7 @@ class Run:
                 message=sayable(message),
             )
             try:
-                await publisher.publish(progress, causation_id=self.start_id)
+                await publisher.publish(progress, causation_id=self.start_id, trace_parent=self.span.trace_parent)
             except BusUnavailable as error:
                 log.warning("heartbeat_lost", upload=self.start.upload_id, error=str(error))
             await self._clock.sleep(HEARTBEAT_PAUSE)

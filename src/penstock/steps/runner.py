@@ -19,6 +19,7 @@ import structlog
 from ..delivery.base import DeliveryRefused
 from ..events.types import CancelPostprocessing, Outcome, PostprocessingStepFinished, StartPostprocessingStep
 from ..ids import derived_id
+from ..tracing import UNTRACED, Tracing
 from .answers import Answers
 from .call import begin
 from .results import StepFailed, checked, reason_of
@@ -55,6 +56,7 @@ class StepRunner:
         clock: Clock,
         timeout: timedelta | None = None,
         grace: timedelta = timedelta(seconds=10),
+        tracing: Tracing = UNTRACED,
     ) -> None:
         """Build a runner.
 
@@ -66,6 +68,7 @@ class StepRunner:
             clock: Measures the timeout, the pauses between heartbeats, and the grace period.
             timeout: How long the function may be silent; None: what the definition says.
             grace: How long functions without `async` may take to end when the context is left.
+            tracing: Is told of each run.
         """
         self.definition = definition
         self.group = f"step-{definition.name}"
@@ -76,6 +79,7 @@ class StepRunner:
         self._clock = clock
         self._timeout = definition.timeout if timeout is None else timeout
         self._grace = grace
+        self._tracing = tracing
         self._runs: dict[str, Run] = {}
         self._answers = Answers()
         self._left_behind: set[Call] = set()
@@ -152,17 +156,28 @@ class StepRunner:
                 return  # said once more; the first message stays unacknowledged until the work is done
             await _first_of(running.settled)
             await self._park_when_closing()
-        run = Run(start, start_id=start_id, sending_id=envelope.id, clock=self._clock)
+        span = self._tracing.span(
+            f"step {self.definition.name}",
+            envelope.trace_parent,
+            upload_id=start.upload_id,
+            step=self.definition.name,
+        )
+        run = Run(start, start_id=start_id, sending_id=envelope.id, clock=self._clock, span=span)
         self._runs[start_id] = run
         try:
-            answer = self._answers.get(start_id) or await self._work(run)
-            if answer is not None:
-                await self._publisher.publish(
-                    answer,
-                    event_id=derived_id(start_id, "finished"),
-                    causation_id=envelope.event_id,
-                    trace_parent=envelope.trace_parent,
-                )
+            with span:
+                answer = self._answers.get(start_id)
+                if answer is None:
+                    answer = await self._work(run)
+                else:
+                    span.note(outcome=answer.outcome, repeated=True)
+                if answer is not None:
+                    await self._publisher.publish(
+                        answer,
+                        event_id=derived_id(start_id, "finished"),
+                        causation_id=envelope.event_id,
+                        trace_parent=span.trace_parent,
+                    )
         finally:
             del self._runs[start_id]
             run.settle()
@@ -176,6 +191,7 @@ class StepRunner:
             ended = await self._call(run)
             if ended is None:
                 log.info("step_cancelled", **fields)
+                run.span.note(outcome="cancelled")
                 return None
             outcome, result, size_bytes = checked(ended)
             log.info("step_done", **fields, outcome=outcome, seconds=self._clock.monotonic() - began_at)
@@ -183,6 +199,8 @@ class StepRunner:
             outcome, message = Outcome.RETRY, reason_of(error)
             result, size_bytes = self.definition.failure(run.start, message), len(message)
             log.warning("step_failed", **fields, error=message, exc_info=error.__cause__ or error)
+            run.span.failed(message)
+        run.span.note(outcome=outcome)
         answer = PostprocessingStepFinished(
             upload_id=run.start.upload_id,
             executing_user=run.start.executing_user,
@@ -208,7 +226,9 @@ class StepRunner:
             return await self._end_of(run, run.call)
 
     def _upload(self, run: Run, delivered: Delivered) -> StepUpload:
-        return StepUpload(run.start, delivered, stop=run.signal, on_beat=run.on_beat)
+        return StepUpload(
+            run.start, delivered, stop=run.signal, on_beat=run.on_beat, trace_parent=run.span.trace_parent
+        )
 
     async def _end_of(self, run: Run, call: Call) -> Ended | None:
         """Return how the call ended; while it has not, that is decided by why it was to stop."""

@@ -57,12 +57,14 @@ class StepUpload:
         *,
         stop: StopSignal | None = None,
         on_beat: Callable[[Beat], None] = _unheard,
+        trace_parent: str = "",
     ) -> None:
         """Steps are given these; for the tests of a step there is `from_file`."""
         self._start = start
         self._delivered = delivered
         self._stop = StopSignal() if stop is None else stop
         self._on_beat = on_beat
+        self._trace_parent = trace_parent
 
     @classmethod
     def from_file(cls, path: str | Path, *, upload_id: str = "0" * 32, filename: str | None = None) -> StepUpload:
@@ -116,6 +118,14 @@ class StepUpload:
         """Who uploaded the file, an opaque name; "" if unknown."""
         user = self._start.executing_user
         return "" if user is None or user.id is None else user.id.opaque_id
+
+    @property
+    def trace_parent(self) -> str:
+        """The W3C header `traceparent` to send to other services, so that what they do joins the upload's trace.
+
+        There is one whether or not Penstock sends traces; only in a test, from `from_file`, it is "".
+        """
+        return self._trace_parent
 
     @property
     def path(self) -> Path:

@@ -147,9 +147,11 @@ class SentSpan:
     ) -> None:
         if self._discarded:
             return  # only what has ended is sent
-        if error is not None:
+        if isinstance(error, Exception):
             self._span.record_exception(error)
             self.failed(f"{type(error).__name__}: {error}")
+        elif error is not None:
+            self.failed("given up: the service ends")
         self._span.end()
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..core.emit import Emit
     from ..events.types import Envelope
+    from ..tracing import Tracing
     from .catalogue import Catalogue
 
 log = structlog.get_logger(__name__)
@@ -49,15 +50,19 @@ class Deeds:
         blobs: keeps their bytes.
         publisher: speaks on the bus.
         clock: dates changes.
+        tracing: is told of what begins.
     """
 
-    def __init__(self, *, catalogue: Catalogue, blobs: BlobStore, publisher: Publisher, clock: Clock) -> None:
+    def __init__(
+        self, *, catalogue: Catalogue, blobs: BlobStore, publisher: Publisher, clock: Clock, tracing: Tracing
+    ) -> None:
         self.recorder = Recorder(catalogue, clock)
         self._catalogue = catalogue
         self._blobs = blobs
         self._path_of = blobs.path if isinstance(blobs, SupportsPath) else None
         self._publisher = publisher
         self._clock = clock
+        self._tracing = tracing
         self._announced: dict[str, int] = {}
 
     async def get(self, upload_id: str) -> Upload:
@@ -90,12 +95,21 @@ class Deeds:
         """Begin the processing of an upload whose bytes are on disk, unless it has begun; return it."""
         if upload.phase is not Phase.RECEIVING:
             return upload
-        complete = msgspec.structs.replace(
-            upload, phase=Phase.PROCESSING, run=1, size_bytes=size_bytes, received_at=self._clock.now()
-        )
-        if not await self._catalogue.change(upload, complete):
-            return await self.get(upload.id)  # another process did, or gave it up
-        return await self._begun(complete)
+        with self._tracing.span(
+            "upload received", upload.trace_parent, upload_id=upload.id, size_bytes=size_bytes
+        ) as span:
+            complete = msgspec.structs.replace(
+                upload,
+                phase=Phase.PROCESSING,
+                run=1,
+                size_bytes=size_bytes,
+                received_at=self._clock.now(),
+                trace_parent=span.trace_parent,
+            )
+            if not await self._catalogue.change(upload, complete):
+                span.discard()
+                return await self.get(upload.id)  # another process did, or gave it up
+            return await self._begun(complete)
 
     async def begin_again(self, upload: Upload, cause: str) -> Upload:
         """Begin another run, unless `cause` (if any) has asked for the present one; return the upload.
@@ -126,7 +140,7 @@ class Deeds:
             url = "" if self._path_of is None else self._path_of(upload.id).absolute().as_uri()
         except BlobMissing:
             return await self._reject_for_lack_of_bytes(upload)
-        if await self._said(notices.received(upload, url)):
+        if await self._said(notices.received(upload, url), trace_parent=upload.trace_parent):
             self._announced[upload.id] = upload.run
         return upload
 
@@ -157,7 +171,7 @@ class Deeds:
         """
         decision_id = decision_id or notices.decision_id_of(upload)
         ready = notices.ready(upload, decision_id, decided, self._clock.now())
-        await self._publisher.emit(ready, causation_id=decision_id)
+        await self._publisher.emit(ready, causation_id=decision_id, trace_parent=upload.trace_parent)
 
     async def refuse(self, upload_id: str, event_id: str) -> None:
         """Tell the coordinator, which has said `event_id`, that there is nothing to work on.
@@ -189,9 +203,9 @@ class Deeds:
         said = True
         if upload.phase is Phase.DELETED:
             ready = notices.ready(upload, decision_id, decided, self._clock.now())
-            said = await self._said(ready, causation_id=decision_id)
+            said = await self._said(ready, causation_id=decision_id, trace_parent=upload.trace_parent)
         if upload.run:
-            said = await self._said(notices.cancel(upload.id)) and said
+            said = await self._said(notices.cancel(upload.id), trace_parent=upload.trace_parent) and said
         await self._blobs.discard(upload.id)
         if said:
             await self._catalogue.discarded(upload.id)
@@ -219,9 +233,9 @@ class Deeds:
         self.recorder.ended(upload_id)
         self._announced.pop(upload_id, None)
 
-    async def _said(self, emit: Emit, causation_id: str = "") -> bool:
+    async def _said(self, emit: Emit, *, causation_id: str = "", trace_parent: str) -> bool:
         try:
-            await self._publisher.emit(emit, causation_id=causation_id)
+            await self._publisher.emit(emit, causation_id=causation_id, trace_parent=trace_parent)
         except BusUnavailable as error:
             log.warning("event_will_be_published_later", event_type=type(emit.event).__name__, error=str(error))
             return False

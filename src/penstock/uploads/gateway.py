@@ -22,6 +22,7 @@ from ..events.types import (
     StartPostprocessingStep,
 )
 from ..ids import is_upload_id
+from ..tracing import UNTRACED, Tracing
 from .deeds import Deeds
 from .runs import decides_earlier_run
 from .turns import Turns
@@ -59,13 +60,24 @@ class Gateway:
         bus: where decisions come from.
         publisher: publishes to the same bus.
         clock: dates changes.
+        tracing: is told of each beginning and end.
     """
 
-    def __init__(self, *, catalogue: Catalogue, blobs: BlobStore, bus: Bus, publisher: Publisher, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        blobs: BlobStore,
+        bus: Bus,
+        publisher: Publisher,
+        clock: Clock,
+        tracing: Tracing = UNTRACED,
+    ) -> None:
         self._catalogue = catalogue
         self._bus = bus
         self._publisher = publisher
-        self._deeds = Deeds(catalogue=catalogue, blobs=blobs, publisher=publisher, clock=clock)
+        self._tracing = tracing
+        self._deeds = Deeds(catalogue=catalogue, blobs=blobs, publisher=publisher, clock=clock, tracing=tracing)
         self._turns = Turns()
 
     @asynccontextmanager
@@ -202,7 +214,9 @@ class Gateway:
         recorder, in_processing = self._deeds.recorder, upload.phase is Phase.PROCESSING
         match envelope.event:
             case PostprocessingFinished() as decided:
-                await self._carry_out(upload, decided, envelope.event_id)
+                parent = envelope.trace_parent or upload.trace_parent
+                with self._tracing.span("upload decided", parent, upload_id=upload.id, outcome=decided.outcome):
+                    await self._carry_out(upload, decided, envelope.event_id)
             case PostprocessingStepFinished() as finished if in_processing:
                 await recorder.answered(upload, finished, envelope)
             case PostprocessingStepFinished() as finished if upload.phase.ended:

@@ -13,6 +13,7 @@ import structlog
 from ..blobs.base import BlobMissing, BlobUnavailable, OffsetConflict
 from ..errors import NotFound, PenstockError
 from ..ids import is_upload_id, new_upload_id
+from ..tracing.traceparent import checked
 from .errors import TooLarge, WrongOffset
 from .intake import Intake
 from .limits import SPARE_BYTES, check_size
@@ -90,10 +91,12 @@ class Receiver:
         media_type: str = UNKNOWN_TYPE,
         metadata: str = "",
         initiator_id: str = "",
+        trace_parent: str = "",
     ) -> Standing:
         """Begin an upload; one of no bytes is complete at once.
 
-        When this returns, the upload survives kill -9. Without a file name, it is named after its ID.
+        When this returns, the upload survives kill -9. Without a file name, it is named after its ID. `trace_parent` is
+        the request's; the upload is processed in its trace unless another request completes it and has one as well.
 
         Raises:
             UnsafeName: the name is not taken.
@@ -112,6 +115,7 @@ class Receiver:
             media_type=media_type,
             metadata=metadata,
             initiator_id=initiator_id,
+            trace_parent=checked(trace_parent),
             created_at=now,
             expires_at=now + self._expiration,
         )
@@ -171,6 +175,7 @@ class Receiver:
         *,
         length: int | None,
         checksum: Checksum | None = None,
+        trace_parent: str = "",
     ) -> Standing:
         """Write a request's body to the end of an upload; return where it stands then.
 
@@ -184,6 +189,7 @@ class Receiver:
             length: how many the body has; None if it does not say. With None, and an upload of unknown size, the end
                 of the body is the end of the upload.
             checksum: what the body must hash to, or None.
+            trace_parent: the request's `traceparent`; if it completes the upload, that is processed in this trace.
 
         Raises:
             NotFound, Gone, Locked: as `status`.
@@ -200,6 +206,7 @@ class Receiver:
             standing = self._recent.take(upload_id) or await self._look(upload_id)
             check_alive(standing.upload, self._clock.now())
             standing.check_continues(offset, length, max_size_bytes=self.max_size_bytes)
+            standing = standing.in_trace(checked(trace_parent))
             if standing.full:
                 await self._check_empty(body, length, hold)
                 return await self._healed(standing)

@@ -34,10 +34,21 @@ COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     uploads.c.expires_at,
     uploads.c.received_at,
     uploads.c.ended_at,
+    uploads.c.trace_parent,
 )
 """What `upload_of` reads, in its order; the number comes first."""
 
-CHANGING: Final = ("size_bytes", "phase", "run", "outcome", "reason", "expires_at", "received_at", "ended_at")
+CHANGING: Final = (
+    "size_bytes",
+    "phase",
+    "run",
+    "outcome",
+    "reason",
+    "expires_at",
+    "received_at",
+    "ended_at",
+    "trace_parent",
+)
 """The columns of `changing_values`."""
 SCANNED: Final = ("infected", "scan_signature", "scanned_at", "scan_error")
 """The columns of `scan_values`."""
@@ -48,6 +59,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
     (
         _, upload_id, filename, space, size_bytes, media_type, metadata, phase, run, outcome, reason,
         infected, signature, scanned_at, scan_error, initiator_id, created_at, expires_at, received_at, ended_at,
+        trace_parent,
     ) = row  # fmt: skip
     return Upload(
         id=upload_id,
@@ -66,6 +78,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
         expires_at=from_microseconds(expires_at),
         received_at=from_microseconds(received_at),
         ended_at=from_microseconds(ended_at),
+        trace_parent=trace_parent,
     )
 
 
@@ -93,6 +106,7 @@ def changing_values(upload: Upload) -> dict[str, Any]:
         "expires_at": to_microseconds(upload.expires_at),
         "received_at": to_microseconds(upload.received_at),
         "ended_at": to_microseconds(upload.ended_at),
+        "trace_parent": upload.trace_parent,
     }
 
 

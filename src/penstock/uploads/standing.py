@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from .errors import Gone, TooLarge, WrongOffset
 from .limits import check_size
 from .upload import Phase, Upload
@@ -35,6 +37,12 @@ class Standing(NamedTuple):
     def full(self) -> bool:
         """Whether all bytes are there, handed on or not."""
         return self.offset == self.upload.size_bytes
+
+    def in_trace(self, trace_parent: str) -> Standing:
+        """Return the same in another trace; empty: in the one that it is in."""
+        if not trace_parent:
+            return self
+        return Standing(msgspec.structs.replace(self.upload, trace_parent=trace_parent), self.offset)
 
     def check_continues(self, offset: int, length: int | None, *, max_size_bytes: int | None) -> None:
         """Compare a request that adds `length` bytes (None: it does not say) at `offset` with what is missing.

@@ -70,6 +70,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     scan: ScanMark | None = None
     initiator_id: str = ""
     """Names the client that uploads, so that it recognises the events of its own doing."""
+    trace_parent: str = ""
+    """W3C `traceparent` of the request that created it; once it is complete, of its being received. Empty: none yet."""
     created_at: datetime
     expires_at: datetime | None = None
     """Until when an unfinished upload must be complete; None: no limit."""

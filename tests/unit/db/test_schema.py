@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -125,3 +126,17 @@ def test_two_that_open_an_empty_database_at_once_take_turns(tmp_path: Path) -> N
     for engine in engines:
         engine.dispose()
     assert errors == []
+
+
+def test_uploads_of_the_first_schema_belong_to_no_trace(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        columns = {column.name: 0 for column in metadata.tables["uploads"].c if column.name != "trace_parent"}
+        names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+        connection.execute(text(f"INSERT INTO uploads ({names}) VALUES ({values})"), columns)  # noqa: S608
+    upgrade(engine, "test.db")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT trace_parent FROM uploads")).scalars().all() == [""]

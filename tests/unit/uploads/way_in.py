@@ -14,6 +14,7 @@ from penstock.db import Database
 from penstock.events.types import BytesReceived, Envelope
 from penstock.telemetry import Metrics
 from penstock.testing import ManualClock
+from penstock.tracing import UNTRACED, Tracing
 from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.errors import Disconnected
 from penstock.uploads.feed import Feed
@@ -41,17 +42,22 @@ class WayIn:
         self.clock = ManualClock()
         self.metrics = Metrics()
         self.announced: list[BytesReceived] = []
+        self.trace_parents: list[str] = []
+        """Those that the announcements came with."""
 
     async def note(self, envelope: Envelope) -> None:
         assert isinstance(envelope.event, BytesReceived)
         self.announced.append(envelope.event)
+        self.trace_parents.append(envelope.trace_parent)
 
     async def content(self, upload_id: str) -> bytes:
         return b"".join([piece async for piece in self.blobs.read(upload_id)])
 
 
 @asynccontextmanager
-async def way_in(folder: Path, blobs: BlobStore | None = None, **options: Any) -> AsyncIterator[WayIn]:
+async def way_in(
+    folder: Path, blobs: BlobStore | None = None, tracing: Tracing = UNTRACED, **options: Any
+) -> AsyncIterator[WayIn]:
     """Open the parts over a folder, as often as wanted: what one leaves behind the next one finds."""
     parts = WayIn()
     async with AsyncExitStack() as stack:
@@ -66,6 +72,7 @@ async def way_in(folder: Path, blobs: BlobStore | None = None, **options: Any) -
             bus=bus,
             publisher=Publisher(bus, parts.clock),
             clock=parts.clock,
+            tracing=tracing,
         )
         await stack.enter_async_context(bus.subscribe("test", [BytesReceived], parts.note, workers=1))
         parts.receiver = Receiver(
