@@ -60,6 +60,12 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
             "penstock.store.memory:BoundedMemoryStore", deprecated="memory, or nats-js-kv to survive restarts"
         ),
         "postgres": Backend("penstock.store.postgres:PostgresStore", "postgres"),
+        "redis": Backend(
+            "penstock.store.redis:RedisStore",
+            "redis",
+            deprecated="redis-sentinel or nats-js-kv",
+        ),
+        "redis-sentinel": Backend("penstock.store.redis:RedisSentinelStore", "redis"),
         "sqlite": Backend("penstock.store.sql:SqlStore"),
     },
 }

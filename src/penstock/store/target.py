@@ -39,4 +39,12 @@ class StoreTarget:
 
     def __repr__(self) -> str:
         """Say where it is, without the secrets."""
-        return f"StoreTarget({', '.join(self.nodes) or 'in memory'}, database={self.database!r}, table={self.table!r})"
+        nodes = ", ".join(map(without_login, self.nodes)) or "in memory"
+        return f"StoreTarget({nodes}, database={self.database!r}, table={self.table!r})"
+
+
+def without_login(node: str) -> str:
+    """Return a node as it may be shown: a URL may hold a password, for some stores it is the only place for one."""
+    start, at, rest = node.rpartition("@")
+    scheme, mark, _ = start.partition("://")
+    return f"{scheme + mark if mark else ''}…@{rest}" if at else node

@@ -1,0 +1,193 @@
+"""What the store behind sentinels does when the master dies, hangs, or is left without replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from penstock.errors import ConfigurationError
+from penstock.store.base import ProgressStore, Revision, RevisionConflict, Saved, StoreUnavailable
+from penstock.store.redis import RedisSentinelStore
+from penstock.store.target import StoreTarget
+from penstock.testing import eventually
+from penstock.testing.store_contract.records import SECOND, record
+from tests.servers.redis import MASTER, RedisProcess, RedisWithSentinels, running_sentinels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.xdist_group("redis")
+
+FAILOVER_SECONDS = 30.0
+"""It takes two or three; a busy machine may need more."""
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[RedisWithSentinels]:
+    with running_sentinels(tmp_path / "redis", replicas=2) as servers:
+        yield servers
+
+
+def store_behind(servers: RedisWithSentinels, *, timeout: timedelta = 4 * SECOND, **target: str) -> RedisSentinelStore:
+    return RedisSentinelStore(StoreTarget(nodes=servers.nodes, **target), timeout=timeout)  # type: ignore[arg-type]  # texts
+
+
+class Savers:
+    """Several tasks that save and change records for as long as they are let, and go on after each failure."""
+
+    def __init__(self, store: ProgressStore) -> None:
+        self._store = store
+        self.told: dict[str, int] = {}
+        """Uploads, and how many changes of each were confirmed."""
+        self.failures = 0
+        self._tasks = [asyncio.create_task(self._save(name)) for name in range(8)]
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _save(self, name: int) -> None:
+        for number in range(100_000):
+            upload = f"u{name}-{number}"
+            revision = None
+            for changes in range(3):
+                revision = await self._until_saved(upload, changes, revision)
+                self.told[upload] = changes
+
+    async def _until_saved(self, upload: str, changes: int, revision: Revision | None) -> Revision:
+        while True:
+            try:
+                return await self._store.save(record(upload, due=SECOND, failures=changes), expected=revision)
+            except StoreUnavailable:
+                self.failures += 1
+                await asyncio.sleep(0.05)  # as whoever tries again has to
+            except RevisionConflict:  # an earlier try was written after all, or what was read is not there any more
+                saved = await self._read(upload)
+                revision = saved.revision if saved else None
+                if saved and saved.progress.failures == changes:
+                    return saved.revision
+
+    async def _read(self, upload: str) -> Saved | None:
+        while True:
+            try:
+                return await self._store.get(upload)
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def nothing_confirmed_is_lost(store: ProgressStore, told: dict[str, int]) -> None:
+    held = {saved.progress.upload_id: saved.progress.failures async for saved in store.all()}
+    assert set(told) - set(held) == set()
+    assert {upload for upload, changes in told.items() if held[upload] < changes} == set()
+    assert await store.count_by_step() == {"virusscan": len(held)}
+
+
+async def change_master(servers: RedisWithSentinels, away: RedisProcess) -> None:
+    await eventually(lambda: servers.master() is not away, timeout_seconds=FAILOVER_SECONDS)
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs and comes back"])
+async def test_no_confirmed_save_is_lost_when_the_master_goes_in_mid_run(
+    servers: RedisWithSentinels, hangs: bool
+) -> None:
+    first = servers.master()
+    async with store_behind(servers) as store:
+        savers = Savers(store)
+        await eventually(lambda: len(savers.told) > 100)
+        await asyncio.to_thread(first.pause if hangs else first.kill)
+        await change_master(servers, first)
+        if hangs:
+            first.go_on()  # still thinks that it is the master
+        after = len(savers.told)
+        await eventually(lambda: len(savers.told) > after + 100, timeout_seconds=FAILOVER_SECONDS)
+        await savers.end()
+        assert savers.failures
+        told = dict(savers.told)
+        await nothing_confirmed_is_lost(store, told)
+    async with store_behind(servers) as another:
+        await nothing_confirmed_is_lost(another, told)
+
+
+async def test_a_save_that_no_replica_has_is_not_confirmed(servers: RedisWithSentinels) -> None:
+    async with store_behind(servers) as store:
+        revision = await store.save(record("u1"), expected=None)
+        replicas = [server for server in servers.servers if server is not servers.master()]
+        for replica in replicas:
+            replica.pause()
+        with pytest.raises(StoreUnavailable, match="no replica has confirmed"):
+            await store.save(record("u1", failures=1), expected=revision)
+        for replica in replicas:
+            replica.go_on()
+        saved = await store.get("u1")
+        assert saved is not None
+        await store.save(record("u1", failures=2), expected=saved.revision)
+
+
+async def test_a_master_without_replicas_counts_alone_until_they_are_back(servers: RedisWithSentinels) -> None:
+    replicas = [server for server in servers.servers if server is not servers.master()]
+    with capture_logs() as lines:
+        async with store_behind(servers) as store:
+            for replica in replicas:
+                await asyncio.to_thread(replica.kill)
+            revision = await store.save(record("u1"), expected=None)
+            revision = await store.save(record("u1", failures=1), expected=revision)
+            assert [line["event"] for line in lines] == ["redis_master_without_replicas"]
+            for replica in replicas:
+                await asyncio.to_thread(replica.start_again)
+
+            async def noticed() -> bool:
+                nonlocal revision
+                revision = await store.save(record("u1", failures=2), expected=revision)
+                return bool(lines[-1]["event"] == "redis_master_has_replicas_again")
+
+            await eventually(noticed, timeout_seconds=FAILOVER_SECONDS)
+            await store.save(record("u1", failures=3), expected=revision)
+            assert len(lines) == 2
+
+
+async def test_a_master_alone_that_is_called_so_by_no_sentinel_confirms_nothing(servers: RedisWithSentinels) -> None:
+    master = servers.master()
+    async with store_behind(servers) as store:
+        revision = await store.save(record("u1"), expected=None)
+        for process in [*servers.sentinels, *(server for server in servers.servers if server is not master)]:
+            await asyncio.to_thread(process.kill)
+        with pytest.raises(StoreUnavailable, match="no sentinel knows the master"):
+            await store.save(record("u1", failures=1), expected=revision)
+
+
+async def test_what_is_configured_wrongly_is_named(servers: RedisWithSentinels) -> None:
+    nodes = tuple(node.replace(MASTER, "another") for node in servers.nodes)
+    with pytest.raises(StoreUnavailable, match=r"no sentinel knows the master 'another'.*not known here"):
+        async with RedisSentinelStore(StoreTarget(nodes=nodes)):
+            pass
+    with pytest.raises(ConfigurationError, match="does not name the master"):
+        RedisSentinelStore(StoreTarget(nodes=(servers.sentinels[0].node,)))
+
+
+async def test_sentinels_that_are_away_are_passed_over(servers: RedisWithSentinels) -> None:
+    for sentinel in servers.sentinels[:2]:
+        await asyncio.to_thread(sentinel.kill)
+    async with store_behind(servers) as store:
+        await store.save(record("u1"), expected=None)
+    await asyncio.to_thread(servers.sentinels[2].kill)
+    with pytest.raises(StoreUnavailable, match="no sentinel knows the master"):
+        async with store_behind(servers):
+            pass
+
+
+@pytest.mark.parametrize("sentinels_ask", [False, True], ids=["data only", "sentinels as well"])
+async def test_a_password_is_given_to_who_asks_for_it(tmp_path: Path, sentinels_ask: bool) -> None:
+    settings = "requirepass pw\nmasterauth pw\n"
+    watch = f"sentinel auth-pass {MASTER} pw\n" + ("requirepass pw\nsentinel sentinel-pass pw\n" * sentinels_ask)
+    with running_sentinels(tmp_path / "redis", settings=settings, watch=watch, password="pw") as servers:
+        async with store_behind(servers, password="pw") as store:
+            await store.save(record("u1"), expected=None)
+        with pytest.raises(ConfigurationError, match="POSTPROCESSING_STORE_AUTH_USERNAME"):
+            async with store_behind(servers):
+                pass
