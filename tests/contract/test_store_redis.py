@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from penstock.store.base import ProgressStore
 
+pytestmark = pytest.mark.xdist_group("redis")
+
 TABLE = "up[load]s*"
 """Characters that mean something in a pattern of Redis mean nothing in the name of a table."""
 
