@@ -115,6 +115,10 @@ class NatsClient(Client):
     def _say(self, command: bytes) -> None:
         self._pending.append(command)
         self._pending_data_size += len(command)
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        """Write once for all that is said before the event loop turns: each write is a call of the system."""
         if not self._write_is_due:
             self._write_is_due = True
             asyncio.get_running_loop().call_soon(self._write)
@@ -139,8 +143,11 @@ class NatsClient(Client):
             await super().flush(*arguments, **options)
 
     async def _flush_pending(self, force_flush: bool = False) -> None:
+        if not force_flush:
+            self._write_soon()
+            return
         self._write()
-        if force_flush and self.is_connected:
+        if self.is_connected:
             await asyncio.wait_for(self._connection.drain(), self._flush_timeout)
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import msgspec
 import structlog
@@ -162,7 +162,12 @@ class Coordinator:
         Raises:
             StoreUnavailable, BusUnavailable, Contended: as for `handle`.
         """
-        record = await self._records.read(upload_id) if saved is None else self._records.note(saved)
+        if saved is not None:
+            record = self._records.note(saved)
+        elif _begins(received):
+            record = self._records.suppose_new(upload_id)
+        else:
+            record = await self._records.read(upload_id)
         for _ in range(_TRIES):
             transition = self._decide(record, received)
             if record.fresh or transition.verdict is Verdict.APPLIED:
@@ -241,13 +246,7 @@ class Coordinator:
 
     def _decide(self, record: Record, received: Input) -> Transition:
         progress = record.progress
-        repeats_ended_run = (
-            progress is None
-            and isinstance(received, Envelope)
-            and isinstance(received.event, BytesReceived)
-            and received.event_id in self._ended_runs
-        )
-        if repeats_ended_run:
+        if progress is None and _begins(received) and received.event_id in self._ended_runs:
             return Transition(None, Verdict.DUPLICATE, reason="this run has ended")
         if isinstance(received, Tick) and progress is not None and self._outage.covers(progress.deadline_at):
             # Neither could the step be told nor could it answer: it is asked again, and gets its whole time.
@@ -272,6 +271,10 @@ class Coordinator:
             self._ended_runs[run_id] = None
             if len(self._ended_runs) > _ENDED_RUNS_KEPT:
                 self._ended_runs.popitem(last=False)
+
+
+def _begins(received: Input) -> TypeGuard[Envelope]:
+    return isinstance(received, Envelope) and isinstance(received.event, BytesReceived)
 
 
 def _moves(before: Progress | None, transition: Transition) -> bool:

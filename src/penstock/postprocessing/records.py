@@ -51,6 +51,13 @@ class Records:
         self._remember(upload_id, saved)
         return Record(upload_id, saved.progress, saved.revision, fresh=known is None)
 
+    def suppose_new(self, upload_id: str) -> Record:
+        """Return the record from memory; else none at all, without asking the store: a first save would notice."""
+        known = self._latest.get(upload_id)
+        if known is None:
+            return Record(upload_id, None, None, fresh=False)
+        return Record(upload_id, known.progress, known.revision, fresh=False)
+
     def note(self, saved: Saved) -> Record:
         """Remember what somebody has read from the store just now, and return it."""
         self._remember(saved.progress.upload_id, saved)
