@@ -92,6 +92,8 @@ class NatsServer:
     def freeze(self) -> None:
         """Have it answer nobody while its connections stay open, until `thaw`."""
         self.process.send_signal(signal.SIGSTOP)
+        while _state(self.pid) != "T":  # the signal takes effect when it is delivered, not when it is sent
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
@@ -169,6 +171,11 @@ class NatsServer:
     def last_words(self) -> str:
         """What it wrote last, for the message of a test that fails."""
         return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process that proc(5) calls `state`: one letter."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @contextmanager

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Final, Self
 from ...errors import PenstockError
 from ...events.codec import encode
 from ...jetstream import connect
+from ...jetstream.headers import header_block
 from ..base import Bus, BusUnavailable
 from ..tasks import owned_tasks
 from .consumers import Consumers
-from .messages import header_block
 from .outbox import Message, Outbox
 from .reader import NATS_ERRORS, Reader
 from .set_aside import SetAside

@@ -6,7 +6,8 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .messages import CONTROL, NO_RESPONDERS, delivery_of, header_of, status_of
+from ...jetstream.headers import NO_RESPONDERS, header_of, status_of
+from .messages import CONTROL, delivery_of
 from .streams import EVENTS
 
 if TYPE_CHECKING:

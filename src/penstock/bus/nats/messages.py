@@ -6,8 +6,8 @@ import json
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-NO_RESPONDERS: Final = b"503"
-"""Nobody takes messages to that subject: the stream or consumer does not exist, or JetStream is not ready yet."""
+from ...jetstream.headers import NO_RESPONDERS, status_of
+
 CONTROL: Final = b"100"
 """A sign of life, or a question whether we keep up."""
 
@@ -16,7 +16,6 @@ IN_PROGRESS: Final = b"+WPI"
 TERMINATE: Final = b"+TERM"
 
 _ACK_SUBJECT_TOKENS: Final = 9
-_PREAMBLE: Final = b"NATS/1.0"
 
 
 class Delivery(NamedTuple):
@@ -51,30 +50,6 @@ def again_after(pause: timedelta) -> bytes:
     """Return the answer that has a message delivered again, to anybody, after `pause`."""
     nanoseconds = pause // timedelta(microseconds=1) * 1000
     return b'-NAK {"delay": %d}' % nanoseconds if nanoseconds > 0 else b"-NAK"
-
-
-def status_of(headers: bytes) -> bytes:
-    """Return the three digits of a status message; empty when it is none."""
-    return headers[9:12] if headers[8:9] == b" " else b""
-
-
-def header_of(headers: bytes, name: bytes) -> bytes:
-    """Return the value of a header; empty when there is none."""
-    start = headers.find(b"\r\n" + name + b":")
-    if start < 0:
-        return b""
-    start += len(name) + 3
-    return headers[start : headers.find(b"\r\n", start)].strip()
-
-
-def header_block(headers: dict[str, str]) -> bytes:
-    """Write headers. What would end one early is replaced, and an empty value leaves its header out."""
-    lines = [f"{name}: {_one_line(value)}".encode() for name, value in headers.items() if value]
-    return b"\r\n".join((_PREAMBLE, *lines, b"", b"")) if lines else b""
-
-
-def _one_line(value: str) -> str:
-    return value if value.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in value)
 
 
 class PublishAnswer(NamedTuple):

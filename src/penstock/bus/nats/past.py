@@ -14,8 +14,9 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from ...events.codec import UndecodableEvent, UnknownEventType, decode
+from ...jetstream.headers import status_of
 from .history import History
-from .messages import delivery_of, status_of
+from .messages import delivery_of
 from .streams import EVENTS
 
 if TYPE_CHECKING:

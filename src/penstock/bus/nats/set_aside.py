@@ -16,8 +16,8 @@ import structlog
 from nats import errors
 from nats.js.errors import NotFoundError
 
+from ...jetstream.headers import header_block
 from ..base import BusUnavailable
-from .messages import header_block
 from .outbox import Message
 from .streams import EVENTS, SET_ASIDE, SET_ASIDE_SUBJECT
 

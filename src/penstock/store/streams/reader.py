@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from nats import errors
 
+from ...jetstream.headers import status_of
 from ..base import StoreUnavailable
-from .requests import Refused, Reply, status_of
+from .requests import Refused, Reply
 from .stream import Message
 
 if TYPE_CHECKING:

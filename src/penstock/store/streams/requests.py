@@ -9,6 +9,7 @@ import msgspec
 from nats import errors
 
 from ...errors import PenstockError
+from ...jetstream.headers import NO_RESPONDERS, status_of
 from ..base import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from ...jetstream import NatsClient
 
-_TELLS: Final = b"NATS/1.0 "
-_VERSION_BYTES: Final = len(_TELLS)
 
 T = TypeVar("T", bound="Reply")
 
@@ -113,7 +112,7 @@ class Requests:
         finally:
             deadline.cancel()
             del self._asked[reply]
-        if status_of(answer.headers) == b"503":
+        if status_of(answer.headers) == NO_RESPONDERS:
             raise NobodyAnswers(f"NATS: nobody answers on {subject}. Is JetStream enabled?")
         return answer
 
@@ -126,11 +125,6 @@ class Requests:
         payload = b"" if body is None else msgspec.json.encode(body)
         answer = await self.ask(f"$JS.API.{verb}", payload)
         return understood(verb, answer.data, reply)
-
-
-def status_of(headers: bytes) -> bytes:
-    """Return the three digits with which a server tells something instead of a message; empty when it is one."""
-    return headers[_VERSION_BYTES : _VERSION_BYTES + 3] if headers[: len(_TELLS)] == _TELLS else b""
 
 
 def _give_up(asked: asyncio.Future[Answer]) -> None:

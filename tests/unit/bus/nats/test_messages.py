@@ -4,15 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from penstock.bus.nats.messages import (
-    Delivery,
-    again_after,
-    answer_of,
-    delivery_of,
-    header_block,
-    header_of,
-    status_of,
-)
+from penstock.bus.nats.messages import Delivery, again_after, answer_of, delivery_of
+from penstock.jetstream.headers import header_block, header_of, status_of
 
 
 @pytest.mark.parametrize(
