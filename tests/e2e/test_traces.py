@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
+from penstock.events.codec import encode
+from penstock.events.types import BytesReceived, Envelope
+from penstock.jetstream import connect
 from penstock.testing import eventually
-from tests.servers.collector import CollectedSpan, Collector, http_collector
+from tests.servers.collector import CollectedSpan, Collector, grpc_collector, http_collector
+from tests.servers.nats import NatsServer
 from tests.servers.penstock import PenstockServer, free_port
+from tests.servers.single import running_services
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -151,3 +157,43 @@ def test_a_server_that_is_not_told_where_traces_go_does_not_start(tmp_path: Path
     server = PenstockServer(tmp_path, PENSTOCK_TRACING_ENABLED="true")
     assert server.launch().wait(timeout=20) == 2
     assert "Set tracing_endpoint" in server.last_words()
+
+
+async def test_services_of_their_own_share_the_trace_over_nats(tmp_path: Path, nats_server: NatsServer) -> None:
+    await nats_server.delete_streams()
+    (tmp_path / "steps.py").write_text(STEPS)
+    upload_id = "0" * 32
+    bytes_file = tmp_path / "bytes"
+    bytes_file.write_bytes(b"abc")
+    event = BytesReceived(upload_id=upload_id, filename="once", filesize=3, url=bytes_file.as_uri())
+    with grpc_collector() as collector, ExitStack() as services:
+        settings = {
+            "PENSTOCK_EVENTS_ENDPOINT": nats_server.endpoint,
+            "PENSTOCK_TRACING_ENABLED": "true",
+            "PENSTOCK_TRACING_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+        }
+        coordinating = {"POSTPROCESSING_STEPS": "ocr", "POSTPROCESSING_STORE": "memory", **settings}
+        working = {"PENSTOCK_DELIVERY_FOLDER": str(tmp_path), **settings}
+        for folder, arguments, environment in (
+            ("coordinator", ("postprocessing", "server"), coordinating),
+            ("step", ("step", "run", str(tmp_path / "steps.py")), working),
+        ):
+            (tmp_path / folder).mkdir()
+            services.enter_context(running_services(tmp_path / folder, 1, *arguments, **environment))
+        async with connect(nats_server.servers, name="test") as client:
+            received = Envelope(
+                event=event,
+                event_id="run",
+                id="1",
+                timestamp="2026-05-01T12:00:00Z",
+                trace_parent=HEADERS["traceparent"],
+            )
+            await client.jetstream().publish("main-queue", encode(received))
+            await eventually(lambda: len(collector.spans) == 3, timeout_seconds=20)
+    spans = {span.service: span for span in collector.spans if "Finished" not in span.name}
+    assert {span.trace_id for span in collector.spans} == {TRACE}
+    assert spans["penstock-postprocessing"].parent_id == SPAN
+    assert spans["penstock-step"].parent_id == spans["penstock-postprocessing"].span_id
+    (finished,) = collector.named("coordinator PostprocessingStepFinished")
+    assert (finished.service, finished.parent_id) == ("penstock-postprocessing", spans["penstock-step"].span_id)
