@@ -62,7 +62,7 @@ class WatchingSettings:
     tracing_enabled: bool = setting(
         Flag(),
         "false",
-        "Whether traces are sent.",
+        "Whether traces are sent (docs/guide/tracing.md). Needs the extra `tracing`.",
         *everywhere("TRACING_ENABLED"),
         group=_GROUP,
     )
@@ -76,14 +76,15 @@ class WatchingSettings:
     tracing_endpoint: str = setting(
         Text(),
         "",
-        "Where OTLP is received by gRPC, such as `127.0.0.1:4317`.",
+        "Where OTLP is received by gRPC, such as `127.0.0.1:4317`; with `https://` in front, by TLS.",
         *everywhere("TRACING_ENDPOINT"),
         group=_GROUP,
     )
     tracing_collector: str | None = setting(
         WebAddress(),
         "",
-        "URL where OTLP is received by HTTP, for when there is no `tracing_endpoint`.",
+        "URL where OTLP is received by HTTP, for when there is no `tracing_endpoint`. `/v1/traces` is added to one"
+        " without a path.",
         *everywhere("TRACING_COLLECTOR"),
         group=_GROUP,
     )
