@@ -115,7 +115,7 @@ def test_only_the_services_that_have_such_a_file_read_one(folder: Path) -> None:
     (folder / "serve.yaml").write_text("postprocessing: {workers: 9}\n")
     for service in (Service.SERVE, Service.STEP):
         assert str(loaded(folder, service).origins["log_level"]) == "default"
-    assert loaded(folder / "empty").workers == 3
+    assert loaded(folder / "empty").workers == 64
 
 
 def test_what_is_not_known_is_told_with_what_it_looks_like(folder: Path) -> None:

@@ -109,10 +109,12 @@ class StepSettings:
     workers: int = setting(
         Whole(least=1, most=1000),
         "3",
-        "How many events are handled at the same time, by one instance.",
+        "How many events are handled at the same time, by one instance. They wait for store and bus most of the time."
+        " What they say at the same time goes out together: the Go service's 3 would be slower and cost more.",
         "POSTPROCESSING_WORKERS",
         group=_GROUP,
         services=COORDINATING,
+        defaults={Service.POSTPROCESSING: "64"},
     )
     restart_resumes: bool = setting(
         Flag(),
