@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -58,6 +59,12 @@ class NatsClient(Client):
         self._write_is_due = False
         self.on_reconnected: list[Callable[[], None]] = []
         """Called each time after the connection was lost and made again."""
+
+    @property
+    def server_version(self) -> tuple[int, ...]:
+        """The version of the server that is connected, such as (2, 10, 27); empty when it tells none."""
+        told = re.match(r"\d+(\.\d+)*", str(self._server_info.get("version", "")))
+        return tuple(map(int, told[0].split("."))) if told else ()
 
     def abort(self) -> None:
         """Drop the connection as it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from base64 import b32encode, b64encode
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -24,6 +25,7 @@ from penstock.store.layout import BadRecord, encode
 from penstock.store.nats_kv import NatsKvStore
 from penstock.store.streams.follower import INTERVAL
 from penstock.store.streams.markers import GRACE
+from penstock.store.streams.stream import Info
 from penstock.store.target import StoreTarget
 from penstock.testing.clock import ManualClock
 from penstock.testing.eventually import eventually
@@ -351,6 +353,43 @@ class TestServerAway:
             servers = NatsServers((server.endpoint,), username="a", password="a")
             with pytest.raises(StoreUnavailable, match=r"JetStream|jetstream"):
                 await NatsKvStore(StoreTarget(), servers=servers, timeout=SHORT).__aenter__()
+
+
+async def test_the_rights_that_the_guide_names_are_enough(tmp_path: Path) -> None:
+    rights = 'publish: ["$KV.>", "$JS.API.>"], subscribe: ["_INBOX.>"]'
+    users = f"authorization {{ users: [{{ user: p, password: p, permissions: {{ {rights} }} }}] }}"
+    with running_nats(tmp_path, more=users) as server:
+        servers = NatsServers((server.endpoint,), username="p", password="p")
+        async with NatsKvStore(StoreTarget(), servers=servers, timeout=SHORT) as store:
+            revision = await store.save(record("u1"), expected=None)
+            assert await collect(store.all()) == ["u1"]
+            await store.delete("u1", expected=revision)
+            await store.remember_answer("virusscan", NOW)
+            assert await store.answered() == {"virusscan": NOW}
+
+
+@pytest.fixture
+def installed() -> tuple[int, ...]:
+    """The version of the server, as it prints it."""
+    printed = subprocess.run(["nats-server", "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, printed.strip().rpartition("v")[2].split(".")))
+
+
+async def test_a_server_that_may_lose_changes_of_this_bucket_is_told_of(
+    store: NatsKvStore, installed: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def keeps_conditions(version: tuple[int, ...], info: Info) -> bool:
+        seen.append(version)
+        return info.config.num_replicas > 1  # the other way round
+
+    monkeypatch.setattr("penstock.store.streams.store.keeps_conditions", keeps_conditions)
+    with capture_logs() as lines:
+        async with store:
+            pass
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["store_may_lose_changes"]
+    assert seen == [installed]
 
 
 async def test_answers_that_cannot_be_read_are_passed_over(store: NatsKvStore, client: Client, new_bucket: str) -> None:

@@ -100,8 +100,7 @@ class StreamStore(ProgressStore):
             parts = self._make_parts(requests)
             info = await parts.bucket.stream.open()
             parts.markers.allowed = not info.config.deny_purge
-            server = client.connected_server_version
-            if not keeps_conditions((server.major, server.minor, server.patch), info):
+            if not keeps_conditions(client.server_version, info):
                 log.warning("store_may_lose_changes", stream=parts.bucket.stream.name, hint=_TOO_OLD)
             context.push_async_callback(parts.follower.close)
             await parts.follower.catch_up()

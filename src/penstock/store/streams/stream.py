@@ -82,11 +82,12 @@ class _Got(Reply, frozen=True, kw_only=True):
     message: _Stored | None = None
 
 
-def keeps_conditions(version: tuple[int, int, int], info: Info) -> bool:
+def keeps_conditions(version: tuple[int, ...], info: Info) -> bool:
     """Tell whether of two conditional writes at the same time one fails, as it should.
 
     With copies, servers before 2.9.21 look at the condition before they agree on the write, so both may succeed
-    (nats-server issue 4320). A stream without copies, as the Go services make it, was never affected.
+    (nats-server issue 4320); a server that tells no version is taken for one of those. A stream without copies, as the
+    Go services make it, was never affected.
     """
     return info.config.num_replicas <= 1 or version >= (2, 9, 21)
 

@@ -94,11 +94,12 @@ async def test_a_question_that_nobody_hears_fails_at_once(requests: Requests) ->
 
 async def test_a_question_without_an_answer_ends_in_time(requests: Requests, client: Client) -> None:
     short = Requests(requests.client, timeout=timedelta(seconds=0.1))
-    await client.subscribe("silence")
+    subject = requests.client.new_inbox()
+    await client.subscribe(subject)
     await client.flush()
     async with short:
-        with pytest.raises(StoreUnavailable, match=r"silence within 0\.1 s"):
-            await short.ask("silence")
+        with pytest.raises(StoreUnavailable, match=r"within 0\.1 s"):
+            await short.ask(subject)
 
 
 async def test_an_answer_that_is_none_is_no_answer(requests: Requests, client: Client, new_bucket: str) -> None:
@@ -126,9 +127,7 @@ async def test_a_cancelled_question_is_forgotten(requests: Requests, client: Cli
 
 @pytest.mark.parametrize(
     ("version", "replicas", "kept"),
-    [((2, 9, 10), 1, True), ((2, 9, 10), 3, False), ((2, 9, 21), 3, True), ((2, 10, 0), 3, True)],
+    [((2, 9, 10), 1, True), ((2, 9, 10), 3, False), ((2, 9, 21), 3, True), ((2, 10), 3, True), ((), 3, False)],
 )
-def test_conditions_hold_on_copies_from_some_version_on(
-    version: tuple[int, int, int], replicas: int, kept: bool
-) -> None:
+def test_conditions_hold_on_copies_from_some_version_on(version: tuple[int, ...], replicas: int, kept: bool) -> None:
     assert keeps_conditions(version, Info(config=Config(num_replicas=replicas))) is kept
