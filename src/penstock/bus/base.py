@@ -3,6 +3,8 @@
 A *group* is a set of members that share the events, such as all instances of the coordinator; every group gets every
 event that one of its subscriptions asks for. A handler that returns has taken responsibility for the event (it is
 acknowledged); a handler that raises gets it again, later.
+
+Whoever only *listens* hears every event as it is published, shares it with nobody, and has missed it if it was away.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Envelope], Awaitable[None]]
 """Takes one event. Returning acknowledges it; raising has it delivered again after a pause."""
+
+Hearer = Callable[[Envelope], None]
+"""Takes one event at once; what it raises is logged."""
 
 Filter = Callable[[Envelope], bool]
 """Tells whether a subscription wants an event; must be fast and must not raise."""
@@ -56,6 +61,16 @@ class Bus(Protocol):
         `only` narrows the choice, such as to the start events of one step. Two subscriptions of one group share its
         events if both want them. Leaving the context cancels the handlers that still run; their events stay
         unacknowledged.
+        """
+        ...
+
+    def listen(self, types: Sequence[type], hearer: Hearer) -> AbstractAsyncContextManager[None]:
+        """Have `hearer` hear the events of `types` that are published from now on, while the context is open.
+
+        For news that every instance must hear, and that means nothing later: that an upload was cancelled ends what is
+        running, wherever that is. It costs no more than what it hears: nothing is stored, shared, acknowledged or
+        counted, and what is published while the way to the bus is cut is missed. An event may be heard twice, and
+        before any group has it.
         """
         ...
 

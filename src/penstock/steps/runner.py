@@ -98,10 +98,8 @@ class StepRunner:
                     only=self._is_mine,
                 )
             )
-            # A subscription of its own: it must not wait behind the work that it is to end.
-            await stack.enter_async_context(
-                self._bus.subscribe(self.group, (CancelPostprocessing,), self._on_cancel, workers=1)
-            )
+            # Every instance must hear it, and at once: only one of them has the work that it is to end.
+            await stack.enter_async_context(self._bus.listen((CancelPostprocessing,), self._on_cancel))
             self._stack = stack.pop_all()
         return self
 
@@ -136,7 +134,7 @@ class StepRunner:
         event = envelope.event
         return isinstance(event, StartPostprocessingStep) and event.step_to_start == self.definition.name
 
-    async def _on_cancel(self, envelope: Envelope) -> None:
+    def _on_cancel(self, envelope: Envelope) -> None:
         for run in list(self._runs.values()):
             if run.start.upload_id == envelope.event.upload_id:
                 run.stop(Stop.CANCELLED)

@@ -266,6 +266,52 @@ class BusContract:
                 listener.gate.set()
                 await eventually(lambda: bus.pending("g") == 0)
 
+    async def test_all_who_listen_hear_everything_also_behind_busy_members(self) -> None:
+        busy = Listener()
+        busy.gate.clear()
+        one: list[str] = []
+        other: list[str] = []
+        async with (
+            self.new_bus() as bus,
+            bus.subscribe("g", [BytesReceived], busy, workers=1),
+            bus.listen([BytesReceived, RestartPostprocessing], lambda e: one.append(e.event.upload_id)),
+            bus.listen([RestartPostprocessing], lambda e: other.append(e.event.upload_id)),
+        ):
+            await bus.publish(*(received(f"u{number}") for number in range(5)))
+            await bus.publish(finished("u5", "ocr"), Envelope(event=RestartPostprocessing(upload_id="u6")))
+            await eventually(lambda: len(one) == 6 and other == ["u6"])
+            assert busy.envelopes == []
+            assert bus.groups() == ["g"]
+        assert one == ["u0", "u1", "u2", "u3", "u4", "u6"]
+
+    async def test_listening_is_for_what_is_published_meanwhile(self) -> None:
+        heard: list[str] = []
+        witness = Listener()
+        async with self.new_bus() as bus, bus.subscribe("g", [BytesReceived], witness, workers=1):
+            await bus.publish(received("before"))
+            async with bus.listen([BytesReceived], lambda e: heard.append(e.event.upload_id)):
+                await bus.publish(received("meanwhile"))
+                await eventually(lambda: heard == ["meanwhile"])
+            await bus.publish(received("after"))
+            await eventually(lambda: len(witness.envelopes) == 3)
+        assert heard == ["meanwhile"]
+
+    async def test_who_fails_to_listen_harms_nobody(self) -> None:
+        heard: list[str] = []
+        witness = Listener()
+
+        def fail(envelope: Envelope) -> None:
+            raise ZeroDivisionError(envelope.event_id)
+
+        async with (
+            self.new_bus() as bus,
+            bus.listen([BytesReceived], fail),
+            bus.listen([BytesReceived], lambda e: heard.append(e.event.upload_id)),
+            bus.subscribe("g", [BytesReceived], witness, workers=1),
+        ):
+            await bus.publish(received("u1"), received("u2"))
+            await eventually(lambda: heard == witness.uploads == ["u1", "u2"])
+
     async def test_groups_are_known_by_name_also_after_everybody_has_left(self) -> None:
         async with self.new_bus() as bus:
             assert bus.groups() == []
@@ -320,6 +366,9 @@ class BusContract:
             await bus.publish(received("u1"))
         with pytest.raises(BusUnavailable):
             async with bus.subscribe("g", [BytesReceived], Listener(), workers=1):
+                pass
+        with pytest.raises(BusUnavailable):
+            async with bus.listen([BytesReceived], lambda _: None):
                 pass
 
     async def test_closing_leaves_no_task_behind(self) -> None:

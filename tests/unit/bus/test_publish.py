@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from penstock.bus.base import Bus, BusUnavailable, Filter, Handler
+from penstock.bus.base import Bus, BusUnavailable, Filter, Handler, Hearer
 from penstock.bus.publish import Publisher
 from penstock.core.emit import Emit
 from penstock.errors import Unavailable
@@ -47,6 +47,9 @@ class Recorder(Bus):
     def subscribe(
         self, group: str, types: Sequence[type], handler: Handler, *, workers: int, only: Filter | None = None
     ) -> AbstractAsyncContextManager[None]:
+        raise NotImplementedError
+
+    def listen(self, types: Sequence[type], hearer: Hearer) -> AbstractAsyncContextManager[None]:
         raise NotImplementedError
 
     def groups(self) -> list[str]:

@@ -67,6 +67,9 @@ class ListBus(Bus):
     def subscribe(self, *arguments: Any, **named: Any) -> NoReturn:
         raise NotImplementedError("the test hands events on")
 
+    def listen(self, *arguments: Any, **named: Any) -> NoReturn:
+        raise NotImplementedError("nobody listens in this test")
+
     def groups(self) -> list[str]:
         return []
 

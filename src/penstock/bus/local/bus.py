@@ -10,7 +10,7 @@ What it promises, and how it stays bounded:
 - Handlers may always publish. What they publish follows from events that were let in, and to refuse it, or to make it
   wait, could leave two full groups waiting for each other. Everybody else gets `BusUnavailable` while a group that
   would get the event holds `max_pending`. Nobody ever waits for room.
-- Events are shared by all groups, not copied.
+- Events are shared by all groups, not copied. Whoever listens hears them once they are taken.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from ..base import Bus, BusUnavailable
 from ..group import Group
+from ..hearers import Hearers
 from ..tasks import owned_tasks
 from .retries import Retries
 from .subscription import Subscription, handling, wake_all, wake_one
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from ...clock import Clock
     from ...events.types import Envelope
-    from ..base import Filter, Handler
+    from ..base import Filter, Handler, Hearer
     from ..tasks import OwnedTasks
 
 MAX_PENDING: Final = 100_000
@@ -56,6 +57,7 @@ class LocalBus(Bus):
         self._retries = Retries(clock)
         self._groups: dict[str, Group[Subscription]] = {}
         self._interested: dict[type, tuple[Group[Subscription], ...]] = {}
+        self._hearers = Hearers()
         self._workers: set[OwnedTasks] = set()
         self._context: AsyncExitStack | None = None
 
@@ -89,6 +91,7 @@ class LocalBus(Bus):
                 group.admit(envelope, members)
                 wake_one(members)
                 backlog = max(backlog, group.pending)
+            self._hearers.tell(envelope)
         if backlog > _BACKLOG:
             await asyncio.sleep(0)
 
@@ -135,6 +138,18 @@ class LocalBus(Bus):
                 joined.leave(subscription)
                 self._note_interests()
                 wake_all(joined)
+
+    @asynccontextmanager
+    async def listen(self, types: Sequence[type], hearer: Hearer) -> AsyncIterator[None]:
+        """Have `hearer` hear what is published while the context is open; see the port.
+
+        Raises:
+            BusUnavailable: the bus is not open.
+        """
+        if self._context is None:
+            raise BusUnavailable("the bus is not open: one can listen between its start and its end")
+        with self._hearers.added(types, hearer):
+            yield
 
     def groups(self) -> list[str]:
         """Return the groups that have, or had, a subscription, in alphabetical order."""

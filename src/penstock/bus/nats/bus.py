@@ -25,6 +25,7 @@ from ...jetstream.headers import header_block
 from ..base import Bus, BusUnavailable
 from ..tasks import owned_tasks
 from .consumers import Consumers
+from .listening import Listening
 from .outbox import Message, Outbox
 from .reader import NATS_ERRORS, Reader
 from .set_aside import SetAside
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from ...clock import Clock
     from ...events.types import Envelope
     from ...jetstream import NatsClient, NatsServers
-    from ..base import Filter, Handler
+    from ..base import Filter, Handler, Hearer
     from ..tasks import OwnedTasks
 
 _SUBJECT: Final = EVENTS.encode()
@@ -100,7 +101,7 @@ class NatsBus(Bus):
         self._max_ack_pending = max_ack_pending
         self._max_failures = max_failures
         self._look_every = look_every
-        self._readers: dict[str, list[Reader]] = {}
+        self._readers: dict[str, Reader] = {}
         self._running: dict[Reader, asyncio.Task[None]] = {}
         self._workers: set[OwnedTasks] = set()
         self._context: AsyncExitStack | None = None
@@ -130,6 +131,7 @@ class NatsBus(Bus):
             )
             self._outbox.open()
             stack.callback(self._outbox.close)
+            self._listening = Listening(self._client)
             self.set_aside = SetAside(self._outbox, self._manager, max_bytes=self._client.max_payload)
             self._consumers = Consumers(
                 self._client,
@@ -147,9 +149,8 @@ class NatsBus(Bus):
         context, self._context = self._context, None
         for workers in tuple(self._workers):
             await workers.stop()
-        for readers in self._readers.values():
-            for reader in readers:
-                reader.close()
+        for reader in self._readers.values():
+            reader.close()
         if context is not None:
             await context.aclose()
 
@@ -164,10 +165,9 @@ class NatsBus(Bus):
             raise BusUnavailable("the bus is not open: events are published between its start and its end")
         messages = [self._message(envelope) for envelope in envelopes]
         await self._outbox.publish(messages)
-        for readers in self._readers.values():
-            for reader in readers:
-                for envelope in envelopes:
-                    reader.note_published(envelope)
+        for reader in self._readers.values():
+            for envelope in envelopes:
+                reader.note_published(envelope)
 
     def _message(self, envelope: Envelope) -> Message:
         data = encode(envelope)
@@ -186,9 +186,6 @@ class NatsBus(Bus):
     ) -> AsyncIterator[None]:
         """Deliver events to `handler` while the context is open; see the port.
 
-        A group's first subscription has the consumer that may be a Go service's; one for altogether different types
-        has a consumer of its own, so that its events do not wait behind those.
-
         Raises:
             ValueError: fewer than one worker, or no types.
             BusUnavailable: the bus is not open, or there is no answer.
@@ -197,7 +194,7 @@ class NatsBus(Bus):
             raise ValueError(f"group {group!r}: {workers} workers for {len(types)} types of events would do nothing")
         if self._context is None:
             raise BusUnavailable(f"the bus is not open: group {group!r} can subscribe between its start and its end")
-        reader = self._reader_for(group, frozenset(types))
+        reader = self._reader_of(group)
         reader.types |= set(types)
         member = Subscription(types, only, handler, workers=workers, clock=self._clock)
         try:
@@ -217,27 +214,42 @@ class NatsBus(Bus):
             if not reader.group.members:
                 await self._stop(reader)
 
+    @asynccontextmanager
+    async def listen(self, types: Sequence[type], hearer: Hearer) -> AsyncIterator[None]:
+        """Have `hearer` hear what is published while the context is open; see the port.
+
+        Raises:
+            BusUnavailable: the bus is not open, or there is no answer.
+        """
+        if self._context is None:
+            raise BusUnavailable("the bus is not open: one can listen between its start and its end")
+        with self._listening.added(types, hearer):
+            try:
+                await self._client.flush()  # the server has our subscription, so nothing said from now on is missed
+            except NATS_ERRORS as error:
+                raise BusUnavailable(f"NATS at {self._servers} does not answer. Try again later.") from error
+            yield
+
     def groups(self) -> list[str]:
         """Return the groups that have, or had, a subscription of this process, in alphabetical order."""
         return sorted(self._readers)
 
     def pending(self, group: str) -> int:
         """Return how many events wait for, or are handled by, all instances of `group`, as of a moment ago."""
-        return sum(reader.pending for reader in self._readers.get(group, ()))
+        reader = self._readers.get(group)
+        return reader.pending if reader else 0
 
     def failures(self, group: str) -> int:
         """Return how often a handler of `group` has raised, for metrics."""
-        return sum(reader.failures for reader in self._readers.get(group, ()))
+        reader = self._readers.get(group)
+        return reader.failures if reader else 0
 
-    def _reader_for(self, group: str, types: frozenset[type]) -> Reader:
-        readers = self._readers.setdefault(group, [])
-        for reader in readers:
-            if not reader.types.isdisjoint(types):
-                return reader
-        part = "-".join(sorted(kind.__name__ for kind in types)) if readers else ""
-        reader = Reader(
+    def _reader_of(self, group: str) -> Reader:
+        known = self._readers.get(group)
+        if known is not None:
+            return known
+        reader = self._readers[group] = Reader(
             group,
-            part,
             client=self._client,
             consumers=self._consumers,
             set_aside=self.set_aside,
@@ -245,7 +257,6 @@ class NatsBus(Bus):
             look_every=self._look_every,
             max_failures=self._max_failures,
         )
-        readers.append(reader)
         return reader
 
     def _start(self, reader: Reader) -> None:

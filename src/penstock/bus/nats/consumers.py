@@ -52,12 +52,9 @@ class Consumer:
         return (self.created, self.deliver_subject) == (info.created, info.config.deliver_subject or "")
 
 
-def durable_names(group: str, part: str) -> tuple[str, str]:
-    """Return what the consumer of a group is called when it pushes, and when it is pulled from.
-
-    `part` tells a further consumer of the same group apart; empty for its first one, which may be a Go service's.
-    """
-    name = f"{group}-{part}" if part else group
+def durable_names(group: str) -> tuple[str, str]:
+    """Return what the consumer of a group is called when it pushes, and when it is pulled from."""
+    name = group
     if _NO_NAME.search(name):
         name = f"{_NO_NAME.sub('_', name)}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name, f"{name}-pull"
@@ -93,14 +90,14 @@ class Consumers:
             return None
         return info
 
-    async def find_or_make(self, group: str, part: str, types: AbstractSet[type]) -> Consumer:
+    async def find_or_make(self, group: str, types: AbstractSet[type]) -> Consumer:
         """Return the consumer of a group, made if there is none, and the stream with it.
 
         Raises:
             nats.errors.Error: there is no answer, or it cannot be made.
         """
         await make_events_stream(self._manager)
-        pushing, pulling = durable_names(group, part)
+        pushing, pulling = durable_names(group)
         found = [info for name in (pushing, pulling) if (info := await self.info(name)) is not None]
         if found:
             return await self._as_found(max(found, key=_progress), types)

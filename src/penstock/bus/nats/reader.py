@@ -59,7 +59,6 @@ class Reader:
     def __init__(
         self,
         name: str,
-        part: str,
         *,
         client: NatsClient,
         consumers: Consumers,
@@ -68,13 +67,12 @@ class Reader:
         look_every: timedelta,
         max_failures: int,
     ) -> None:
-        """Build a reader for the group `name`; `part` tells it from the group's first one."""
+        """Build a reader for the group `name`."""
         self.group: Group[Subscription] = Group(name)
         self.types: set[type] = set()
         """What was ever subscribed to."""
         self.failures = 0
         """How often a handler has raised."""
-        self._part = part
         self._client = client
         self._consumers = consumers
         self._set_aside = set_aside
@@ -122,7 +120,7 @@ class Reader:
                     ) from error
 
     async def _bind(self) -> None:
-        consumer = await self._consumers.find_or_make(self.group.name, self._part, frozenset(self.types))
+        consumer = await self._consumers.find_or_make(self.group.name, frozenset(self.types))
         self._let_go()
         self._consumer = consumer
         if consumer.deliver_subject:

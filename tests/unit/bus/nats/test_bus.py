@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -180,21 +181,53 @@ async def test_events_of_an_instance_that_died_come_to_another_one(new_bus: NewB
         await eventually(lambda: sorted(alive.uploads) == ["u0", "u1", "u2"], timeout_seconds=10)
 
 
-async def test_a_cancellation_does_not_wait_behind_the_work_that_it_is_to_end(new_bus: NewBus) -> None:
-    starts, cancels = Listener(), Listener()
-    starts.gate.clear()
-    async with (
-        new_bus() as bus,
-        bus.subscribe("step", [StartPostprocessingStep], starts, workers=1),
-        bus.subscribe("step", [CancelPostprocessing], cancels, workers=1),
-    ):
+async def test_a_cancellation_reaches_all_instances_and_does_not_wait_behind_their_work(new_bus: NewBus) -> None:
+    starts = [Listener(), Listener()]
+    cancelled: list[list[str]] = [[], []]
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(new_bus())
+        for number in range(2):
+            starts[number].gate.clear()
+            bus = await stack.enter_async_context(new_bus())
+            await stack.enter_async_context(bus.subscribe("step", [StartPostprocessingStep], starts[number], workers=1))
+            hear = cancelled[number].append
+            await stack.enter_async_context(
+                bus.listen([CancelPostprocessing], lambda e, hear=hear: hear(e.event.upload_id))  # type: ignore[misc]
+            )
         for number in range(50):
             start = StartPostprocessingStep(upload_id=f"u{number}", step_to_start="ocr")
             await bus.publish(Envelope(event=start, event_id=new_event_id()))
         await bus.publish(Envelope(event=CancelPostprocessing(upload_id="u0"), event_id=new_event_id()))
+        await eventually(lambda: cancelled == [["u0"], ["u0"]])
+        assert [start.running for start in starts] == [1, 1]
+
+
+async def test_who_listens_hears_again_after_the_connection_was_lost(new_bus: NewBus) -> None:
+    heard: list[str] = []
+    async with (
+        new_bus() as bus,
+        new_bus() as other,
+        bus.listen([CancelPostprocessing], lambda e: heard.append(e.event.upload_id)),
+    ):
+        connected_again = asyncio.Event()
+        bus._client.on_reconnected.append(connected_again.set)
+        bus._client.abort()
+        await asyncio.wait_for(connected_again.wait(), 10)
+        await bus._client.flush()
+        await other.publish(Envelope(event=CancelPostprocessing(upload_id="u1"), event_id=new_event_id()))
+        await eventually(lambda: heard == ["u1"])
+
+
+async def test_a_group_has_one_consumer_whatever_it_asks_for(new_bus: NewBus, manager: JetStreamManager) -> None:
+    starts, cancels = Listener(), Listener()
+    async with (
+        new_bus() as bus,
+        bus.subscribe("g", [StartPostprocessingStep], starts, workers=1),
+        bus.subscribe("g", [CancelPostprocessing], cancels, workers=1),
+    ):
+        await bus.publish(Envelope(event=CancelPostprocessing(upload_id="u0"), event_id=new_event_id()))
         await eventually(lambda: cancels.uploads == ["u0"])
-        assert bus.groups() == ["step"]
-        assert starts.running == 1
+        assert [info.name for info in await manager.consumers_info("main-queue")] == ["g-pull"]
 
 
 async def test_events_of_unknown_types_are_nobodys_business(new_bus: NewBus, manager: JetStreamManager) -> None:
