@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 
 from penstock.store.base import RevisionConflict, Saved, StoreUnavailable
 from penstock.store.layout import BadRecord, encode
-from penstock.store.nats_object import NatsObjectStore
+from penstock.store.nats_object import NatsObjectStore, ObjectBucket
 from penstock.store.streams.follower import INTERVAL
 from penstock.store.streams.markers import GRACE
 from penstock.store.target import StoreTarget
@@ -78,6 +79,39 @@ async def test_former_chunks_do_not_stay(store: NatsObjectStore, client: Client,
         assert saved is not None
         await store.delete("u1", expected=saved.revision)
         assert await subjects(client, new_bucket, "C") == []
+
+
+async def test_what_the_stream_only_mentions_is_read_once_it_can_be(
+    store: NatsObjectStore, client: Client, new_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A meta whose chunk lies far before it."""
+    async with store:
+        await store.save(record("u1", due=SECOND), expected=None)
+        meta = await client.jetstream().get_last_msg(f"OBJ_{new_bucket}", meta_of(new_bucket, "u1"))
+        assert meta.data is not None
+        await store.count_by_step()  # the chunk was handed out
+        told = json.loads(meta.data) | {"name": "u2"}
+        content = encode(record("u2", due=SECOND))
+        digest = f"SHA-256={urlsafe_b64encode(hashlib.sha256(content).digest()).decode()}"
+        chunk = f"$O.{new_bucket}.C.far"
+        await client.jetstream().publish(chunk, content)
+        async with NatsObjectStore(StoreTarget(database=new_bucket), servers=store._servers) as other:
+            for number in range(1100):  # more than are kept in mind
+                await client.publish(f"$O.{new_bucket}.C.orphan{number}", b"x")
+            await other.count_by_step()
+            told |= {"nuid": "far", "size": len(content), "digest": digest}
+            await client.jetstream().publish(meta_of(new_bucket, "u2"), json.dumps(told).encode())
+            read = ObjectBucket.read
+            monkeypatch.setattr(ObjectBucket, "read", unavailable)
+            with pytest.raises(StoreUnavailable):
+                await other.count_by_step()
+            monkeypatch.setattr(ObjectBucket, "read", read)
+            assert await other.count_by_step() == {"virusscan": 2}
+            assert sorted(await collect(other.all())) == ["u1", "u2"]
+
+
+async def unavailable(bucket: ObjectBucket, upload_id: str) -> None:
+    raise StoreUnavailable("away")
 
 
 async def test_a_record_can_be_read_while_it_is_written_over_and_over(store: NatsObjectStore) -> None:

@@ -45,6 +45,8 @@ class Follower:
         self._clock = clock
         self._reader = Reader(bucket.stream)
         self._interpreter: Interpreter = bucket.interpreter()
+        self._unread = set[str]()
+        """Uploads whose records are not in the messages that tell of them."""
         self._life = ""
         self._turn = asyncio.Lock()
 
@@ -57,17 +59,16 @@ class Follower:
         async with self._turn:
             async for page in self._reader.pages():
                 self._begin_again_if_replaced()
-                unread = []
-                for message in page:
+                for message in page:  # without a pause: what was handed out once does not come again
                     found = self._interpreter(message)
                     if found is not None and found.elsewhere:
-                        unread.append(found.upload_id)
+                        self._unread.add(found.upload_id)
                     elif found is not None:
                         self._note_readable(found)
-                for upload_id in unread:
-                    await self._read_by_itself(upload_id)
                 self._index.told_until(page[-1].seq)
+                await self._read_by_themselves()
             self._begin_again_if_replaced()
+            await self._read_by_themselves()
 
     def note(self, found: Found) -> Progress | None:
         """Put what the stream says of an upload into the index; return its record, None when it was removed.
@@ -110,10 +111,13 @@ class Follower:
         """Let the server forget that we follow."""
         await self._reader.close()
 
-    async def _read_by_itself(self, upload_id: str) -> None:
-        found = await self._bucket.read(upload_id)
-        if found is not None:
-            self._note_readable(found)
+    async def _read_by_themselves(self) -> None:
+        """Read what the stream only mentioned; what cannot be read now is read the next time."""
+        for upload_id in tuple(self._unread):
+            found = await self._bucket.read(upload_id)
+            self._unread.discard(upload_id)
+            if found is not None:
+                self._note_readable(found)
 
     def _note_readable(self, found: Found) -> None:
         try:
@@ -129,5 +133,6 @@ class Follower:
             log.warning("store_was_replaced", stream=self._bucket.stream.name)
             self._index.clear()
             self._markers.clear()
+            self._unread.clear()
             self._interpreter = self._bucket.interpreter()
         self._life = self._reader.life

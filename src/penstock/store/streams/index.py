@@ -33,6 +33,10 @@ class Index:
     """Steps and timers by upload ID."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the stream is another one."""
         self._known: dict[str, Known] = {}
         self._removed: OrderedDict[str, int] = OrderedDict()
         """Which removals the stream has not told of yet, so that what it tells until then brings nothing back."""
@@ -104,10 +108,6 @@ class Index:
                 self._removed[upload_id] = removed_at
                 self._removed.move_to_end(upload_id, last=False)
                 break
-
-    def clear(self) -> None:
-        """Forget everything: the stream is another one."""
-        self.__init__()  # type: ignore[misc]  # it has no arguments
 
     def next_due(self) -> datetime | None:
         """Return the earliest timer."""
