@@ -58,6 +58,18 @@ class Metrics:
             ["group"],
             registry=self.registry,
         )
+        self.event_failures = Counter(
+            "penstock_event_failures",
+            "Events that could not be handled and came again, by group.",
+            ["group"],
+            registry=self.registry,
+        )
+        self.set_aside = Counter(
+            "penstock_events_set_aside",
+            "Events that can never be handled and were set aside, by group.",
+            ["group"],
+            registry=self.registry,
+        )
         self.oldest_seconds = Gauge(
             "penstock_oldest_processing_seconds", "Age of the longest-running postprocessing.", registry=self.registry
         )

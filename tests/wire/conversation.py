@@ -12,7 +12,8 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
+from penstock.app import PostprocessingService
 from penstock.testing import eventually
 
 STREAM, DURABLE, BUCKET = "main-queue", "postprocessing-pull", "postprocessing"
@@ -138,18 +140,20 @@ class Listener:
         self._sent[data] += 1
         await self.jetstream.publish(STREAM, data)
 
-    async def settled(self) -> None:
-        """Wait until everything that is on the stream was acknowledged, and has come here as well."""
-        await eventually(self._is_settled, timeout_seconds=20)
+    async def settled(self, *, but_for: int = 0) -> None:
+        """Wait until everything that is on the stream was acknowledged, and has come here as well.
+
+        `but_for` says of how many messages it never will be.
+        """
+        await eventually(lambda: self._is_settled(but_for), timeout_seconds=20)
         await self.client.flush()
 
-    async def _is_settled(self) -> bool:
-        last = (await self.jetstream.stream_info(STREAM)).state.last_seq
+    async def _is_settled(self, but_for: int) -> bool:
         try:
             info = await self.jetstream.consumer_info(STREAM, DURABLE)
         except NotFoundError:
             return False
-        return last in (0, info.ack_floor.stream_seq) and not info.num_ack_pending and not info.num_pending
+        return info.num_ack_pending == but_for and not info.num_pending
 
     async def _on_event(self, message: Msg) -> None:
         if self._sent[message.data]:
@@ -198,3 +202,21 @@ def _has_said(listener: Listener, wanted: Counter[str]) -> Callable[[], bool]:
 async def _until(at: float) -> None:
     """Wait for a moment of the recording: what must not come cannot be waited for in another way."""
     await asyncio.sleep(max(0.0, at - time.monotonic()))
+
+
+@asynccontextmanager
+async def running(service: PostprocessingService) -> AsyncIterator[None]:
+    """Run the service in this process; it is ready."""
+    task = asyncio.create_task(service.run())
+
+    async def is_ready() -> bool:
+        if task.done():
+            await task
+        return all(check.ok for check in await service.checks())
+
+    try:
+        await eventually(is_ready, timeout_seconds=20)
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -6,11 +6,9 @@ purpose, `ROWS` says which row of section 11 of the wire protocol's description 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +17,11 @@ import pytest
 
 from penstock.app import PostprocessingService
 from penstock.settings import load_settings
-from penstock.testing import eventually
 from tests.servers.nats import NatsServer, running_nats
 from tests.servers.single import running_services
 
 from .captures import capture
-from .conversation import BUCKET, US, Listener, Message, compact, comparable, hold
+from .conversation import BUCKET, US, Listener, Message, compact, comparable, hold, running
 from .test_replay import DIFFERENCES, REPLAYED
 
 DECISION = Path(__file__).parents[2] / "docs" / "decisions" / "0005-differences-from-the-go-service.md"
@@ -71,7 +68,7 @@ STORED_AS: Mapping[str, list[list[str]]] = {
 RESUMED = Row(18, "Events after a resume carry no initiator")
 KEPT_RETRY = Row(5, "The record says `retry` until the upload is decided")
 REMEMBERED = Row(8, "The record is removed at once when an upload is ready")
-PROCESSES = ("happy-virusscan", "resume-by-step", "retry-exhausted", "three-steps-delay-middle")
+PROCESSES = ("happy-virusscan", "resume-by-step", "three-steps-delay-middle")
 """Also held with a process of its own."""
 
 
@@ -115,24 +112,6 @@ def environment(recording: dict[str, Any], nats: NatsServer) -> dict[str, str]:
     recorded = {name: value for name, value in recording["config"].items() if name.startswith("POSTPROCESSING_")}
     elsewhere = {"POSTPROCESSING_STORE": "nats-js-kv", "OCIS_PERSISTENT_STORE_NODES": nats.endpoint}
     return recorded | elsewhere | {"OCIS_EVENTS_ENDPOINT": nats.endpoint}
-
-
-@asynccontextmanager
-async def running(service: PostprocessingService) -> AsyncIterator[None]:
-    """Run the service in this process; it is ready."""
-    task = asyncio.create_task(service.run())
-
-    async def is_ready() -> bool:
-        if task.done():
-            await task
-        return all(check.ok for check in await service.checks())
-
-    try:
-        await eventually(is_ready, timeout_seconds=20)
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def compare(name: str, recording: dict[str, Any], listener: Listener) -> None:

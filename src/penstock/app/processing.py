@@ -16,6 +16,7 @@ from ..postprocessing.coordinator import Coordinator
 from ..postprocessing.reconcile import Reconciler
 from ..postprocessing.survey import Survey
 from ..postprocessing.timers import Timers
+from .watch import BusWatch
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -48,7 +49,7 @@ class Processing:
         tracing: Tracing,
     ) -> None:
         self._store = store
-        self._bus = bus
+        self._watch = BusWatch(bus, metrics)
         self._metrics = metrics
         self.publisher = Publisher(bus, clock)
         self.coordinator = Coordinator(
@@ -72,14 +73,17 @@ class Processing:
         return [self._timers.run(), self.reconciler.run()]
 
     async def checks(self) -> list[Check]:
-        """Look whether the store answers; whatever takes longer is for `look_up`."""
+        """Look whether the bus and the store answer; whatever takes longer is for `look_up`."""
+        return [*self._watch.checks(), await self._check_store()]
+
+    async def _check_store(self) -> Check:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._store.next_due()
         except (Unavailable, TimeoutError) as error:
             detail = str(error) or f"It did not answer within {_PATIENCE_SECONDS:.0f} seconds."
-            return [Check("store", ok=False, detail=detail, hint="Work goes on when it is back.", gates=True)]
-        return [Check("store", ok=True, detail="It answers.")]
+            return Check("store", ok=False, detail=detail, hint="Work goes on when it is back.", gates=True)
+        return Check("store", ok=True, detail="It answers.")
 
     async def check_stalled(self) -> Check:
         """Tell whether uploads stand still."""
@@ -90,8 +94,7 @@ class Processing:
     async def look_up(self) -> None:
         """Set the metrics that are not counted along the way; those of a store that is away stay as they were."""
         metrics = self._metrics
-        for group in self._bus.groups():
-            metrics.queue_depth.labels(group).set(self._bus.pending(group))
+        self._watch.look_up()
         try:
             steps, numbers = await self._store.count_by_step(), await self.survey.numbers()
         except Unavailable as error:

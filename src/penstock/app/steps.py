@@ -18,6 +18,7 @@ from .delivery import open_delivery
 from .opening import bus_of
 from .patience import opened_in_time
 from .tracing import tracing_of
+from .watch import BusWatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ class StepService:
         self._open_tracing = tracing_of(settings, Service.STEP)
         self._tracing: Tracing = UNTRACED
         self._clock = SystemClock() if clock is None else clock
-        self._bus: Bus | None = None
+        self._watch: BusWatch | None = None
         self._waits_for = "It is starting."
 
     async def run(self) -> None:
@@ -52,21 +53,20 @@ class StepService:
             ConfigurationError: a setting is wrong, which nobody could tell before the servers were asked.
         """
         async with self._open_tracing as self._tracing, opened_in_time(self._open, self._clock, self._wait_for) as bus:
-            self._bus = bus
+            self._watch = BusWatch(bus, self.metrics)
             log.info("ready", steps=[definition.name for definition in self._definitions])
             await asyncio.Event().wait()
 
     async def checks(self) -> list[Check]:
         """Look at everything that can be wrong while running."""
-        if self._bus is None:
+        if self._watch is None:
             return [Check("bus", ok=False, detail=self._waits_for, hint="Work begins when it is there.", gates=True)]
-        return [Check("bus", ok=True, detail="It answers.")]
+        return self._watch.checks()
 
     async def look_up(self) -> None:
         """Set the metrics that are not counted along the way."""
-        if self._bus is not None:
-            for group in self._bus.groups():
-                self.metrics.queue_depth.labels(group).set(self._bus.pending(group))
+        if self._watch is not None:
+            self._watch.look_up()
 
     def _wait_for(self, what: str) -> None:
         self._waits_for = what

@@ -10,7 +10,7 @@ Whoever only *listens* hears every event as it is published, shares it with nobo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from ..errors import Unavailable
 from ..events.types import Envelope
@@ -80,4 +80,21 @@ class Bus(Protocol):
 
     def pending(self, group: str) -> int:
         """Return how many events wait for a member of `group` or are being handled (for metrics and back-pressure)."""
+        ...
+
+    def failures(self, group: str) -> int:
+        """Return how often a handler of `group` has raised in this process (for metrics)."""
+        ...
+
+
+@runtime_checkable
+class OnServer(Protocol):
+    """What a bus can tell whose events are carried by a server on another machine."""
+
+    def trouble(self) -> str:
+        """Return what keeps events from being carried now, as a sentence; empty when nothing does."""
+        ...
+
+    def set_aside_count(self, group: str) -> int:
+        """Return how many events this process could not handle for `group` and has set aside (for metrics)."""
         ...

@@ -58,6 +58,9 @@ class Recorder(Bus):
     def pending(self, group: str) -> int:
         return len(self.calls)
 
+    def failures(self, group: str) -> int:
+        return 0
+
 
 async def test_an_envelope_carries_all_that_is_known() -> None:
     bus = Recorder()

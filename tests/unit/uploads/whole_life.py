@@ -76,6 +76,9 @@ class ListBus(Bus):
     def pending(self, group: str) -> int:
         return len(self.waiting)
 
+    def failures(self, group: str) -> int:
+        return 0
+
 
 class Outside:
     """What outlives the death of the gateway's process: the coordinator's store, and people's memory."""

@@ -22,7 +22,7 @@ from ...errors import PenstockError
 from ...events.codec import encode
 from ...jetstream import connect
 from ...jetstream.headers import header_block
-from ..base import Bus, BusUnavailable
+from ..base import Bus, BusUnavailable, OnServer
 from ..tasks import owned_tasks
 from .consumers import Consumers
 from .listening import Listening
@@ -52,7 +52,7 @@ class EventTooLarge(PenstockError):
     code = "event-too-large"
 
 
-class NatsBus(Bus):
+class NatsBus(Bus, OnServer):
     """Carries events over `main-queue`.
 
     A handler that raises gets the event again after a pause that grows from 0.1 s to 30 s, for ever if the error says
@@ -243,6 +243,16 @@ class NatsBus(Bus):
         """Return how often a handler of `group` has raised, for metrics."""
         reader = self._readers.get(group)
         return reader.failures if reader else 0
+
+    def trouble(self) -> str:
+        """Return that no server answers, while that is so."""
+        if self._context is not None and self._client.is_connected:
+            return ""
+        return f"There is no connection to NATS at {self._servers}."
+
+    def set_aside_count(self, group: str) -> int:
+        """Return how many events this process has set aside for `group`, for metrics."""
+        return self.set_aside.kept[group]
 
     def _reader_of(self, group: str) -> Reader:
         known = self._readers.get(group)
