@@ -37,6 +37,8 @@ class Load(asyncio.Protocol):
     count: int
     window: int
     uploads: dict[bytes, Timing] = field(default_factory=dict)
+    foreign: set[bytes] = field(default_factory=set)
+    """Uploads that are none of these, and of which a step was started."""
     done: int = 0
     _buffer: bytearray = field(default_factory=bytearray)
 
@@ -59,7 +61,7 @@ class Load(asyncio.Protocol):
     def begin(self) -> None:
         """Put the first uploads."""
         for _ in range(min(self.window, self.count)):
-            self._put()
+            self.put()
 
     def close(self) -> None:
         self._transport.close()
@@ -88,25 +90,29 @@ class Load(asyncio.Protocol):
 
     def _take(self, body: bytes) -> None:
         if _START in body:
-            timing = self.uploads[upload_id := _upload_of(body)]
-            if not timing.started:
+            timing = self.uploads.get(upload_id := _upload_of(body))
+            if timing is None:
+                self.foreign.add(upload_id)
+            elif not timing.started:
                 timing.started = time.perf_counter()
                 self._say(b"PostprocessingStepFinished", _STEP_FINISHED % (upload_id, upload_id))
         elif _FINISHED in body:
-            timing = self.uploads[upload_id := _upload_of(body)]
-            if timing.finished:
+            timing = self.uploads.get(upload_id := _upload_of(body))
+            if timing is None or timing.finished:
                 return  # said once more: the stream keeps one, who listens to the subject hears both
             timing.finished = time.perf_counter()
             self.done += 1
             self._say(b"UploadReady", _UPLOAD_READY % (upload_id, upload_id))
             if len(self.uploads) < self.count:
-                self._put()
+                self.put()
             elif self.done == self.count:
                 self.ended.set_result(None)
 
-    def _put(self) -> None:
+    def put(self, *, answer: bool = True) -> None:
+        """Put one upload; without `answer` its step is left alone."""
         upload_id = str(uuid.uuid4()).encode()
-        self.uploads[upload_id] = Timing(time.perf_counter())
+        if answer:
+            self.uploads[upload_id] = Timing(time.perf_counter())
         self._say(b"BytesReceived", _BYTES_RECEIVED % (upload_id, upload_id, upload_id))
 
     def _say(self, kind: bytes, payload: bytes) -> None:

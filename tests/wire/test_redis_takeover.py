@@ -25,6 +25,7 @@ from penstock.events.types import (
 )
 from penstock.postprocessing.coordinator import Coordinator
 from penstock.postprocessing.reconcile import Reconciler
+from penstock.postprocessing.survey import Survey
 from penstock.store.base import RevisionConflict, Saved
 from penstock.store.layout import BadRecord, encode
 from penstock.store.redis import RedisSentinelStore, RedisStore
@@ -284,7 +285,10 @@ async def test_a_record_of_a_go_service_gets_timers_at_the_next_sweep(store: Red
     async with AsyncExitStack() as stack:
         world = World(store, stack)
         await world.open()
-        reconciler = Reconciler(store=store, coordinator=world.coordinator, clock=world.clock, interval=SECOND)
+        survey = Survey(store=store, clock=world.clock, stalled_after=SECOND)
+        reconciler = Reconciler(
+            store=store, coordinator=world.coordinator, clock=world.clock, interval=SECOND, survey=survey
+        )
         assert await reconciler.mend() == 1
         assert await reconciler.mend() == 0
     assert await store.next_due() is not None

@@ -61,11 +61,15 @@ class Processing:
             metrics=metrics,
             tracing=tracing,
         )
+        self.survey = Survey(store=store, clock=clock, stalled_after=settings.stalled_after)
         self.reconciler = Reconciler(
-            store=store, coordinator=self.coordinator, clock=clock, interval=settings.reconcile_interval
+            store=store,
+            coordinator=self.coordinator,
+            clock=clock,
+            interval=settings.reconcile_interval,
+            survey=self.survey,
         )
         self.commands = Commands(store=store, coordinator=self.coordinator)
-        self.survey = Survey(store=store, clock=clock, stalled_after=settings.stalled_after)
         self._timers = Timers(store=store, coordinator=self.coordinator, clock=clock)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:

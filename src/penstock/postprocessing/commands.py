@@ -55,6 +55,7 @@ class Commands:
         """
         rows: list[Row] = []
         async for batch in in_batches(self.select(upload_id, step)):
+            await self._coordinator.room()
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self.resume_one(saved)) for saved in batch]
             rows += [task.result() for task in tasks]

@@ -40,6 +40,7 @@ from ..tracing import UNTRACED, Span, Tracing
 from .batch import apply_each, in_batches
 from .observer import Observer
 from .outage import Outage
+from .pace import wait_for_room
 from .records import Record, Records
 
 if TYPE_CHECKING:
@@ -144,12 +145,17 @@ class Coordinator:
         """Resume all uploads in a step; those that were resumed already when this comes again recognise it."""
         failure: Exception | None = None
         async for batch in in_batches(self._store.in_step(step)):
+            await self.room()
             away = [result.error for result in await apply_each(self, envelope, batch) if result.unavailable]
             failure = away[0] if away else failure
             if len(away) == len(batch):
                 break
         if failure is not None:
             raise failure
+
+    async def room(self) -> None:
+        """Wait until what arrives is handled for the most part: to be called by who is about to say a lot."""
+        await wait_for_room(self._bus, GROUP, self._clock)
 
     async def apply(self, upload_id: str, received: Input, *, saved: Saved | None = None) -> Transition:
         """Decide on one input for one upload and carry the decision out; return it.

@@ -10,6 +10,7 @@ import structlog
 from ..core.transition import Announce, Tick
 from ..errors import Unavailable
 from .batch import apply_each, in_batches
+from .pace import Rests
 from .pauses import pause_after
 
 if TYPE_CHECKING:
@@ -18,21 +19,30 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..store.base import ProgressStore, Saved
     from .coordinator import Coordinator
+    from .survey import Survey
 
 log = structlog.get_logger(__name__)
 
 PATIENCE = timedelta(seconds=10)
 """How long a start is held up by a store or a bus that is away, or by a bus without room for all there is to say."""
+_SHARE = 20
+"""Of the time, the part that periodic walks take at most."""
 
 
 class Reconciler:
-    """Walks over all records: once at start, and every `interval` from then on."""
+    """Walks over all records: once at start, and every `interval` from then on.
 
-    def __init__(self, *, store: ProgressStore, coordinator: Coordinator, clock: Clock, interval: timedelta) -> None:
+    Where a walk takes long because there are many records, the pauses are longer: twenty times what it took.
+    """
+
+    def __init__(
+        self, *, store: ProgressStore, coordinator: Coordinator, clock: Clock, interval: timedelta, survey: Survey
+    ) -> None:
         self._store = store
         self._coordinator = coordinator
         self._clock = clock
         self._interval = interval
+        self._survey = survey
         self._walk: AsyncIterator[list[Saved]] | None = None
         """Of what is announced; None when all has been."""
         self._left: list[Saved] = []
@@ -56,29 +66,41 @@ class Reconciler:
         Raises:
             StoreUnavailable, BusUnavailable: not all were looked at; the next call does.
         """
-        mended = 0
-        async for batch in in_batches(self._store.all()):
-            neglected = [saved for saved in batch if saved.progress.neglected(self._clock.now())]
-            results = await apply_each(self._coordinator, Tick(), neglected)
-            mended += sum(result.applied for result in results)
-            away = [result.error for result in results if result.unavailable and result.error]
-            if away and len(away) == len(results):
-                raise away[0]
+        mended, rests = 0, Rests(self._clock)
+        async with self._survey.counted() as tally:
+            async for batch in in_batches(self._store.all()):
+                neglected = []
+                for saved in batch:
+                    tally.add(saved.progress)
+                    if saved.progress.neglected(self._clock.now()):
+                        neglected.append(saved)
+                if neglected:
+                    mended += await self._mend(neglected)
+                await rests.after(len(batch))
         if mended:
             log.warning("neglected_uploads_mended", uploads=mended)
         return mended
+
+    async def _mend(self, neglected: list[Saved]) -> int:
+        results = await apply_each(self._coordinator, Tick(), neglected)
+        away = [result.error for result in results if result.unavailable and result.error]
+        if away and len(away) == len(results):
+            raise away[0]
+        return sum(result.applied for result in results)
 
     async def run(self) -> None:
         """Say what could not be said at start, then mend, now and every interval, until cancelled."""
         await self._go_on(None)
         while True:
+            begun_at = self._clock.monotonic()
             try:
                 await self.mend()
             except Unavailable as error:
                 log.warning("reconciliation_waits", error=str(error))
             except Exception:
                 log.exception("reconciliation_failed")
-            await self._clock.sleep(self._interval)
+            took = timedelta(seconds=self._clock.monotonic() - begun_at)
+            await self._clock.sleep(max(self._interval, took * _SHARE))
 
     async def _go_on(self, patience: timedelta | None) -> bool:
         """Announce until all is said; return False once we were held up for `patience` (None: however long)."""
@@ -101,6 +123,7 @@ class Reconciler:
         """Announce one batch. Raises with those in `_left` that were not told for lack of the store or the bus."""
         if not self._left:
             await self._read_on()
+        await self._coordinator.room()
         results = await apply_each(self._coordinator, Announce(), self._left)
         self._told += sum(result.transition is not None and bool(result.transition.emits) for result in results)
         away = [result for result in results if result.unavailable]

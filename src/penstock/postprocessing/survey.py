@@ -1,21 +1,30 @@
-"""How old the oldest work is and how much of it stands still: a walk over all records, not repeated at each look."""
+"""How old the oldest work is and how much of it stands still: from a walk over all records that is not repeated often.
+
+The periodic walk that mends records counts on its way, too, so that there is one walk for both where there are many.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from ..core.progress import State
+from .pace import Rests
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from collections.abc import AsyncIterator
+    from datetime import datetime, timedelta
 
     from ..clock import Clock
+    from ..core.progress import Progress
     from ..store.base import ProgressStore
 
-_KEPT_SECONDS = 10.0
+_KEPT_SECONDS: Final = 10.0
+_QUICK_SECONDS: Final = 0.5
+"""A walk that took longer is not repeated for who asks; there is one every minute or so anyway."""
 
 
 class Numbers(msgspec.Struct, frozen=True):
@@ -27,8 +36,33 @@ class Numbers(msgspec.Struct, frozen=True):
     """Uploads that wait for an answer for too long."""
 
 
+class Tally:
+    """Counts during one walk."""
+
+    def __init__(self, now: datetime, stalled_after_seconds: float) -> None:
+        self._now = now
+        self._stalled_after_seconds = stalled_after_seconds
+        self._began: datetime | None = None
+        self._stalled = 0
+
+    def add(self, progress: Progress) -> None:
+        """Take one record into account."""
+        self._stalled += progress.stalled(self._now, self._stalled_after_seconds)
+        began = progress.started_at
+        if began is None or progress.state in (State.FAILED, State.ENDED):
+            return
+        if self._began is None or began < self._began:
+            self._began = began
+
+    @property
+    def numbers(self) -> Numbers:
+        """What was counted so far."""
+        age = 0.0 if self._began is None else (self._now - self._began).total_seconds()
+        return Numbers(max(0.0, age), self._stalled)
+
+
 class Survey:
-    """Walks over the records at most every ten seconds, however often and by however many it is asked."""
+    """Has the records walked over at most every ten seconds, however often and by however many it is asked."""
 
     def __init__(self, *, store: ProgressStore, clock: Clock, stalled_after: timedelta) -> None:
         self._store = store
@@ -36,27 +70,42 @@ class Survey:
         self._stalled_after_seconds = stalled_after.total_seconds()
         self._numbers: Numbers | None = None
         self._taken_at = 0.0
+        self._took_seconds = 0.0
         self._walking = asyncio.Lock()
 
     async def numbers(self) -> Numbers:
-        """Return numbers that are at most ten seconds old.
+        """Return numbers that are at most ten seconds old; where a walk takes long, those of the last one.
 
         Raises:
             StoreUnavailable: there are none.
         """
+        if self._numbers is not None and self._took_seconds > _QUICK_SECONDS:
+            return self._numbers
         async with self._walking:
             known = self._numbers
             if known is None or self._clock.monotonic() - self._taken_at > _KEPT_SECONDS:
-                known = self._numbers = await self._walk()
-                self._taken_at = self._clock.monotonic()
+                known = await self._walk()
         return known
 
+    @asynccontextmanager
+    async def counted(self) -> AsyncIterator[Tally]:
+        """Count on a walk of somebody else's; if it comes to its end, its numbers are the latest."""
+        async with self._walking:
+            tally = Tally(self._clock.now(), self._stalled_after_seconds)
+            begun_at = self._clock.monotonic()
+            yield tally
+            self._keep(tally, begun_at)
+
     async def _walk(self) -> Numbers:
-        now = self._clock.now()
-        oldest, stalled = 0.0, 0
+        tally = Tally(self._clock.now(), self._stalled_after_seconds)
+        begun_at, rests = self._clock.monotonic(), Rests(self._clock)
         async for saved in self._store.all():
-            progress = saved.progress
-            stalled += progress.stalled(now, self._stalled_after_seconds)
-            if progress.started_at is not None and progress.state not in (State.FAILED, State.ENDED):
-                oldest = max(oldest, (now - progress.started_at).total_seconds())
-        return Numbers(oldest, stalled)
+            tally.add(saved.progress)
+            await rests.after()
+        return self._keep(tally, begun_at)
+
+    def _keep(self, tally: Tally, begun_at: float) -> Numbers:
+        self._numbers = tally.numbers
+        self._taken_at = self._clock.monotonic()
+        self._took_seconds = self._taken_at - begun_at
+        return self._numbers

@@ -97,3 +97,23 @@ async def test_mending_goes_on_after_the_store_was_away(world: World) -> None:
     assert (await world.progress("go")).updated_at is not None
     loop.cancel()
     await asyncio.wait([loop])
+
+
+async def test_where_a_walk_takes_long_the_pauses_are_longer(world: World) -> None:
+    """100,000 records take some ten seconds: every minute would be a sixth of the time."""
+    walks = 0
+
+    async def slowly() -> int:
+        nonlocal walks
+        walks += 1
+        await world.clock.sleep(timedelta(seconds=10))
+        return 0
+
+    world.reconciler.mend = slowly  # type: ignore[method-assign]
+    loop = asyncio.create_task(world.reconciler.run())
+    await world.clock.advance(timedelta(minutes=3))
+    assert walks == 1
+    await world.clock.advance(timedelta(minutes=1))
+    assert walks == 2
+    loop.cancel()
+    await asyncio.wait([loop])

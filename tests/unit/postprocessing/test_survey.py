@@ -7,18 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from penstock.postprocessing.survey import Survey
 from penstock.store.base import StoreUnavailable
 
 from .world import RECEIVED, World
 
 
-def survey_of(world: World) -> Survey:
-    return Survey(store=world.store, clock=world.clock, stalled_after=timedelta(minutes=10))
-
-
 async def test_it_counts_what_stands_still(world: World) -> None:
-    survey = survey_of(world)
+    survey = world.survey
     await world.coordinator.handle(RECEIVED)
     assert (await survey.numbers()).stalled == 0
     await world.clock.advance(timedelta(minutes=11))
@@ -27,7 +22,7 @@ async def test_it_counts_what_stands_still(world: World) -> None:
 
 
 async def test_a_walk_that_fails_is_no_number_and_the_next_look_walks_again(world: World) -> None:
-    survey = survey_of(world)
+    survey = world.survey
     await world.coordinator.handle(RECEIVED)
     await world.clock.advance(timedelta(minutes=11))
     world.store.away.add("all")
@@ -39,9 +34,32 @@ async def test_a_walk_that_fails_is_no_number_and_the_next_look_walks_again(worl
 
 
 async def test_however_many_ask_there_is_one_walk_in_ten_seconds(world: World) -> None:
-    survey = survey_of(world)
+    survey = world.survey
     await asyncio.gather(*(survey.numbers() for _ in range(5)))
     assert world.store.calls["all"] == 1
     await world.clock.advance(timedelta(seconds=11))
     await survey.numbers()
     assert world.store.calls["all"] == 2
+
+
+async def test_the_walk_that_mends_counts_as_well(world: World) -> None:
+    await world.coordinator.handle(RECEIVED)
+    await world.clock.advance(timedelta(minutes=11))
+    await world.reconciler.mend()
+    assert (await world.survey.numbers()).stalled == 1
+    assert world.store.calls["all"] == 1
+
+
+async def test_a_walk_that_takes_long_is_not_repeated_for_who_asks(world: World) -> None:
+    """With many records a walk takes seconds: who looks gets the numbers of the last one, without waiting."""
+    begun = asyncio.create_task(world.survey.numbers())
+    async with world.survey.counted():
+        await world.clock.advance(timedelta(seconds=3))
+    await begun
+    walks = world.store.calls["all"]
+    await world.coordinator.handle(RECEIVED)
+    await world.clock.advance(timedelta(minutes=11))
+    assert (await world.survey.numbers()).stalled == 0
+    assert world.store.calls["all"] == walks
+    await world.reconciler.mend()
+    assert (await world.survey.numbers()).stalled == 1

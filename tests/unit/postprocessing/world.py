@@ -19,6 +19,7 @@ from penstock.events.types import (
 )
 from penstock.postprocessing.coordinator import Coordinator
 from penstock.postprocessing.reconcile import Reconciler
+from penstock.postprocessing.survey import Survey
 from penstock.postprocessing.timers import Timers
 from penstock.store.base import Revision, StoreUnavailable
 from penstock.store.memory import MemoryStore
@@ -89,9 +90,15 @@ class Line:
         self.refuses: Callable[[Envelope], bool] = lambda _: False
         """Which events are not taken, though the bus is there: a group that is full."""
         self.attempts = 0
+        self.waiting = 0
+        """How many events are said to wait for somebody."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bus, name)
+
+    def pending(self, group: str) -> int:
+        del group
+        return self.waiting
 
     async def publish(self, *envelopes: Envelope) -> None:
         self.attempts += 1
@@ -115,9 +122,8 @@ class World:
         self.heard: list[Envelope] = []
         self.coordinator = self.another()
         self.timers = Timers(store=self.store, coordinator=self.coordinator, clock=clock)
-        self.reconciler = Reconciler(
-            store=self.store, coordinator=self.coordinator, clock=clock, interval=timedelta(minutes=1)
-        )
+        self.survey = Survey(store=self.store, clock=clock, stalled_after=timedelta(minutes=10))
+        self.reconciler = self.reconciling()
 
     def another(self, policy: Policy | None = None, tracing: Tracing = UNTRACED) -> Coordinator:
         line: Any = self.line
@@ -131,14 +137,21 @@ class World:
             tracing=tracing,
         )
 
+    def reconciling(self) -> Reconciler:
+        return Reconciler(
+            store=self.store,
+            coordinator=self.coordinator,
+            clock=self.clock,
+            interval=timedelta(minutes=1),
+            survey=self.survey,
+        )
+
     def follow(self, policy: Policy) -> None:
         """Have a coordinator that follows another policy."""
         self.policy = policy
         self.coordinator = self.another()
         self.timers = Timers(store=self.store, coordinator=self.coordinator, clock=self.clock)
-        self.reconciler = Reconciler(
-            store=self.store, coordinator=self.coordinator, clock=self.clock, interval=timedelta(minutes=1)
-        )
+        self.reconciler = self.reconciling()
 
     async def hear(self, envelope: Envelope) -> None:
         event = envelope.event

@@ -46,6 +46,9 @@ _REMEMBERED_MEMBERS: Final = 32
 _TICK: Final = timedelta(seconds=1)
 _AT_LEAST: Final = timedelta(milliseconds=100)
 """Between two looks at the consumer."""
+_WEIGHT: Final = 0.02
+"""Of the latest message in the share of those that somebody wants."""
+_LEAST_WANTED: Final = 1 / 64
 _WAITS_LONG_SECONDS: Final = 2.0
 """An event that has waited so long for a worker goes back, so that another instance can have it."""
 _AT_ONCE: Final = timedelta()
@@ -91,13 +94,17 @@ class Reader:
         self._published = 0
         self._pending = 0
         self._counted = (0, 0)
+        self._undelivered = 0
+        """Messages that wait at the server, as it has said with the latest one."""
+        self._wanted = 1.0
+        """Which share of the messages is for somebody; the stream carries everybody's."""
 
     @property
     def pending(self) -> int:
         """How many events wait or are in work in all instances, as of the last look, and what we know of since."""
         published, settled = self._counted
         known = self._pending + self._published - published - (self._ledger.settled - settled)
-        return max(known, len(self._ledger), 0)
+        return max(known, self._undelivered + len(self._ledger))
 
     def note_published(self, envelope: Envelope) -> None:
         """Take down that an event was published here, which a look at the consumer will show only later."""
@@ -198,11 +205,16 @@ class Reader:
             self._feed.ask()
 
     def _room(self) -> int:
-        """Return how many more messages we can do something with."""
+        """Return how many more messages we can do something with.
+
+        More where most are for nobody: these need no worker, and what is wanted would wait behind them.
+        """
         members = self.group.members
-        return sum(member.workers + member.ahead for member in members) - len(self._ledger)
+        room = sum(member.workers + member.ahead for member in members) - len(self._ledger)
+        return int(room / max(self._wanted, _LEAST_WANTED)) if room > 0 else 0
 
     def _receive(self, delivery: Delivery, data: bytes) -> None:
+        self._undelivered = delivery.pending
         consumer = self._consumer
         if consumer is not None and delivery.sequence <= consumer.past and delivery.sequence not in consumer.open:
             self._ledger.say(delivery, ACK)  # about an upload that has ended before there was a consumer
@@ -213,6 +225,7 @@ class Reader:
         try:
             envelope = decode(data)
         except UnknownEventType:
+            self._note_wanted(wanted=False)
             self._ledger.done(held)
         except UndecodableEvent as error:
             if error.event_type and error.event_type not in {kind.__name__ for kind in self.types}:
@@ -224,6 +237,7 @@ class Reader:
 
     def _admit(self, held: Held, envelope: Envelope) -> None:
         members = self.group.wanted_by(envelope)
+        self._note_wanted(wanted=bool(members))
         if not members:
             # Who has left may come back, or be there in another instance.
             was_wanted = any(member.wants(envelope) for member in self._left)
@@ -234,6 +248,9 @@ class Reader:
             held.entry = self.group.admit(envelope, members)
             self._entries[held.entry.number] = held
             wake_one(members)
+
+    def _note_wanted(self, *, wanted: bool) -> None:
+        self._wanted += _WEIGHT * (wanted - self._wanted)
 
     def _finish(self, entry: Entry) -> None:
         self.group.finish(entry)
@@ -334,7 +351,8 @@ class Reader:
         counted = (self._published, self._ledger.settled)
         info: ConsumerInfo | None = await self._consumers.info(consumer.name)
         if info is not None and consumer.is_same(info):
-            self._pending = (info.num_pending or 0) + (info.num_ack_pending or 0)
+            self._undelivered = info.num_pending or 0
+            self._pending = self._undelivered + (info.num_ack_pending or 0)
             self._counted = counted
             return
         log.warning("consumer_gone", group=self.group.name, consumer=consumer.name, replaced=info is not None)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 from nats.js.manager import JetStreamManager
 
@@ -21,9 +22,10 @@ from penstock.clock import SystemClock
 from penstock.events.codec import encode
 from penstock.events.types import BytesReceived, CancelPostprocessing, Envelope, StartPostprocessingStep
 from penstock.ids import new_event_id
+from penstock.jetstream import connect
 from penstock.testing.bus_contract import Listener, finished, received
 from penstock.testing.eventually import eventually
-from tests.servers.nats import Certificate, running_nats
+from tests.servers.nats import Certificate, NatsServer, running_nats
 from tests.unit.bus.nats.conftest import NewBus
 
 
@@ -144,6 +146,32 @@ async def test_no_more_is_fetched_than_the_workers_can_do(new_bus: NewBus, manag
         await eventually(lambda: bus.pending("g") == 20)
         info = await manager.consumer_info("main-queue", "g-pull")
         assert (info.num_ack_pending, info.num_pending) == (3, 17)
+
+
+async def test_what_nobody_wants_is_passed_over_many_at_a_time(new_bus: NewBus, server: NatsServer) -> None:
+    """The stream carries everybody's events: one by one, a wanted one would wait for a trip for each before it."""
+    listener, questions = Listener(), 0
+    listener.gate.clear()
+
+    async def count(message: Msg) -> None:
+        nonlocal questions
+        del message
+        questions += 1
+
+    async with (
+        connect(server.servers, name="test") as client,
+        new_bus() as bus,
+        bus.subscribe("g", [BytesReceived], listener, workers=2),
+    ):
+        await bus.publish(received("u1"))
+        await eventually(lambda: listener.running == 1)  # so there is room for one more
+        await client.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", cb=count)
+        await client.flush()
+        others = [finished(f"u{number}", "virusscan") for number in range(2000)]
+        await bus.publish(*others, received("u2"))
+        await eventually(lambda: listener.running == 2, timeout_seconds=20)
+        listener.gate.set()
+    assert questions < 400
 
 
 async def test_long_work_is_not_delivered_twice(new_bus: NewBus, manager: JetStreamManager) -> None:
