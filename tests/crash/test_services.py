@@ -11,7 +11,8 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from typing import Any
 import pytest
 
 from penstock.testing import eventually
+from tests.servers.etcd import running_etcd
 from tests.servers.nats import NatsServer, running_nats
 from tests.servers.platform import Platform
+from tests.servers.redis import running_sentinels
 from tests.servers.single import SingleService, running_services
 
 UPLOADS = int(os.environ.get("PENSTOCK_CRASH_UPLOADS", "1500"))
@@ -144,22 +147,64 @@ async def test_instances_lose_and_double_nothing(
 
 @pytest.mark.timeout(600)
 async def test_nats_dies_in_mid_run(nats: NatsServer, tmp_path: Path) -> None:
-    settings = environment(nats)
+    def kill_nats() -> None:
+        nats.kill()
+        time.sleep(0.5)
+        nats.start_again()
 
-    async def kill_nats() -> None:
-        for _ in range(3):
+    await _run_through_trouble(nats, environment(nats), tmp_path, kill_nats)
+
+
+@pytest.mark.timeout(600)
+async def test_etcd_dies_in_mid_run(nats: NatsServer, tmp_path: Path) -> None:
+    (tmp_path / "etcd").mkdir()
+    with running_etcd(tmp_path / "etcd") as etcd:
+        settings = environment(nats, OCIS_PERSISTENT_STORE="etcd", OCIS_PERSISTENT_STORE_NODES=etcd.address)
+
+        def kill_etcd() -> None:
+            etcd.kill()
+            time.sleep(0.5)
+            etcd.start_again()
+
+        await _run_through_trouble(nats, settings, tmp_path, kill_etcd)
+
+
+@pytest.mark.timeout(600)
+async def test_the_master_of_redis_dies_in_mid_run(nats: NatsServer, tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    with running_sentinels(tmp_path / "redis") as redis:
+        nodes = ",".join(redis.nodes)
+        settings = environment(nats, OCIS_PERSISTENT_STORE="redis-sentinel", OCIS_PERSISTENT_STORE_NODES=nodes)
+
+        def fail_over() -> None:
+            master = redis.master()
+            master.kill()
+            ends_at = time.monotonic() + 20
+            while redis.master() is master and time.monotonic() < ends_at:
+                time.sleep(0.05)
+            master.start_again()
+            assert redis.master() is not master
+
+        await _run_through_trouble(nats, settings, tmp_path, fail_over, times=1)
+
+
+async def _run_through_trouble(
+    nats: NatsServer, settings: dict[str, str], folder: Path, trouble: Callable[[], None], *, times: int = 3
+) -> None:
+    """Put uploads through two instances while something happens a few times."""
+
+    async def make_trouble() -> None:
+        for _ in range(times):
             await asyncio.sleep(1.5)
-            nats.kill()
-            await asyncio.sleep(0.5)
-            await asyncio.to_thread(nats.start_again)
-        await asyncio.Event().wait()
+            await asyncio.to_thread(trouble)
 
-    with services(tmp_path, 2, settings):
+    with services(folder, 2, settings):
         async with Platform(nats.endpoint) as platform:
-            async with meanwhile(kill_nats()):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(make_trouble())
                 await platform.put(UPLOADS, window=WINDOW, plan=mixed)
-                await platform.settled(SETTLE_SECONDS)
-            await check(platform, settings, tmp_path)
+            await platform.settled(SETTLE_SECONDS)
+            await check(platform, settings, folder)
 
 
 @pytest.mark.timeout(600)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .options import server_url, settings_from
+from .options import quiet_logs, server_url, settings_from
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,6 +86,8 @@ class EventDesk:
 
     def _with(self, use: Callable[[Requests], Awaitable[T]]) -> T:
         from ..app import open_requests
+
+        quiet_logs()
 
         async def used() -> T:
             async with open_requests(self._settings) as requests:
