@@ -73,7 +73,13 @@ def configure(level: str, style: str, *, color: str = "auto", file: Path | None 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     rendering: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=color == "always" or (color == "auto" and terminal))]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=color == "always" or (color == "auto" and terminal),
+                # Its usual one shows the values of local variables, which may be secrets.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
         if style == "text" or (style == "auto" and terminal)
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     )

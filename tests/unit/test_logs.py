@@ -53,3 +53,20 @@ def test_colour_is_as_asked_for(color: str, coloured: bool, tmp_path: Path) -> N
     configure("info", "text", color=color, file=file)
     structlog.get_logger().info("something")
     assert ("\x1b[" in file.read_text()) is coloured
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_the_values_of_variables_stay_out_of_traces(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    configure("info", style)
+    try:
+        _connect("hunter2"[::-1])
+    except ConnectionError:
+        structlog.get_logger().exception("it_failed")
+    said = capsys.readouterr().err
+    assert "no such host" in said
+    assert "_connect" in said
+    assert "2retnuh" not in said
+
+
+def _connect(password: str) -> None:
+    raise ConnectionError(f"no such host, with a password of {len(password)} characters")
