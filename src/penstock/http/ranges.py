@@ -101,6 +101,6 @@ def _date(text: str | None) -> datetime | None:
     """Return the time of an HTTP date; None when there is none, or none that can be read."""
     try:
         found = parsedate_to_datetime(text) if text else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found

@@ -101,6 +101,8 @@ def test_a_part_is_named_as_clients_count() -> None:
         ({"if-modified-since": LATER}, True),
         ({"if-modified-since": EARLIER}, False),
         ({"if-modified-since": "yesterday"}, False),
+        ({"if-modified-since": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, False),
+        ({"if-modified-since": f"Mon, 01 Jan 2020 00:00:00 +{'9' * 30}"}, False),
     ],
 )
 def test_whether_the_client_has_it(headers: dict[str, str], unchanged: bool) -> None:
