@@ -12,7 +12,7 @@ _SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
 class Metrics:
-    """The metrics of one application. Values that are looked up when asked for are set by `http/metrics`."""
+    """The metrics of one application. Values that are looked up when asked for are set by whoever has a `look_up`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -16,6 +16,8 @@ from .pauses import LONGEST, pause_after
 from .resting import Resting
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ..clock import Clock
     from ..store.base import ProgressStore
     from .batch import Result
@@ -42,9 +44,10 @@ class Timers:
         failures = 0
         while True:
             self._coordinator.near_timer.clear()
+            looked_at = self._clock.now()
             try:
                 moved, full = await self.fire()
-                pause = _SHORTEST if full and moved else await self._until_next(moved=moved > 0)
+                pause = _SHORTEST if full and moved else await self._until_next(looked_at, moved=moved > 0)
             except Exception as error:  # noqa: BLE001  # whatever it is, timers must go on
                 failures += 1
                 await self._pause(failures, error)
@@ -109,11 +112,10 @@ class Timers:
                 wait.cancel()
             await asyncio.wait(waits)
 
-    async def _until_next(self, *, moved: bool) -> timedelta:
+    async def _until_next(self, looked_at: datetime, *, moved: bool) -> timedelta:
         next_due = await self._store.next_due()
         if next_due is None:
             return POLL
-        left = next_due - self._clock.now()
-        # A record that is due and cannot be moved must not keep us spinning.
-        shortest = _SHORTEST if moved or left > timedelta(0) else POLL
-        return min(POLL, max(shortest, left))
+        # A record that was due when we looked, and could not be moved, must not keep us spinning.
+        shortest = _SHORTEST if moved or next_due > looked_at else POLL
+        return min(POLL, max(shortest, next_due - self._clock.now()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +48,25 @@ async def test_a_backoff_ends_at_its_time(world: World) -> None:
         await world.clock.advance(seconds(0.2))
         assert (await world.progress()).state is State.STEP
         await eventually(lambda: world.starts() == ["virusscan", "virusscan"])
+
+
+async def test_a_timer_that_ends_while_it_is_looked_for_does_not_wait_for_the_next_second(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.coordinator.handle(RECEIVED)
+    await world.coordinator.handle(answer("retry"))
+    await world.clock.advance(seconds(3.999))
+    next_due = world.memory.next_due
+
+    async def after_a_while() -> datetime | None:
+        monkeypatch.undo()
+        world.clock.jump(seconds(0.002))  # the look at what is due is over, and found nothing
+        return await next_due()
+
+    monkeypatch.setattr(world.memory, "next_due", after_a_while)
+    async with running(world):
+        await world.clock.advance(seconds(0.02))
+        assert (await world.progress()).state is State.STEP
 
 
 async def test_a_start_that_could_not_be_said_for_an_hour_is_said_when_the_bus_is_back(world: World) -> None:
