@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from .actions import Action, Killed, kill_process
+from .actions import Action, Killed
 from .proxy import Proxy
 
 if TYPE_CHECKING:
@@ -90,17 +90,6 @@ class Faults:
     def repeat(self, call: str, times: int = 1) -> None:
         """Make each awaited call `times` more times with the same arguments; what the last one says counts."""
         self._repeats[call] = times
-
-    def kill_at(self, text: str) -> None:
-        """Plan the end of this process as text says it, such as `after store.save 3`; for the environment of a server.
-
-        Raises:
-            ValueError: not of the form `before|after CALL NUMBER`.
-        """
-        when, call, number = text.split()
-        if when not in ("before", "after") or int(number) < 1:
-            raise ValueError(f"{text!r}: write before or after, a call such as store.save, and its number from 1 on")
-        self._plan(call, cast("When", when), kill_process(), int(number), None)
 
     def begin(self, name: str, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None) -> Call:
         """Count a call and return what is to happen to it.
