@@ -86,7 +86,7 @@ class Sweeper:
         self._left = 0
 
     async def run(self) -> None:
-        """Sweep until cancelled, and have the gateway do what it could not do when it was to."""
+        """Sweep until cancelled, whatever goes wrong; have the gateway do what it could not do when it was to."""
         while True:
             await self._clock.sleep(_INTERVAL)
             try:
@@ -94,6 +94,8 @@ class Sweeper:
                 report = await self.sweep()
             except PenstockError as error:
                 log.warning("sweep_failed", error=str(error))
+            except Exception:
+                log.exception("sweep_failed")  # nothing that is tidied up is worth the end of the server
             else:
                 if report != Report():
                     log.info("swept", **msgspec.structs.asdict(report))

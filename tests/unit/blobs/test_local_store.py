@@ -273,3 +273,14 @@ async def test_a_folder_that_cannot_be_used_is_one_clear_sentence(tmp_path: Path
 async def test_free_room_is_what_the_file_system_says(blobs: LocalBlobs, tmp_path: Path) -> None:
     found = os.statvfs(tmp_path)
     assert abs(await blobs.free_bytes() - found.f_bavail * found.f_frsize) < 1 << 30
+
+
+async def test_a_folder_that_has_gone_is_unavailable_and_may_come_back(blobs: LocalBlobs, tmp_path: Path) -> None:
+    upload = await staged(blobs)
+    root = blobs.path(upload).parents[2]
+    root.rename(tmp_path / "elsewhere")
+    for look in (blobs.staged, blobs.free_bytes):
+        with pytest.raises(BlobUnavailable, match="cannot be looked at"):
+            await look()
+    (tmp_path / "elsewhere").rename(root)
+    assert await blobs.staged() == [upload]

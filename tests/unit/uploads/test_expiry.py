@@ -206,9 +206,10 @@ async def test_a_file_that_a_late_request_made_anew_goes(alive: Process, faults:
     assert await alive.blobs.staged() == []
 
 
-async def test_sweeping_goes_on_after_a_sweep_that_failed(alive: Process, faults: Faults) -> None:
+@pytest.mark.parametrize("error", [BlobUnavailable("away"), OSError("nobody expects this")])
+async def test_sweeping_goes_on_after_a_sweep_that_failed(alive: Process, faults: Faults, error: Exception) -> None:
     await in_phase(alive, Phase.RECEIVING)
-    faults.before("blobs.staged", fail(BlobUnavailable("away")), number=1)
+    faults.before("blobs.staged", fail(error), number=1)
     running = asyncio.create_task(alive.sweeper.run())
     for _ in range(2):
         await eventually(lambda: alive.clock.sleepers == 1)

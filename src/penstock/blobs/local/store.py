@@ -89,7 +89,7 @@ class LocalBlobs(BlobStore, SupportsPath):
 
     async def free_bytes(self) -> int:
         """Return how much room the file system has for this user."""
-        return await self._run(self._free_bytes)
+        return await self._run(self._tree.free_bytes)
 
     def path(self, upload_id: str) -> Path:
         """Return where a file is right now."""
@@ -158,7 +158,3 @@ class LocalBlobs(BlobStore, SupportsPath):
     def _read(self, upload_id: str, descriptor: int, size: int, start: int) -> bytes:
         with errors_about(upload_id):
             return os.pread(descriptor, size, start)
-
-    def _free_bytes(self) -> int:
-        found = os.statvfs(self._tree.root)
-        return found.f_bavail * found.f_frsize

@@ -59,9 +59,16 @@ class Tree:
 
     def staged_ids(self) -> list[str]:
         """Return the IDs of all staged files."""
-        return [
-            name for shard in _SHARDS for name in os.listdir(f"{self._base}/{STAGED}/{shard}") if is_upload_id(name)
-        ]
+        with _errors_about_folder(self._base):
+            return [
+                name for shard in _SHARDS for name in os.listdir(f"{self._base}/{STAGED}/{shard}") if is_upload_id(name)
+            ]
+
+    def free_bytes(self) -> int:
+        """Return how much room the file system has for this user."""
+        with _errors_about_folder(self._base):
+            found = os.statvfs(self._base)
+        return found.f_bavail * found.f_frsize
 
     def prepare(self) -> None:
         """Make the folders, and try whether files can be made in them.
@@ -136,3 +143,12 @@ def errors_about(upload_id: str) -> Iterator[None]:
                 "make room, then resume where it ends."
             ) from error
         raise BlobUnavailable(f"the storage failed for upload {upload_id}: {error.strerror}") from error
+
+
+@contextmanager
+def _errors_about_folder(folder: str) -> Iterator[None]:
+    """Raise the port's error for what the system says about the folder as a whole."""
+    try:
+        yield
+    except OSError as error:
+        raise BlobUnavailable(f"the folder for uploads {folder} cannot be looked at: {error.strerror}") from error
