@@ -169,6 +169,15 @@ def test_events_are_replayed_and_end(client: httpx.Client) -> None:
     assert last == [("end", {})]
 
 
+def test_who_comes_with_a_number_of_another_database_hears_what_is_new(client: httpx.Client) -> None:
+    with client.stream("GET", "/api/v1/events", headers={"Last-Event-ID": "999999999"}) as stream:
+        put(client, "new.txt", b"x")
+        for line in stream.iter_lines():
+            assert not line.startswith(": still here")
+            if line.startswith("id: "):
+                break
+
+
 def read_events(
     client: httpx.Client, path: str, headers: dict[str, str] | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -27,6 +27,7 @@ class PenstockServer:
     """One server on a port and a data folder that outlive its process."""
 
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+        self.host = "127.0.0.1"
         self.port = free_port()
         self.data_dir = folder / "data"
         self.log_path = folder / "server.log"
@@ -37,7 +38,7 @@ class PenstockServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -59,7 +60,7 @@ class PenstockServer:
             "--data-dir",
             str(self.data_dir),
             "--http-addr",
-            f"127.0.0.1:{self.port}",
+            f"{self.host}:{self.port}",
             *self.arguments,
         ]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "OC"))}

@@ -31,7 +31,9 @@ def router(services: Services) -> APIRouter:
     @routes.get("/events", summary="Follow all uploads", response_class=StreamingResponse)
     async def all_events(last_event_id: LastEventId = None, after: After = None) -> StreamingResponse:
         start = last_event_id if last_event_id is not None else after
-        start = await services.feed.last() if start is None else start
+        # A number that nothing has yet is of another database; whoever brings it would wait for as many events.
+        last = await services.feed.last()
+        start = last if start is None else min(start, last)
         return StreamingResponse(stream(services, start, None), media_type="text/event-stream", headers=_HEADERS)
 
     @routes.get("/uploads/{upload_id}/events", summary="Follow one upload", response_class=StreamingResponse)
@@ -48,7 +50,7 @@ def router(services: Services) -> APIRouter:
 
 
 async def stream(services: Services, after: int, upload_id: str | None) -> AsyncIterator[bytes]:
-    """Yield entries after number `after`: of one upload until it ends, or of all for ever.
+    """Yield entries after number `after`: of one upload until it ends, or of all until the server does.
 
     The table is the truth; the subscription only says that there is something new to read. Who comes back with the
     number of an upload's last entry is told at once that this was the end.
@@ -64,6 +66,8 @@ async def stream(services: Services, after: int, upload_id: str | None) -> Async
                 continue
             if upload_id and await _is_over(services, upload_id, after):
                 yield b"event: end\ndata: {}\n\n"
+                return
+            if services.feed.ending:
                 return
             try:
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from datetime import timedelta
 
-    from ..http.asgi import Asgi
+    from ..http.asgi import Asgi, Receive, Scope, Send
 
 _BACKLOG = 1024
 _BUFFER_BYTES = 1024 * 1024
 """How much of a body is read at once when it comes in fast: as much as is written at once. Slow clients take less."""
+_LAST_SECONDS = 0.5
+"""How long granian may take to close the connections of requests that were cancelled."""
 
 
 def stop_signal() -> asyncio.Event:
@@ -40,8 +42,7 @@ def check_free(host: str, port: int, setting: str = "http_addr") -> None:
     Raises:
         ConfigurationError: somebody else listens there, or the address is not ours.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -62,13 +63,22 @@ async def serve(
     grace: timedelta,
     ending: Callable[[], Coroutine[Any, Any, None]],
 ) -> None:
-    """Answer requests until `stop` is set; then let those in flight end, for at most `grace`.
+    """Answer requests until `stop` is set; then let those in flight end, for at most `grace`, and cancel the rest.
 
     `ending` is called when no new connections are taken any more: to end what would not end by itself.
     """
+    in_flight: set[asyncio.Task[None]] = set()
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        request = asyncio.current_task()
+        if request is not None:
+            in_flight.add(request)
+            request.add_done_callback(in_flight.discard)
+        await app(scope, receive, send)
+
     server = Server(
-        app,
-        address=host,
+        counted,
+        address=await _numeric(host, port),
         port=port,
         interface=Interfaces.ASGINL,
         websockets=False,
@@ -86,8 +96,22 @@ async def serve(
             async with asyncio.TaskGroup() as group:
                 group.create_task(ending())
                 await asyncio.wait({serving}, timeout=grace.total_seconds())
+        if not serving.done():
+            for request in in_flight:
+                request.cancel()
+            await asyncio.wait({serving}, timeout=_LAST_SECONDS)
     finally:
         stopping.cancel()
         serving.cancel()
     if serving.done() and not serving.cancelled():
         serving.result()
+
+
+async def _numeric(host: str, port: int) -> str:
+    """Return the address of a host that may have been given by its name, which granian does not take."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, family=_family(host), type=socket.SOCK_STREAM)
+    return str(found[0][4][0])
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -27,6 +27,11 @@ async def serve_forever(settings: Settings, definitions: Sequence[StepDefinition
     """Run everything until SIGTERM or SIGINT."""
     stop = stop_signal()
     async with App(settings, definitions) as app:
+
+        async def ending() -> None:
+            app.services.feed.end()
+            await app.services.receiver.stop()
+
         address = settings.http_addr
         log.info("listening", url=f"http://{address}", data=str(settings.data_dir), steps=list(settings.steps))
         await serve(
@@ -35,7 +40,7 @@ async def serve_forever(settings: Settings, definitions: Sequence[StepDefinition
             address.port,
             stop=stop,
             grace=settings.grace_period,
-            ending=app.services.receiver.stop,
+            ending=ending,
         )
         log.info("stopping")
 

@@ -79,6 +79,8 @@ class Feed:
         self._latest: deque[FeedEntry] = deque()
         self._complete_after: int | None = None
         self._read_up_to = 0
+        self.ending = False
+        """Whether readers are to go: the server ends."""
 
     async def __aenter__(self) -> Self:
         self._tasks = asyncio.TaskGroup()
@@ -111,6 +113,11 @@ class Feed:
             if not self._readers[upload_id]:
                 del self._readers[upload_id]
             self._written.set()  # with the last reader goes what was kept for them
+
+    def end(self) -> None:
+        """Have all readers look, and see that they are to go."""
+        self.ending = True
+        self._tell(list(self._readers))
 
     async def since(self, after: int, *, upload: str | None = None, limit: int) -> list[FeedEntry]:
         """Return at most `limit` entries with numbers above `after`, in order, about one upload or (None) about all.

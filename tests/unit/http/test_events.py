@@ -123,3 +123,12 @@ async def test_the_end_does_not_overtake_the_last_entry(server: Server, monkeypa
         assert server.seen == []
         held.set()
         assert await reading == [("decided", 3), ("released", 4), END]
+
+
+async def test_streams_end_with_the_server(server: Server) -> None:
+    await server.enter(Phase.PROCESSING)
+    reading = server.read(0)
+    await eventually(lambda: server.seen == [("created", 1), ("received", 2)])
+    server.feed.end()
+    assert await reading == [("created", 1), ("received", 2)]  # and no word of an end: the upload goes on
+    assert await server.read(1) == [("received", 2)]  # what there is, and no waiting
