@@ -71,6 +71,9 @@ class Platform:
         self.done = 0
         """How many uploads have a decision."""
         self.last_decision_at = 0.0
+        self.holds_answers = False
+        """Whether steps say nothing for now."""
+        self._held: list[dict[str, Any]] = []
         self._endpoint = endpoint
         self._name = name
         self._twice = twice
@@ -100,6 +103,18 @@ class Platform:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
+
+    @property
+    def sending(self) -> int:
+        """How much was said and is not confirmed yet."""
+        return len(self._sending)
+
+    def release_answers(self) -> None:
+        """Have the steps say what they have held back."""
+        self.holds_answers = False
+        for answer in self._held:
+            self._say("PostprocessingStepFinished", answer)
+        self._held.clear()
 
     @property
     def open(self) -> int:
@@ -178,6 +193,7 @@ class Platform:
         try:
             messages = await feed.fetch(_BATCH, timeout=1)
         except TimeoutError:
+            await self._jetstream().consumer_info(STREAM, self._name)  # raises if a server has lost it
             return
         for message in messages:
             self._handle(message)
@@ -203,7 +219,11 @@ class Platform:
         if event_id not in answered:
             outcomes = upload.plan.get(step, [])
             answered[event_id] = outcomes[len(answered)] if len(answered) < len(outcomes) else "continue"
-        self._say("PostprocessingStepFinished", _step_finished(upload.id, step, answered[event_id]))
+        answer = _step_finished(upload.id, step, answered[event_id])
+        if self.holds_answers:
+            self._held.append(answer)
+        else:
+            self._say("PostprocessingStepFinished", answer)
 
     def _decided(self, upload: Upload, sequence: int, event_id: str, outcome: str) -> None:
         if any(known == sequence for known, _, _ in upload.finished):

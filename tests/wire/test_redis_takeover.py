@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from penstock.bus.local import LocalBus
+from penstock.bus.memory import Memory
 from penstock.bus.publish import Publisher
 from penstock.core.policy import Policy
 from penstock.core.progress import FINISHED, State
@@ -287,7 +288,12 @@ async def test_a_record_of_a_go_service_gets_timers_at_the_next_sweep(store: Red
         await world.open()
         survey = Survey(store=store, clock=world.clock, stalled_after=SECOND)
         reconciler = Reconciler(
-            store=store, coordinator=world.coordinator, clock=world.clock, interval=SECOND, survey=survey
+            store=store,
+            coordinator=world.coordinator,
+            memory=Memory(),
+            clock=world.clock,
+            interval=SECOND,
+            survey=survey,
         )
         assert await reconciler.mend() == 1
         assert await reconciler.mend() == 0

@@ -65,6 +65,7 @@ class Processing:
         self.reconciler = Reconciler(
             store=store,
             coordinator=self.coordinator,
+            memory=bus.memory,
             clock=clock,
             interval=settings.reconcile_interval,
             survey=self.survey,

@@ -18,6 +18,8 @@ from ..events.types import Envelope
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from .memory import Memory
+
 Handler = Callable[[Envelope], Awaitable[None]]
 """Takes one event. Returning acknowledges it; raising has it delivered again after a pause."""
 
@@ -40,6 +42,9 @@ class Bus(Protocol):
     durable: bool
     """Whether published events survive the death of this process. Where they don't, what is in flight is
     announced again at start."""
+    memory: Memory
+    """How far back it remembers: what was published before that and is still awaited is to be published again. It may
+    move while the bus is open, when a server has lost its disk."""
 
     async def __aenter__(self) -> Self: ...
 

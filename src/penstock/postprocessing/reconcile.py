@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from .pauses import pause_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
+    from ..bus.memory import Memory
     from ..clock import Clock
     from ..store.base import ProgressStore, Saved
     from .coordinator import Coordinator
@@ -30,15 +33,24 @@ _SHARE = 20
 
 
 class Reconciler:
-    """Walks over all records: once at start, and every `interval` from then on.
+    """Walks over all records: once at start, every `interval` from then on, and when the bus has lost its memory.
 
     Where a walk takes long because there are many records, the pauses are longer: twenty times what it took.
     """
 
     def __init__(
-        self, *, store: ProgressStore, coordinator: Coordinator, clock: Clock, interval: timedelta, survey: Survey
+        self,
+        *,
+        store: ProgressStore,
+        coordinator: Coordinator,
+        memory: Memory,
+        clock: Clock,
+        interval: timedelta,
+        survey: Survey,
     ) -> None:
+        """Build it; `memory` is the one of the bus that the coordinator publishes to."""
         self._store = store
+        self._memory = memory
         self._coordinator = coordinator
         self._clock = clock
         self._interval = interval
@@ -48,6 +60,10 @@ class Reconciler:
         self._left: list[Saved] = []
         """What the walk has yielded and the bus would not take."""
         self._told = 0
+        self._before: datetime | None = None
+        """What began before then is announced; None: everything."""
+        self._caught_up_with: datetime | None = None
+        """The beginning of the bus's memory for which all was announced."""
 
     async def announce(self, *, patience: timedelta = PATIENCE) -> int:
         """Say again what every upload awaits, for a bus that has forgotten it; return how many were told.
@@ -55,7 +71,8 @@ class Reconciler:
         A store that is away, and a bus that is away or full, are waited for. What could not be said once they have
         held us up for `patience` in a row is said by `run`: uploads wait then, but nothing else does.
         """
-        self._walk, self._left, self._told = in_batches(self._store.all()), [], 0
+        self._caught_up_with = self._memory.begins_at
+        self._begin_walk(before=None)
         if not await self._go_on(patience):
             log.warning("announcements_wait", told=self._told, hint="the rest is said as soon as the bus takes it")
         return self._told
@@ -89,8 +106,14 @@ class Reconciler:
         return sum(result.applied for result in results)
 
     async def run(self) -> None:
-        """Say what could not be said at start, then mend, now and every interval, until cancelled."""
+        """Say what could not be said at start; then mend, and say what the bus has lost, until cancelled."""
         await self._go_on(None)
+        await self._say_what_was_lost()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_said())
+            tasks.create_task(self._keep_mended())
+
+    async def _keep_mended(self) -> None:
         while True:
             begun_at = self._clock.monotonic()
             try:
@@ -101,6 +124,33 @@ class Reconciler:
                 log.exception("reconciliation_failed")
             took = timedelta(seconds=self._clock.monotonic() - begun_at)
             await self._clock.sleep(max(self._interval, took * _SHARE))
+
+    async def _keep_said(self) -> None:
+        while True:
+            await self._memory.moved_from(self._caught_up_with)
+            await self._say_what_was_lost()
+
+    async def _say_what_was_lost(self) -> None:
+        """Say again what every upload awaits that the bus has forgotten, or never had: its stream was made since."""
+        begins_at = self._memory.begins_at
+        if begins_at is not None and begins_at != self._caught_up_with:
+            self._begin_walk(before=begins_at)
+            await self._go_on(None)
+            self._caught_up_with = begins_at
+
+    def _begin_walk(self, *, before: datetime | None) -> None:
+        self._before, self._left, self._told = before, [], 0
+        self._walk = in_batches(self._store.all())
+
+    def _may_be_lost(self, saved: Saved) -> bool:
+        """Tell whether what a record awaits was said before the bus's memory begins.
+
+        Of what a Go instance has said, nobody knows when that was; such records are mended anyway.
+        """
+        if self._before is None:
+            return True
+        said_at = saved.progress.step_started_at or saved.progress.updated_at
+        return said_at is not None and said_at <= self._before
 
     async def _go_on(self, patience: timedelta | None) -> bool:
         """Announce until all is said; return False once we were held up for `patience` (None: however long)."""
@@ -136,7 +186,7 @@ class Reconciler:
         if self._walk is None:
             return
         try:
-            self._left = await anext(self._walk)
+            self._left = [saved for saved in await anext(self._walk) if self._may_be_lost(saved)]
         except StopAsyncIteration:
             self._walk = None
             if self._told:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from penstock.bus.base import Bus, BusUnavailable, Filter, Handler, Hearer
+from penstock.bus.memory import Memory
 from penstock.bus.publish import Publisher
 from penstock.core.emit import Emit
 from penstock.errors import Unavailable
@@ -30,6 +31,7 @@ class Recorder(Bus):
     durable = False
 
     def __init__(self, *, refuses: bool = False) -> None:
+        self.memory = Memory()
         self.calls: list[tuple[Envelope, ...]] = []
         self._refuses = refuses
 

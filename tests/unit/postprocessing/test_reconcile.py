@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from penstock.core.progress import Progress, Status
@@ -117,3 +119,65 @@ async def test_where_a_walk_takes_long_the_pauses_are_longer(world: World) -> No
     assert walks == 2
     loop.cancel()
     await asyncio.wait([loop])
+
+
+async def test_what_a_bus_forgets_while_running_is_said_again_once(world: World) -> None:
+    await restarted(world, 40)
+    async with running(world):
+        await world.clock.advance(timedelta(seconds=1))
+        assert not world.heard
+        world.bus.memory.begin(world.clock.now())
+        await eventually(lambda: len(world.heard) == 40)
+        await world.clock.advance(timedelta(minutes=5))
+        assert len(world.heard) == 40
+
+
+async def test_what_was_said_before_the_bus_began_is_said_again_at_start(world: World) -> None:
+    await restarted(world, 3)
+    world.bus.memory.begin(world.clock.now() + timedelta(seconds=5))
+    await world.clock.advance(timedelta(seconds=10))
+    await world.coordinator.handle(received("later"))
+    await eventually(lambda: len(world.heard) == 1)
+    async with running(world):
+        await eventually(lambda: len(world.heard) == 4)
+        assert [one.event.upload_id for one in world.heard].count("later") == 1
+
+
+async def test_what_was_announced_at_start_is_not_said_twice(world: World) -> None:
+    await restarted(world, 3)
+    world.bus.memory.begin(world.clock.now())
+    assert await world.reconciler.announce() == 3
+    async with running(world):
+        await world.clock.advance(timedelta(minutes=2))
+        assert len(world.heard) == 3
+
+
+async def test_a_bus_that_forgets_again_meanwhile_is_told_again(world: World) -> None:
+    await restarted(world, 5)
+    world.line.away = True
+    async with running(world):
+        world.bus.memory.begin(world.clock.now())
+        await world.clock.advance(timedelta(seconds=2))
+        world.bus.memory.begin(world.clock.now())
+        world.line.away = False
+        await world.clock.advance(timedelta(seconds=40))
+        await eventually(lambda: len(world.heard) == 10)
+
+
+async def test_a_step_that_pauses_is_not_started_for_a_bus_that_forgets(world: World) -> None:
+    await restarted(world, 1)
+    await world.coordinator.handle(answer("retry", event_id="pause", upload_id="u0"))
+    async with running(world):
+        world.bus.memory.begin(world.clock.now())
+        await world.clock.advance(timedelta(seconds=2))
+        assert not world.starts("u0")
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[None]:
+    loop = asyncio.create_task(world.reconciler.run())
+    try:
+        yield
+    finally:
+        loop.cancel()
+        await asyncio.wait([loop])

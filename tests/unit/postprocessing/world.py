@@ -141,6 +141,7 @@ class World:
         return Reconciler(
             store=self.store,
             coordinator=self.coordinator,
+            memory=self.bus.memory,
             clock=self.clock,
             interval=timedelta(minutes=1),
             survey=self.survey,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from penstock.blobs.local import LocalBlobs
 from penstock.bus.base import Bus
+from penstock.bus.memory import Memory
 from penstock.bus.publish import Publisher
 from penstock.core.policy import Policy
 from penstock.core.transition import Announce
@@ -53,6 +54,7 @@ class ListBus(Bus):
     durable = False
 
     def __init__(self) -> None:
+        self.memory = Memory()
         self.waiting: list[Envelope] = []
 
     async def __aenter__(self) -> Self:

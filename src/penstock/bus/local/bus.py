@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Self
 from ..base import Bus, BusUnavailable
 from ..group import Group
 from ..hearers import Hearers
+from ..memory import Memory
 from ..tasks import owned_tasks
 from .retries import Retries
 from .subscription import Subscription, handling, wake_all, wake_one
@@ -53,6 +54,7 @@ class LocalBus(Bus):
 
     def __init__(self, clock: Clock, *, max_pending: int = MAX_PENDING) -> None:
         """`max_pending`: how many events a group may hold before new ones are refused (not those of handlers)."""
+        self.memory = Memory()
         self._max_pending = max_pending
         self._retries = Retries(clock)
         self._groups: dict[str, Group[Subscription]] = {}

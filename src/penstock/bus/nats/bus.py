@@ -23,6 +23,7 @@ from ...events.codec import encode
 from ...jetstream import connect
 from ...jetstream.headers import header_block
 from ..base import Bus, BusUnavailable, OnServer
+from ..memory import Memory
 from ..tasks import owned_tasks
 from .consumers import Consumers
 from .listening import Listening
@@ -31,6 +32,7 @@ from .reader import NATS_ERRORS, Reader
 from .set_aside import SetAside
 from .streams import EVENTS, make_events_stream, make_set_aside_stream
 from .subscription import Subscription
+from .watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -90,8 +92,9 @@ class NatsBus(Bus, OnServer):
             max_ack_pending: how many events of a group may be in work or wait for another try, in all instances. For
                 the consumers that we make.
             max_failures: so often a handler may fail, in a way that is not known to pass, before an event is set aside.
-            look_every: how often to look whether the consumers are still there, and what is pending.
+            look_every: how often to look whether stream and consumers are still there, and what is pending.
         """
+        self.memory = Memory()
         self._servers = servers
         self._clock = clock
         self._name = name
@@ -119,8 +122,9 @@ class NatsBus(Bus, OnServer):
                 connect(self._servers, name=self._name, patience=self._patience)
             )
             self._manager: JetStreamManager = self._client.jsm()
+            self._watch = Watch(self._manager, self._clock, self.memory, every=self._look_every)
             try:
-                await make_events_stream(self._manager)
+                await self._watch.begin()
             except NATS_ERRORS as error:
                 raise BusUnavailable(
                     f"NATS at {self._servers}: no stream {EVENTS}: {error}. "
@@ -141,6 +145,7 @@ class NatsBus(Bus, OnServer):
                 max_ack_pending=self._max_ack_pending,
             )
             self._tasks = await stack.enter_async_context(owned_tasks())
+            self._tasks.start(self._watch.run())
             self._context = stack.pop_all()
         return self
 

@@ -11,6 +11,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 from ...events.codec import TOPIC
 
 if TYPE_CHECKING:
+    from nats.js.api import StreamInfo
     from nats.js.manager import JetStreamManager
 
 log = structlog.get_logger(__name__)
@@ -53,13 +54,16 @@ _FOR_SET_ASIDE: Final = StreamConfig(
 )
 
 
-async def make_events_stream(manager: JetStreamManager) -> None:
+async def make_events_stream(manager: JetStreamManager) -> tuple[StreamInfo, bool]:
     """Make the stream of events if there is none; one that is there stays as it is.
+
+    Returns:
+        What it is like, and whether we have made it.
 
     Raises:
         nats.errors.Error: there is no answer, or it cannot be made.
     """
-    await _make(manager, EVENTS, _EVENTS)
+    return await _make(manager, EVENTS, _EVENTS)
 
 
 async def make_set_aside_stream(manager: JetStreamManager) -> None:
@@ -71,13 +75,14 @@ async def make_set_aside_stream(manager: JetStreamManager) -> None:
     await _make(manager, SET_ASIDE, _FOR_SET_ASIDE)
 
 
-async def _make(manager: JetStreamManager, name: str, config: StreamConfig) -> None:
+async def _make(manager: JetStreamManager, name: str, config: StreamConfig) -> tuple[StreamInfo, bool]:
     try:
-        await manager.stream_info(name)
+        return await manager.stream_info(name), False
     except NotFoundError:
-        try:
-            await manager.add_stream(config)
-        except BadRequestError:
-            await manager.stream_info(name)  # somebody else has made it at the same moment, in another way
-        else:
-            log.info("stream_made", stream=name)
+        pass
+    try:
+        made = await manager.add_stream(config)
+    except BadRequestError:
+        return await manager.stream_info(name), False  # somebody else has made it at the same moment, in another way
+    log.info("stream_made", stream=name)
+    return made, True

@@ -11,6 +11,7 @@ from nats.js.manager import JetStreamManager
 from structlog.testing import capture_logs
 
 from penstock.bus.nats import NatsBus
+from penstock.bus.nats.streams import make_events_stream
 from penstock.clock import SystemClock
 from penstock.events.types import BytesReceived, PostprocessingStepFinished
 from penstock.testing.bus_contract import Listener, finished, received
@@ -32,6 +33,12 @@ def bus_on(server: NatsServer) -> NatsBus:
     return NatsBus(
         server.servers, SystemClock(), ack_wait=SECOND, look_every=SECOND / 10, publish_timeout=timedelta(seconds=20)
     )
+
+
+async def looked_at_twice(bus: NatsBus) -> None:
+    """Wait until the bus has looked at its stream since now."""
+    done = bus._watch.looks + 2
+    await eventually(lambda: bus._watch.looks >= done)
 
 
 async def test_a_server_that_is_killed_twice_in_mid_flow_loses_nothing(own_server: NatsServer) -> None:
@@ -93,6 +100,7 @@ async def test_a_stream_that_is_deleted_while_events_are_in_work(new_bus: NewBus
 async def test_a_server_that_has_lost_everything(own_server: NatsServer) -> None:
     listener = Listener()
     async with bus_on(own_server) as bus, bus.subscribe("g", [BytesReceived], listener, workers=2):
+        known = bus.memory.begins_at
         await bus.publish(received("before"))
         await eventually(lambda: listener.uploads == ["before"])
         own_server.kill()
@@ -100,6 +108,8 @@ async def test_a_server_that_has_lost_everything(own_server: NatsServer) -> None
         await asyncio.to_thread(own_server.start_again)
         await bus.publish(received("after"))
         await eventually(lambda: listener.uploads == ["before", "after"], timeout_seconds=15)
+        async with asyncio.timeout(10):
+            await bus.memory.moved_from(known)
 
 
 async def test_a_consumer_that_is_deleted_is_made_again_and_misses_nothing(
@@ -139,3 +149,47 @@ async def test_leaving_while_the_server_is_away_does_not_hang(own_server: NatsSe
         own_server.kill()
         await eventually(lambda: not bus._client.is_connected)
     assert listener.cancelled == 2
+
+
+async def test_a_stream_that_is_made_with_the_first_start_remembers_nothing_from_before(new_bus: NewBus) -> None:
+    before = SystemClock().now()
+    async with new_bus() as bus, new_bus() as later:
+        assert bus.memory.begins_at is not None
+        assert before <= bus.memory.begins_at <= SystemClock().now()
+        assert later.memory.begins_at is not None
+        assert before <= later.memory.begins_at <= SystemClock().now() + 10 * SECOND
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied", "made anew by somebody else"])
+async def test_a_stream_that_loses_what_was_on_its_way_says_so(
+    new_bus: NewBus, manager: JetStreamManager, how: str
+) -> None:
+    async with new_bus() as bus:
+        await bus.publish(*(received(f"u{number}") for number in range(5)))
+        known = bus.memory.begins_at
+        await looked_at_twice(bus)
+        assert bus.memory.begins_at == known
+        if how == "emptied":
+            await manager.purge_stream("main-queue")
+        else:
+            await manager.delete_stream("main-queue")
+        if how == "made anew by somebody else":
+            await make_events_stream(manager)
+        async with asyncio.timeout(10):
+            await bus.memory.moved_from(known)
+        now = bus.memory.begins_at
+        await bus.publish(received("after"))
+        await looked_at_twice(bus)
+        assert bus.memory.begins_at == now
+
+
+async def test_a_server_that_comes_back_with_all_it_had_has_lost_nothing(own_server: NatsServer) -> None:
+    listener = Listener()
+    async with bus_on(own_server) as bus, bus.subscribe("g", [BytesReceived], listener, workers=2):
+        known = bus.memory.begins_at
+        await bus.publish(received("before"))
+        own_server.kill()
+        await asyncio.to_thread(own_server.start_again)
+        await bus.publish(received("after"))
+        await eventually(lambda: listener.uploads == ["before", "after"], timeout_seconds=15)
+        assert bus.memory.begins_at == known
