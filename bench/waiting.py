@@ -196,7 +196,12 @@ async def _walks(environment: Environment) -> dict[str, Walk]:
         )
         survey = Survey(store=store, clock=clock, stalled_after=timedelta(minutes=10))
         reconciler = Reconciler(
-            store=store, coordinator=coordinator, clock=clock, interval=timedelta(minutes=1), survey=survey
+            store=store,
+            coordinator=coordinator,
+            memory=bus.memory,
+            clock=clock,
+            interval=timedelta(minutes=1),
+            survey=survey,
         )
         return {
             "survey": await _walk(survey.numbers),
