@@ -59,7 +59,7 @@ def test_who_is_not_root_is_told_the_command_and_nothing_happens(machine: Machin
     assert done.returncode == 2
     assert "these packages are missing: python3-venv" in done.stderr
     assert "apt-get update && apt-get install --no-install-recommends python3-venv" in done.stderr
-    assert "chromium nodejs npm" in done.stderr
+    assert "chromium curl openssl nodejs npm" in done.stderr
     assert "E: " not in done.stderr
     assert sorted(path.name for path in clone.iterdir()) == ["scripts"]
 
