@@ -95,8 +95,10 @@ def store_servers(settings: Settings) -> Any:
 
 
 def _target(settings: Settings) -> StoreTarget:
+    # The default names the NATS server of the platform; other stores know where they are to be found by default.
+    said = settings.store in _ON_JETSTREAM or str(settings.origins.get("store_nodes", "default")) != "default"
     return StoreTarget(
-        nodes=settings.store_nodes,
+        nodes=settings.store_nodes if said else (),
         database=settings.store_database,
         table=settings.store_table,
         username=settings.store_auth_username,

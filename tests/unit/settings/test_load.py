@@ -242,7 +242,7 @@ class TestServices:
 
         names = ("bus", "store", "steps", "debug_addr", "log_level")
         assert shown(Service.SERVE, *names[:3], "log_level") == ["local", "sqlite", "virusscan", "info"]
-        assert shown(Service.POSTPROCESSING, *names) == ["nats", "nats-js-kv", "", "127.0.0.1:9255", "error"]
+        assert shown(Service.POSTPROCESSING, *names) == ["nats", "nats-js-kv", "", "127.0.0.1:9255", "warning"]
         assert shown(Service.ANTIVIRUS, "antivirus_scanner", "debug_addr") == ["clamav", "127.0.0.1:9277"]
         assert shown(Service.STEP, "bus") == ["nats"]
 

@@ -36,7 +36,7 @@ class WatchingSettings:
         "The least important messages that are logged.",
         *everywhere("LOG_LEVEL"),
         group=_GROUP,
-        defaults={Service.POSTPROCESSING: "error", Service.ANTIVIRUS: "error"},
+        defaults={Service.POSTPROCESSING: "warning", Service.ANTIVIRUS: "warning"},
     )
     log_format: str = setting(
         Choice(("auto", "text", "json")),
