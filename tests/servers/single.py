@@ -26,8 +26,12 @@ STOP_SECONDS = 20.0
 class SingleService:
     """One process of `penstock …`, with a debug address that outlives it."""
 
-    def __init__(self, folder: Path, *arguments: str, name: str = "service", **environment: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, name: str = "service", debug_variable: str = "", **environment: str
+    ) -> None:
+        """Start it; `debug_variable` tells it the debug address, where it is not told on the command line."""
         self.port = free_port()
+        self._debug_variable = debug_variable
         self.log_path = folder / f"{name}.log"
         self._arguments = arguments
         self._folder = folder
@@ -40,12 +44,15 @@ class SingleService:
         return f"http://127.0.0.1:{self.port}"
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "penstock", *self._arguments, "--debug-addr", f"127.0.0.1:{self.port}"]
+        command, address = [sys.executable, "-m", "penstock", *self._arguments], f"127.0.0.1:{self.port}"
+        told = {self._debug_variable: address} if self._debug_variable else {}
+        if not told:
+            command += ["--debug-addr", address]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
         self.starts += 1
         with self.log_path.open("ab") as log:
             return subprocess.Popen(
-                command, cwd=self._folder, stdout=log, stderr=log, env={**kept, **self._environment}
+                command, cwd=self._folder, stdout=log, stderr=log, env={**kept, **self._environment, **told}
             )
 
     def start_again(self) -> None:

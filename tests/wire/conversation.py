@@ -87,7 +87,8 @@ def comparable(message: Message) -> str:
     metadata = envelope["Metadata"]
     metadata["eventid"] = _mask(_UUID, metadata["eventid"], "id")
     metadata["initiatorid"] = "client"  # compared by itself
-    metadata["traceparent"] = _mask("00-[0-9a-f]{32}-[0-9a-f]{16}-00", metadata["traceparent"], "span")
+    if metadata["traceparent"]:
+        metadata["traceparent"] = _mask("00-[0-9a-f]{32}-[0-9a-f]{16}-00", metadata["traceparent"], "span")
     envelope["Payload"] = message.payload_raw
     if message.kind in ("RestartPostprocessing", "ResumePostprocessing"):  # these say when they were sent
         envelope["Payload"] = re.sub(

@@ -92,7 +92,13 @@ def resume(
 
 @app.command()
 def restart(
-    upload_id: UploadId = None, step: Step = None, url: ServerUrl = None, bus: Bus = None, as_json: AsJson = False
+    upload_id: UploadId = None,
+    step: Step = None,
+    *,
+    restart: Annotated[bool, typer.Option("--restart", "-r", hidden=True)] = True,
+    url: ServerUrl = None,
+    bus: Bus = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run all steps again, for one upload, or for all in a step.
 
@@ -101,6 +107,7 @@ def restart(
 
     Exit status: 0 done, 3 nothing matched, 4 some were left as they are.
     """
+    del restart  # what the Go service's command of this name takes, too
     report(desk_of(url, bus).act("restart", upload_id, step), as_json=as_json)
 
 
