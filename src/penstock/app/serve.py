@@ -136,6 +136,7 @@ class App:
             catalogue=catalogue,
             blobs=blobs,
             gateway=gateway,
+            receiver=receiver,
             feed=feed,
             orphans=Orphans(database),
             clock=clock,

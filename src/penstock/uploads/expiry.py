@@ -6,7 +6,7 @@ It removes bytes only of uploads that the catalogue has given up, or that no ent
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 import structlog
@@ -49,13 +49,22 @@ class Report(msgspec.Struct, frozen=True):
     """What could not be done now, and is left for the next time."""
 
 
+class Expires(Protocol):
+    """Gives uploads up whose time is over: the receiver, which then has their room for others."""
+
+    async def expire(self, upload: Upload, *, dry_run: bool = False) -> bool:
+        """Give one up, as `Gateway.expire` does."""
+        ...
+
+
 class Sweeper:
     """Sweeps every minute.
 
     Args:
         catalogue: knows all uploads.
         blobs: keeps their bytes.
-        gateway: gives uploads up.
+        gateway: does what it could not do when it was to.
+        receiver: gives unfinished uploads up.
         feed: is trimmed.
         orphans: remembers staged bytes without an entry.
         clock: tells what is overdue.
@@ -69,6 +78,7 @@ class Sweeper:
         catalogue: Catalogue,
         blobs: BlobStore,
         gateway: Gateway,
+        receiver: Expires,
         feed: Feed,
         orphans: Orphans,
         clock: Clock,
@@ -78,6 +88,7 @@ class Sweeper:
         self._catalogue = catalogue
         self._blobs = blobs
         self._gateway = gateway
+        self._receiver = receiver
         self._feed = feed
         self._orphans = orphans
         self._clock = clock
@@ -118,7 +129,7 @@ class Sweeper:
         async for batch in self._catalogue.overdue(self._clock.now()):
             for upload in batch:
                 try:
-                    expired += await self._gateway.expire(upload, dry_run=dry_run)
+                    expired += await self._receiver.expire(upload, dry_run=dry_run)
                 except PenstockError as error:
                     self._leave(upload.id, error)
         return expired

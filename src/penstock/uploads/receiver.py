@@ -245,6 +245,14 @@ class Receiver:
             await self._gateway.cancel(upload_id)
             self._room.end(upload_id, arrived=False)
 
+    async def expire(self, upload: Upload, *, dry_run: bool = False) -> bool:
+        """Do what `Gateway.expire` does; the room that the upload was promised is for others."""
+        expired = await self._gateway.expire(upload, dry_run=dry_run)
+        if not dry_run:
+            self._recent.take(upload.id)
+            self._room.end(upload.id, arrived=not expired)
+        return expired
+
     async def stop(self) -> None:
         """Have all requests end that are still sending bytes: what has arrived is kept, they are told to come again."""
         await self._locks.close()

@@ -70,6 +70,7 @@ class World:
             catalogue=catalogue,
             blobs=blobs,
             gateway=self.gateway,
+            receiver=self.gateway,
             feed=feed,
             clock=clock,
             retention=timedelta(days=7),

@@ -117,3 +117,15 @@ async def test_a_storage_that_cannot_tell_refuses_nothing(tmp_path: Path) -> Non
 
     async with way_in(tmp_path, Unknowing(tmp_path / "blobs", 0), spare_bytes=SPARE) as parts:
         await parts.receiver.create("a", size_bytes=1 << 50)
+
+
+async def test_the_room_of_what_has_expired_is_free_without_a_look_at_everything(parts: WayIn, disk: SmallDisk) -> None:
+    upload = (await parts.receiver.create("a", size_bytes=10_000)).upload
+    parts.clock.jump(timedelta(days=1))
+    assert await parts.receiver.expire(upload, dry_run=True)
+    with pytest.raises(StorageFull):
+        await parts.receiver.create("b", size_bytes=1)
+    looks = disk.looks
+    assert await parts.receiver.expire(upload)
+    await parts.receiver.create("c", size_bytes=10_000)
+    assert disk.looks == looks

@@ -114,6 +114,7 @@ class Process:
             catalogue=catalogue,
             blobs=blobs,
             gateway=self.gateway,
+            receiver=self.gateway,
             feed=feed,
             orphans=Orphans(database),
             clock=self.clock,
