@@ -82,6 +82,29 @@ def test_bytes_before_a_reset_are_kept(client: TusClient, server: PenstockServer
     finish(client, server, path)
 
 
+def test_a_creation_whose_answer_never_came_leaves_nothing_behind(client: TusClient, server: PenstockServer) -> None:
+    """Nobody was told the address, so nobody could go on with what had arrived."""
+    before = server.staging
+    with client.connect() as connection:
+        connection.head("POST", "/uploads/", {**BYTES, "Upload-Length": len(BODY), "Content-Length": len(BODY)})
+        connection.send(BODY[:HALF])
+        within(10, lambda: len(server.staging) > len(before))
+    within(10, lambda: server.staging == before)
+
+
+def test_a_creation_that_the_disk_has_no_room_for_leaves_nothing_behind(
+    client: TusClient, server: PenstockServer
+) -> None:
+    before = server.staging
+    limits = resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (2 * MIB, resource.RLIM_INFINITY))
+    try:
+        with client.connect() as connection:
+            assert connection.request("POST", "/uploads/", {**BYTES, "Upload-Length": len(BODY)}, BODY).status == 507
+    finally:
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, limits)
+    assert server.staging == before
+
+
 def test_a_client_that_stops_sending_gets_an_answer(client: TusClient) -> None:
     path = client.create(len(BODY))
     with begin(client, path, 0, len(BODY)) as connection:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..errors import InvalidRequest
 from ..uploads import tus
-from ..uploads.errors import Disconnected
 from ..uploads.metadata import UNKNOWN_TYPE
 from .asgi import Answer, Body, Receive, Scope, Send, base_url
 from .endpoint import respond
@@ -75,10 +73,8 @@ class Tus:
                 standing = await self._receiver.receive(
                     upload_id, 0, body, length=body.length, checksum=wanted.checksum
                 )
-            except Disconnected:
-                raise
-            except InvalidRequest:
-                # Its address was never told to anybody, and nothing of it was kept.
+            except BaseException:
+                # Its address was never told to anybody, so nobody could go on with what arrived.
                 await self._receiver.terminate(upload_id)
                 raise
         location = f"{base_url(scope, headers, self._public_url)}{_ROOT}/{upload_id}"
