@@ -92,7 +92,12 @@ class Processing:
 
     async def check_stalled(self) -> Check:
         """Tell whether uploads stand still."""
-        stalled = (await self.survey.numbers()).stalled
+        try:
+            stalled = (await self.survey.numbers()).stalled
+        except Unavailable as error:
+            return Check(
+                "stalled", ok=False, detail=f"Nobody can tell: {error}", hint="Look again when the store is back."
+            )
         hint = "See `penstock postprocessing list`, then `resume` what should go on." if stalled else ""
         return Check("stalled", stalled == 0, f"{stalled} uploads wait for an answer for too long.", hint)
 

@@ -205,6 +205,7 @@ class App:
                 f"{free.free / 2**30:.1f} GiB free in {folder}.",
                 "" if free.free > _ALMOST_FULL_BYTES else "Free some space: uploads are refused when it is used up.",
             ),
+            *await processing.checks(),
             await processing.check_stalled(),
         ]
         if virusscan is not None:
