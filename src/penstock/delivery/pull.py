@@ -110,10 +110,24 @@ def _make_folder(parent: Path | None) -> tuple[Path, int]:
                 shutil.rmtree(other)
             finally:
                 os.close(lock)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        lock = _locked(folder)
+        if lock is not None:
+            return folder, lock
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a new folder; None when another process took it for a dead one's before we could, and removed it."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
     fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder, lock
+    if folder.exists():
+        return lock
+    os.close(lock)
+    return None
 
 
 def _server(url: str) -> str:

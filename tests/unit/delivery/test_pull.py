@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import shutil
 import subprocess
 import sys
 import threading
@@ -117,3 +119,20 @@ async def test_what_a_killed_process_left_behind_is_removed_and_what_lives_is_no
     assert count(tmp_path) == 1
     async with PullDelivery(tmp_path), PullDelivery(tmp_path):
         assert count(tmp_path) == 2
+
+
+async def test_two_that_start_at_the_same_time_leave_each_other_their_folders(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, removed = fcntl.flock, list[Path]()
+
+    def after_the_other(descriptor: int, operation: int) -> None:
+        if not removed:  # the other one was looking for folders that nobody has locked
+            removed.extend(tmp_path.iterdir())
+            shutil.rmtree(removed[0])
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_the_other)
+    async with PullDelivery(tmp_path) as delivery, delivery.deliver(start(f"{url}/data/token")) as delivered:
+        assert delivered.path.read_bytes() == BODY
+    assert len(removed) == 1
