@@ -112,9 +112,8 @@ def _make_folder(parent: Path | None) -> tuple[Path, int]:
                 os.close(lock)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        lock = _locked(folder)
-        if lock is not None:
-            return folder, lock
+        if (own := _locked(folder)) is not None:
+            return folder, own
 
 
 def _locked(folder: Path) -> int | None:
