@@ -42,6 +42,7 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
     "delivery": {
         "path": Backend("penstock.delivery.path:PathDelivery"),
         "pull": Backend("penstock.delivery.pull:PullDelivery"),
+        "stream": Backend("penstock.delivery.stream:StreamDelivery"),
     },
     "scanner": {
         "clamav": Backend("penstock.antivirus.clamav:ClamavScanner"),

@@ -1,5 +1,6 @@
 """Puts the parts together: for `penstock serve` (`App`), and for each service that runs by itself."""
 
+from .antivirus import AntivirusService
 from .desk import open_requests
 from .parts import Parts
 from .policy import check_handlers, policy_of, step_rules_of
@@ -9,6 +10,7 @@ from .serve import App
 from .steps import StepService
 
 __all__ = [
+    "AntivirusService",
     "App",
     "Parts",
     "PostprocessingService",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import backends
 from ..antivirus.limits import Oversize
 from ..events.types import VIRUSSCAN, Outcome
+from ..health import Check
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from contextlib import AsyncExitStack
 
     from ..clock import Clock
-    from ..core.policy import Policy
     from ..settings import Settings
     from ..steps.base import GuardedStep
+
+_SELF_TEST_EVERY: Final = timedelta(minutes=5)
+_SELF_TEST_AGAIN: Final = timedelta(seconds=5)
 
 
 def scanner_of(settings: Settings, clock: Clock) -> Any:
@@ -30,13 +35,13 @@ def scanner_of(settings: Settings, clock: Clock) -> Any:
             max_scans=settings.antivirus_workers,
         )
     workers = min(settings.antivirus_workers, os.cpu_count() or 1)
-    return backend(settings.antivirus_yara_rules, clock=clock, max_workers=workers)
+    return backend(
+        settings.antivirus_yara_rules, clock=clock, max_workers=workers, spool_folder=settings.delivery_temp_dir
+    )
 
 
-async def open_virusscan(stack: AsyncExitStack, settings: Settings, policy: Policy, clock: Clock) -> GuardedStep | None:
-    """Open the scanner and put it to the test, if scanning is among the steps; `stack` closes it."""
-    if VIRUSSCAN not in policy.every_step:
-        return None
+async def open_virusscan(stack: AsyncExitStack, settings: Settings, clock: Clock) -> GuardedStep:
+    """Open the scanner and put it to the test; `stack` closes it."""
     scanner = await stack.enter_async_context(scanner_of(settings, clock))
     virusscan: GuardedStep = backends.load("step", VIRUSSCAN)(
         scanner,
@@ -49,3 +54,16 @@ async def open_virusscan(stack: AsyncExitStack, settings: Settings, policy: Poli
     )
     await virusscan.check()
     return virusscan
+
+
+def watching(virusscan: GuardedStep) -> Coroutine[Any, Any, None]:
+    """Return the loop that puts the scanner to the test again and again."""
+    return virusscan.watch(_SELF_TEST_EVERY, _SELF_TEST_AGAIN)
+
+
+def check_of(virusscan: GuardedStep, settings: Settings) -> Check:
+    """Tell whether the scanner is used, and if not, why."""
+    problem = virusscan.problem
+    detail = problem or f"{settings.antivirus_scanner} finds the EICAR test file."
+    hint = "Uploads are held back until it works; then they go on by themselves." if problem else ""
+    return Check("scanner", not problem, detail, hint, gates=True)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from .. import backends
@@ -40,7 +39,7 @@ from .opening import bus_of, store_of
 from .parts import Parts
 from .policy import policy_of
 from .processing import Processing
-from .scanner import open_virusscan
+from .scanner import check_of, open_virusscan, watching
 from .tracing import tracing_of
 
 if TYPE_CHECKING:
@@ -54,9 +53,6 @@ if TYPE_CHECKING:
 Wrap: TypeAlias = "Callable[[str, Any], Any]"
 """Takes a port's name and the part behind it, returns what is used in its place; tests put faults in between."""
 
-
-_SELF_TEST_EVERY: Final = timedelta(minutes=5)
-_SELF_TEST_AGAIN: Final = timedelta(seconds=5)
 _ALMOST_FULL_BYTES: Final = 1024**3
 
 
@@ -144,8 +140,9 @@ class App:
             orphans_after=settings.upload_expiration,
         )
         definitions = list(self._definitions)
-        virusscan = await open_virusscan(stack, settings, self._policy, clock)
-        if virusscan is not None:
+        virusscan = None
+        if VIRUSSCAN in self._policy.every_step:
+            virusscan = await open_virusscan(stack, settings, clock)
             definitions.append(virusscan.definition)
 
         await stack.enter_async_context(processing.coordinator.subscribe(workers=settings.workers))
@@ -170,7 +167,7 @@ class App:
         await processing.reconciler.announce()
         loops = [*processing.loops(), sweeper.run()]
         if virusscan is not None:
-            loops.append(virusscan.watch(_SELF_TEST_EVERY, _SELF_TEST_AGAIN))
+            loops.append(watching(virusscan))
         await stack.enter_async_context(running(loops))
         self.services = Parts(
             receiver=receiver,
@@ -209,10 +206,7 @@ class App:
             await processing.check_stalled(),
         ]
         if virusscan is not None:
-            problem = virusscan.problem
-            detail = problem or f"{self._settings.antivirus_scanner} finds the EICAR test file."
-            hint = "Uploads are held back until it works; then they go on by themselves." if problem else ""
-            checks.append(Check("scanner", not problem, detail, hint, gates=True))
+            checks.append(check_of(virusscan, self._settings))
         unanswered = [step for step in self._policy.every_step if step not in self._handled]
         detail = f"Nobody answers {', '.join(unanswered)}." if unanswered else "Every step has somebody who answers."
         checks.append(Check("steps", not unanswered, detail, "Load them with --steps FILE." if unanswered else ""))

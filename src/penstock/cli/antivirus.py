@@ -1,4 +1,4 @@
-"""`penstock antivirus scan`: scans files on this machine, with no server."""
+"""`penstock antivirus server|scan`: the scanner as a service, and for files on this machine."""
 
 from __future__ import annotations
 
@@ -27,9 +27,25 @@ _COLUMNS: Final = ("file", "size", "verdict", "signature", "seconds", "remark")
 _FAILED: Final = "failed"
 
 
-@app.callback()
-def group() -> None:
-    """Keep `scan` a command of its own while it is the only one."""
+@app.command()
+def server(
+    config: ConfigFile = None,
+    debug_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to answer probes.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, text or json.")] = None,
+) -> None:
+    """Run the scanner by itself, in place of the Go service `antivirus`: same events, same names.
+
+    Any number of instances may share their work. The bytes are fetched from the address in the event while they are
+    scanned. SIGTERM and Ctrl-C end it; what it worked on goes to others, or is done after the next start.
+
+    Exit status: 0 ended as asked, 2 a setting is wrong and nothing was started.
+    """
+    settings = settings_from(config, "antivirus", debug_addr=debug_addr, log_level=log_level, log_format=log_format)
+    from ..app import AntivirusService
+    from ..server import run_single
+
+    run_single(settings, AntivirusService)
 
 
 @app.command()

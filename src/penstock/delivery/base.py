@@ -48,8 +48,17 @@ class Delivered(Protocol):
     """The bytes of one upload, within reach while the delivery's context is open."""
 
     @property
+    def is_file(self) -> bool:
+        """Whether they lie in a file on this machine. If not, they come from elsewhere while `stream` is read."""
+        ...
+
+    @property
     def path(self) -> Path:
-        """A file on this machine with exactly these bytes. It must not be changed, moved or removed."""
+        """A file on this machine with exactly these bytes. It must not be changed, moved or removed.
+
+        Raises:
+            BytesUnavailable: there is no such file; see `is_file`.
+        """
         ...
 
     @property

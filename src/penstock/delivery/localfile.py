@@ -18,6 +18,8 @@ PIECE_BYTES = 1024 * 1024
 class LocalBytes(Delivered):
     """A file whose size is known beforehand."""
 
+    is_file = True
+
     def __init__(self, path: Path, size_bytes: int) -> None:
         self._path = path
         self._size_bytes = size_bytes

@@ -1,8 +1,4 @@
-"""Delivery `pull`: the bytes are fetched by HTTP from the address in the start event, as the Go services do it.
-
-The address carries its own permission (a token in it), so it is never logged. Whoever can publish start events chooses
-where we connect to: the bus must only be open to services that are trusted.
-"""
+"""Delivery `pull`: the bytes are fetched by HTTP into a file, for steps that want one."""
 
 from __future__ import annotations
 
@@ -13,15 +9,12 @@ import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urlsplit
-
-import httpx
 
 from .base import BytesUnavailable, Delivery, DeliveryRefused
-from .localfile import PIECE_BYTES, LocalBytes
+from .download import Downloads, is_web_address
+from .localfile import LocalBytes
 
 if TYPE_CHECKING:
     import ssl
@@ -30,8 +23,6 @@ if TYPE_CHECKING:
     from ..events.types import StartPostprocessingStep
     from .base import Delivered
 
-_TIMEOUT: Final = httpx.Timeout(connect=10, read=60, write=60, pool=None)
-_REDIRECTS: Final = 5
 _PREFIX: Final = "penstock-step-"
 
 
@@ -51,52 +42,33 @@ class PullDelivery(Delivery):
         self._parent = folder
         self._folder = Path()
         self._lock = -1
-        self._tls = tls
+        self._downloads = Downloads(tls=tls)
 
     async def __aenter__(self) -> Self:
         """Make the folder."""
         self._folder, self._lock = await asyncio.to_thread(_make_folder, self._parent)
-        self._client = httpx.AsyncClient(
-            verify=self._tls, timeout=_TIMEOUT, follow_redirects=True, max_redirects=_REDIRECTS, trust_env=False
-        )
+        await self._downloads.__aenter__()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._client.aclose()
+        await self._downloads.__aexit__(*exc_info)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         os.close(self._lock)
 
     @asynccontextmanager
     async def deliver(self, start: StartPostprocessingStep) -> AsyncIterator[Delivered]:
         """Fetch the bytes; the file is removed at the end."""
-        if urlsplit(start.url).scheme not in ("http", "https"):
+        if not is_web_address(start.url):
             raise DeliveryRefused("the address in the start event is not an http:// or https:// URL")
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=True) as file:
             try:
-                received = await self._fetch(start, file)
-            except httpx.HTTPError as error:
-                reason = str(error) or type(error).__name__
-                raise BytesUnavailable(f"{_server(start.url)} did not deliver the bytes: {reason}") from error
+                async with contextlib.aclosing(self._downloads.pieces(start)) as pieces:
+                    async for piece in pieces:
+                        await asyncio.to_thread(file.write, piece)
+                await asyncio.to_thread(file.flush)
             except OSError as error:
                 raise BytesUnavailable(f"the bytes cannot be kept in {self._folder}: {error.strerror}") from error
-            if received != start.filesize:
-                raise BytesUnavailable(
-                    f"{_server(start.url)} delivered {received} bytes, but the upload has {start.filesize}"
-                )
-            yield LocalBytes(Path(file.name), received)
-
-    async def _fetch(self, start: StartPostprocessingStep, file: tempfile._TemporaryFileWrapper[bytes]) -> int:
-        received = 0
-        async with self._client.stream("GET", start.url, headers={"Accept-Encoding": "identity"}) as answer:
-            if answer.status_code != HTTPStatus.OK:
-                raise BytesUnavailable(f"{_server(start.url)} answered {answer.status_code} when asked for the bytes")
-            async for piece in answer.aiter_bytes(PIECE_BYTES):
-                received += len(piece)
-                if received > start.filesize:
-                    break
-                await asyncio.to_thread(file.write, piece)
-        await asyncio.to_thread(file.flush)
-        return received
+            yield LocalBytes(Path(file.name), start.filesize)
 
 
 def _make_folder(parent: Path | None) -> tuple[Path, int]:
@@ -127,8 +99,3 @@ def _locked(folder: Path) -> int | None:
         return lock
     os.close(lock)
     return None
-
-
-def _server(url: str) -> str:
-    """Return what of an address may be shown: not its path, which carries the permission."""
-    return urlsplit(url).netloc.rpartition("@")[2]

@@ -96,7 +96,9 @@ class Run:
         """Pass heartbeats on and keep an eye on the time, while the context is open."""
         self._heard_at = self._clock.monotonic()
         async with asyncio.TaskGroup() as tasks:
-            watchers = [tasks.create_task(self._report(publisher)), tasks.create_task(self._show_life())]
+            watchers = []
+            if self.start.upload_id:  # otherwise it is a scan on demand, which nobody keeps a record of
+                watchers += [tasks.create_task(self._report(publisher)), tasks.create_task(self._show_life())]
             if timeout is not None:
                 watchers.append(tasks.create_task(self._limit_silence(timeout)))
             try:

@@ -57,6 +57,7 @@ class StepRunner:
         timeout: timedelta | None = None,
         grace: timedelta = timedelta(seconds=10),
         tracing: Tracing = UNTRACED,
+        group: str = "",
     ) -> None:
         """Build a runner.
 
@@ -69,9 +70,10 @@ class StepRunner:
             timeout: How long the function may be silent; None: what the definition says.
             grace: How long functions without `async` may take to end when the context is left.
             tracing: Is told of each run.
+            group: Whom its instances share their work with; empty: others that run a step of this name.
         """
         self.definition = definition
-        self.group = f"step-{definition.name}"
+        self.group = group or f"step-{definition.name}"
         """The consumer group on the bus."""
         self._bus = bus
         self._publisher = publisher

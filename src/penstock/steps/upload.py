@@ -128,6 +128,11 @@ class StepUpload:
         return self._trace_parent
 
     @property
+    def is_file(self) -> bool:
+        """Whether the bytes lie in a file on this machine, as they do for every step of one's own."""
+        return self._delivered.is_file
+
+    @property
     def path(self) -> Path:
         """The bytes as a file on this machine. It must not be changed, moved or removed, only read."""
         return self._delivered.path

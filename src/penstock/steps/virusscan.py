@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -54,15 +55,27 @@ class Virusscan(GuardedStep):
         self._limit_bytes = limit_bytes
         self._oversize = oversize
         self._timeout = timeout
+        self._testing = asyncio.Lock()
         self.definition = StepDefinition(VIRUSSCAN, self.scan, workers=workers, own_thread=False, failure=self._failure)
 
     async def check(self) -> None:
-        """Put the scanner to the test; from now on it is used, or not, as that ends."""
+        """Put the scanner to the test; from now on it is used, or not, as that ends.
+
+        Whoever asks while a test runs waits for that one.
+        """
+        if self._testing.locked():
+            async with self._testing:
+                return
+        async with self._testing:
+            await self._check()
+
+    async def _check(self) -> None:
         try:
             await self.scanner.self_test()
         except PenstockError as error:
+            if self.problem != str(error):
+                log.exception("scanner_not_used", scanner=self.scanner.name, error=str(error))
             self.problem = str(error)
-            log.exception("scanner_not_used", scanner=self.scanner.name, error=str(error))
         else:
             if self.problem:
                 log.info("scanner_ready", scanner=self.scanner.name)
@@ -91,7 +104,8 @@ class Virusscan(GuardedStep):
             return self._result(upload, Outcome.CONTINUE, error=f"not scanned: larger than {self._limit_bytes} bytes")
         if not plan.complete:
             return await self._scan_beginning(upload, plan.scan_bytes)
-        report = await self.scanner.scan(LocalFile(upload.path), size_bytes=upload.size_bytes, timeout=self._timeout)
+        source = LocalFile(upload.path) if upload.is_file else ByteStream(upload.stream())
+        report = await self.scanner.scan(source, size_bytes=upload.size_bytes, timeout=self._timeout)
         return self._verdict(upload, report)
 
     async def _scan_beginning(self, upload: StepUpload, size_bytes: int) -> StepResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..entries import setting
+from ..entries import platform, setting
 from ..kinds import Flag
 from ..places import File
 from ..services import Service
@@ -37,6 +37,7 @@ class DeliverySettings:
         Flag(),
         "false",
         "Whether any certificate will do where bytes are fetched from, as for the Go services, which never look at it.",
+        *platform("INSECURE"),
         group=_GROUP,
         services=_FETCHING,
     )

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from penstock.delivery import download
+from penstock.delivery.base import BytesUnavailable, DeliveryRefused
+from penstock.delivery.stream import StreamDelivery
+from penstock.events.types import StartPostprocessingStep
+from tests.servers.storage import Storage, running_storage
+
+BODY = bytes(range(256)) * 4000
+
+
+@pytest.fixture
+def storage() -> Iterator[Storage]:
+    with running_storage() as running:
+        yield running
+
+
+def start(url: str, size_bytes: int = len(BODY), upload_id: str = "u") -> StartPostprocessingStep:
+    return StartPostprocessingStep(
+        upload_id=upload_id, url=url, filesize=size_bytes, token="one", reva_token="two", step_to_start="s"
+    )
+
+
+async def read(event: StartPostprocessingStep, **part: Any) -> bytes:
+    async with StreamDelivery() as delivery, delivery.deliver(event) as delivered:
+        return b"".join([piece async for piece in delivered.stream(**part)])
+
+
+async def test_bytes_are_asked_for_when_they_are_read_and_not_before(storage: Storage) -> None:
+    async with StreamDelivery() as delivery, delivery.deliver(start(storage.put("/a", BODY))) as delivered:
+        assert (delivered.is_file, delivered.size_bytes) == (False, len(BODY))
+        with pytest.raises(BytesUnavailable, match="no file"):
+            _ = delivered.path
+        assert not storage.requests
+        for _ in range(2):
+            assert b"".join([piece async for piece in delivered.stream()]) == BODY
+    assert len(storage.requests) == 2
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
+@pytest.mark.parametrize(("begin", "end"), [(0, 10), (300, 70_000), (1_023_990, None), (5, 5), (0, 10**9)])
+async def test_a_part_is_exactly_that_part(storage: Storage, begin: int, end: int | None, *, ranges: bool) -> None:
+    url = storage.put("/a", BODY, ranges=ranges)
+    assert await read(start(url), start=begin, stop=end) == BODY[begin:end]
+
+
+@pytest.mark.parametrize(
+    ("page", "announced", "message"),
+    [
+        ({"cut_at": 1000}, len(BODY), "did not deliver"),
+        ({}, len(BODY) - 1, "delivered more than"),
+        ({}, len(BODY) + 1, "delivered 1024000 bytes, but the upload has 1024001"),
+        ({"status": 401}, len(BODY), "answered 401"),
+        ({"status": 302, "headers": {"Location": "/a"}}, len(BODY), "from one address to the next"),
+        ({"status": 302, "headers": {"Location": "gopher://x"}}, len(BODY), "did not deliver"),
+    ],
+)
+async def test_other_bytes_than_announced_are_an_error(
+    storage: Storage, page: dict[str, Any], announced: int, message: str
+) -> None:
+    with pytest.raises(BytesUnavailable, match=message):
+        await read(start(storage.put("/a", BODY, **page), announced))
+
+
+async def test_a_part_that_begins_elsewhere_is_an_error(storage: Storage) -> None:
+    url = storage.put("/a", BODY, status=206, headers={"Content-Range": f"bytes 5-9/{len(BODY)}"})
+    with pytest.raises(BytesUnavailable, match="not what it was asked for"):
+        await read(start(url), start=0, stop=5)
+
+
+async def test_the_error_names_the_server_and_no_token() -> None:
+    with pytest.raises(BytesUnavailable, match=r"127\.0\.0\.1:1 did not deliver") as raised:
+        await read(start("http://127.0.0.1:1/secret"))
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://", "http://[x/"])
+async def test_only_web_addresses_are_asked(url: str) -> None:
+    with pytest.raises(DeliveryRefused):
+        await read(start(url))
+
+
+async def test_tokens_go_with_a_scan_on_demand_only(storage: Storage) -> None:
+    url = storage.put("/a", BODY)
+    for upload_id in ("", "u"):
+        await read(start(url, upload_id=upload_id))
+    sent = [(headers.get("x-reva-transfer"), headers.get("x-access-token")) for _, headers in storage.requests]
+    assert sent == [("one", "two"), (None, None)]
+
+
+async def test_a_server_that_stops_sending_is_given_up(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(download, "_SLOWEST_BYTES_PER_SECOND", 10**9)
+    with pytest.raises(BytesUnavailable, match="too slow"):
+        await read(start(storage.put("/a", BODY, stalls=True)))
+
+
+async def test_the_time_that_the_reader_takes_is_its_own(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(download, "_SLOWEST_BYTES_PER_SECOND", 10**9)
+    async with StreamDelivery() as delivery, delivery.deliver(start(storage.put("/a", BODY))) as delivered:
+        got = 0
+        async with aclosing(delivered.stream()) as pieces:
+            async for piece in pieces:
+                if not got:
+                    await asyncio.sleep(0.4)
+                got += len(piece)
+    assert got == len(BODY)
+
+
+async def test_a_reading_that_is_left_is_closed_with_the_delivery(storage: Storage) -> None:
+    async with StreamDelivery() as delivery, delivery.deliver(start(storage.put("/a", bytes(10**8)), 10**8)) as given:
+        pieces = given.stream()
+        await anext(pieces)
+    with pytest.raises(StopAsyncIteration):
+        await anext(pieces)
