@@ -71,9 +71,8 @@ class Platform:
         self.done = 0
         """How many uploads have a decision."""
         self.last_decision_at = 0.0
-        self.holds_answers = False
-        """Whether steps say nothing for now."""
-        self._held: list[dict[str, Any]] = []
+        self.listens = True
+        """Whether it takes events now."""
         self._endpoint = endpoint
         self._name = name
         self._twice = twice
@@ -104,17 +103,9 @@ class Platform:
         if self._client is not None:
             await self._client.close()
 
-    @property
-    def sending(self) -> int:
-        """How much was said and is not confirmed yet."""
-        return len(self._sending)
-
-    def release_answers(self) -> None:
-        """Have the steps say what they have held back."""
-        self.holds_answers = False
-        for answer in self._held:
-            self._say("PostprocessingStepFinished", answer)
-        self._held.clear()
+    async def said(self) -> int:
+        """Return how many events there are on the stream, by whomever."""
+        return int((await self._jetstream().stream_info(STREAM)).state.messages)
 
     @property
     def open(self) -> int:
@@ -183,7 +174,7 @@ class Platform:
             try:
                 feed = await self._jetstream().pull_subscribe_bind(self._name, stream=STREAM)
                 while True:
-                    await self._take(feed)
+                    await (self._take(feed) if self.listens else asyncio.sleep(0.05))
             except (NatsError, JetStreamError, OSError):
                 await asyncio.sleep(0.1)
                 with suppress(NatsError, JetStreamError, OSError):
@@ -219,11 +210,7 @@ class Platform:
         if event_id not in answered:
             outcomes = upload.plan.get(step, [])
             answered[event_id] = outcomes[len(answered)] if len(answered) < len(outcomes) else "continue"
-        answer = _step_finished(upload.id, step, answered[event_id])
-        if self.holds_answers:
-            self._held.append(answer)
-        else:
-            self._say("PostprocessingStepFinished", answer)
+        self._say("PostprocessingStepFinished", _step_finished(upload.id, step, answered[event_id]))
 
     def _decided(self, upload: Upload, sequence: int, event_id: str, outcome: str) -> None:
         if any(known == sequence for known, _, _ in upload.finished):

@@ -32,6 +32,7 @@ from .reader import NATS_ERRORS, Reader
 from .set_aside import SetAside
 from .streams import EVENTS, make_events_stream, make_set_aside_stream
 from .subscription import Subscription
+from .trials import Trials
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class NatsBus(Bus, OnServer):
     """Carries events over `main-queue`.
 
     A handler that raises gets the event again after a pause that grows from 0.1 s to 30 s, for ever if the error says
-    that it will pass (`retryable`). After `max_failures` other failures, and at once where it cannot be decoded, the
-    event is set aside: see `set_aside`.
+    that it will pass (`retryable`). After `max_failures` other failures, when `max_deaths` processes died of it, and at
+    once where it cannot be decoded, the event is set aside: see `set_aside`.
     """
 
     durable = True
@@ -77,6 +78,8 @@ class NatsBus(Bus, OnServer):
         ack_wait: timedelta = timedelta(seconds=10),
         max_ack_pending: int = 10_000,
         max_failures: int = 20,
+        suspect_after: int = 10,
+        max_deaths: int = 5,
         look_every: timedelta = timedelta(seconds=2),
     ) -> None:
         """Build a bus.
@@ -92,6 +95,9 @@ class NatsBus(Bus, OnServer):
             max_ack_pending: how many events of a group may be in work or wait for another try, in all instances. For
                 the consumers that we make.
             max_failures: so often a handler may fail, in a way that is not known to pass, before an event is set aside.
+            suspect_after: an event that has been delivered so often may be one that ends the process. It is handled
+                under a mark, and no other such event beside it.
+            max_deaths: so many processes may die while they handle such an event before it is set aside.
             look_every: how often to look whether stream and consumers are still there, and what is pending.
         """
         self.memory = Memory()
@@ -103,6 +109,8 @@ class NatsBus(Bus, OnServer):
         self._ack_wait = ack_wait
         self._max_ack_pending = max_ack_pending
         self._max_failures = max_failures
+        self._suspect_after = suspect_after
+        self._max_deaths = max_deaths
         self._look_every = look_every
         self._readers: dict[str, Reader] = {}
         self._running: dict[Reader, asyncio.Task[None]] = {}
@@ -137,6 +145,7 @@ class NatsBus(Bus, OnServer):
             stack.callback(self._outbox.close)
             self._listening = Listening(self._client)
             self.set_aside = SetAside(self._outbox, self._manager, max_bytes=self._client.max_payload)
+            self._trials = Trials(self._client, self._manager, self._outbox)
             self._consumers = Consumers(
                 self._client,
                 self._manager,
@@ -270,7 +279,10 @@ class NatsBus(Bus, OnServer):
             set_aside=self.set_aside,
             clock=self._clock,
             look_every=self._look_every,
+            trials=self._trials,
             max_failures=self._max_failures,
+            suspect_after=self._suspect_after,
+            max_deaths=self._max_deaths,
         )
         return reader
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .ledger import Held
     from .messages import Delivery
     from .set_aside import SetAside
+    from .trials import Trials
 
 log = structlog.get_logger(__name__)
 
@@ -67,8 +68,11 @@ class Reader:
         consumers: Consumers,
         set_aside: SetAside,
         clock: Clock,
+        trials: Trials,
         look_every: timedelta,
         max_failures: int,
+        suspect_after: int,
+        max_deaths: int,
     ) -> None:
         """Build a reader for the group `name`."""
         self.group: Group[Subscription] = Group(name)
@@ -81,7 +85,12 @@ class Reader:
         self._set_aside = set_aside
         self._clock = clock
         self._look_every = look_every
+        self._trials = trials
         self._max_failures = max_failures
+        self._suspect_after = suspect_after
+        self._max_deaths = max_deaths
+        self._trying = False
+        """Whether an event is being handled that may end the process."""
         self._ledger = Ledger(client, clock)
         self._entries: dict[int, Held] = {}
         self._failed: OrderedDict[int, int] = OrderedDict()
@@ -187,6 +196,15 @@ class Reader:
         """Hand an event to its handler, and answer for it."""
         held = self._entries[entry.number]
         held.began = True
+        comes_often = held.delivery.deliveries > self._suspect_after
+        if comes_often and held.delivery.sequence not in self._failed:  # what has failed here has not ended us
+            await self._try_out(member, held, entry)
+        else:
+            await self._hand_over(member, held, entry)
+        if self._feed is not None:
+            self._feed.ask()
+
+    async def _hand_over(self, member: Subscription, held: Held, entry: Entry) -> None:
         try:
             await member.handler(entry.envelope)
         except asyncio.CancelledError as error:
@@ -201,8 +219,36 @@ class Reader:
             self._finish(entry)
             self._failed.pop(held.delivery.sequence, None)
             self._ledger.done(held)
-        if self._feed is not None:
-            self._feed.ask()
+
+    async def _try_out(self, member: Subscription, held: Held, entry: Entry) -> None:
+        """Handle an event of which processes may have died, one such event at a time: so it is known which it was."""
+        if self._trying or self._consumer is None:
+            self._put_back(held, entry, _BACK_FOR)
+            return
+        trial = self._trials.of(self._consumer, held.delivery.sequence)
+        self._trying = True
+        try:
+            deaths = await trial.deaths()
+            if deaths >= self._max_deaths:
+                self._finish(entry)
+                reason = f"{deaths} processes died, or hung, while they handled it"
+                await self._put_aside(held, reason, entry.envelope.event_type, entry.envelope.event_id)
+            else:
+                await trial.begin()
+                await self._hand_over(member, held, entry)
+        except (BusUnavailable, *NATS_ERRORS) as error:
+            log.warning("event_not_tried", sequence=held.delivery.sequence, error=_told(error))
+            self._put_back(held, entry, _SET_ASIDE_AGAIN)
+        finally:
+            self._put_back(held, entry, _AT_ONCE)  # if nothing has become of it
+            trial.end()
+            self._trying = False
+
+    def _put_back(self, held: Held, entry: Entry, pause: timedelta) -> None:
+        """Have an event that was taken delivered again, unless it was answered for already."""
+        if entry.number in self._entries:
+            self._finish(entry)
+            self._ledger.answer(held, again_after(pause))
 
     def _room(self) -> int:
         """Return how many more messages we can do something with.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_EVENT_SUBJECT: Final = f"{SET_ASIDE_SUBJECT}.event"
 _REASON_CHARACTERS: Final = 2000
 _GROUP: Final = "Penstock-Group"
 _REASON: Final = "Penstock-Reason"
@@ -87,7 +88,7 @@ class SetAside:
             }
         )
         body = data if len(headers) + len(data) <= self._max_bytes else b""
-        await self._outbox.publish([Message(SET_ASIDE_SUBJECT.encode() + b".event", headers, body)])
+        await self._outbox.publish([Message(_EVENT_SUBJECT.encode(), headers, body)])
         self.kept[group] += 1
         log.error(
             "event_set_aside",
@@ -106,7 +107,8 @@ class SetAside:
             BusUnavailable: there is no answer.
         """
         try:
-            return int((await self._manager.stream_info(SET_ASIDE)).state.messages)
+            info = await self._manager.stream_info(SET_ASIDE, subjects_filter=_EVENT_SUBJECT)
+            return int((info.state.subjects or {}).get(_EVENT_SUBJECT, 0))
         except NotFoundError:
             return 0
         except errors.Error as error:
@@ -122,8 +124,7 @@ class SetAside:
         try:
             with suppress(NotFoundError):
                 while len(found) < limit:
-                    subject = f"{SET_ASIDE_SUBJECT}.>"
-                    raw = await self._manager.get_msg(SET_ASIDE, seq=after + 1, subject=subject, next=True)
+                    raw = await self._manager.get_msg(SET_ASIDE, seq=after + 1, subject=_EVENT_SUBJECT, next=True)
                     found.append(_read(raw))
                     after = found[-1].number
         except errors.Error as error:

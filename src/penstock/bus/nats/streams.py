@@ -21,7 +21,7 @@ EVENTS: Final = TOPIC
 SET_ASIDE: Final = "penstock-set-aside"
 """Name of the stream that keeps what cannot be handled."""
 SET_ASIDE_SUBJECT: Final = "penstock.set-aside"
-"""Its messages have this subject, followed by the group."""
+"""Its messages have this subject, followed by `event`, or by `trial` and more (see `trials`)."""
 _SECONDS_KNOWN: Final = 120.0
 """How long repeats of an ID are recognised; the server's own default, as in the streams of the Go services."""
 _SET_ASIDE_BYTES: Final = 256 * 1024 * 1024
