@@ -31,8 +31,9 @@ async def test_an_event_that_ends_the_process_is_set_aside(server: NatsServer, n
         assert 4 <= deaths <= 6
         listener = Listener()
         async with bus.subscribe("g", [BytesReceived], listener, workers=4):
+            done = {*(tmp_path / "done").read_text().split()}
+            await eventually(lambda: done | {*listener.uploads} == {"u1", "u2"}, timeout_seconds=10)
             await eventually(lambda: bus.pending("g") == 0, timeout_seconds=10)
-    assert {*(tmp_path / "done").read_text().split(), *listener.uploads} == {"u1", "u2"}
 
 
 async def processes_until_set_aside(server: NatsServer, bus: NatsBus, done: Path) -> int:
