@@ -120,6 +120,8 @@ class Listener:
     """Takes down what passes by on the server: events that nobody here has sent, and records."""
 
     endpoint: str
+    durable: str = DURABLE
+    """The consumer of the coordinator."""
     said: list[Message] = field(default_factory=list)
     written: dict[str, list[str]] = field(default_factory=dict)
     """By subject in the bucket, the values that were stored there; an empty one is a removal."""
@@ -151,7 +153,7 @@ class Listener:
 
     async def _is_settled(self, but_for: int) -> bool:
         try:
-            info = await self.jetstream.consumer_info(STREAM, DURABLE)
+            info = await self.jetstream.consumer_info(STREAM, self.durable)
         except NotFoundError:
             return False
         return info.num_ack_pending == but_for and not info.num_pending
