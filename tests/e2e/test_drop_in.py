@@ -68,11 +68,15 @@ class DropIn:
 
     async def command(self, *arguments: str) -> tuple[int, str]:
         """Run `penstock postprocessing …` with the environment of the service; return its status and output."""
+        return await self.penstock("postprocessing", *arguments)
+
+    async def penstock(self, *arguments: str, **changed: str) -> tuple[int, str]:
+        """Run any command of ours with that environment, but for what is `changed`."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK", "POST", "OC"))}
         ended = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "penstock", "postprocessing", *arguments],
-            env={**kept, **self.environment},
+            [sys.executable, "-m", "penstock", *arguments],
+            env={**kept, **self.environment, **changed},
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -249,6 +253,27 @@ async def test_what_the_commands_tell(drop_in: DropIn, listener: Listener) -> No
     assert (status, "not in the store" in output) == (0, True)
     await listener.settled()
     assert asked_in(listener) == ["ResumePostprocessing", "RestartPostprocessing"]
+
+
+@in_ocis
+async def test_steps_that_nobody_has_ever_answered_are_told(drop_in: DropIn, listener: Listener) -> None:
+    """At the start, when nobody has answered anything yet, and whenever an operator asks."""
+    assert "steps_never_answered" in drop_in.service.log_path.read_text()
+    await listener.say(begun("answered"))
+    await listener.settled()
+    for step in drop_in.steps:
+        await listener.say(answered("answered", step=step))
+        await listener.settled()
+    assert await steps_found(drop_in) == (True, "Somebody has answered each of: virusscan, customstep.")
+    misspelt = await steps_found(drop_in, POSTPROCESSING_STEPS="virusscna,customstep,delay")
+    assert misspelt == (False, "Nobody has ever answered virusscna.")
+
+
+async def steps_found(drop_in: DropIn, **changed: str) -> tuple[bool, str]:
+    _, output = await drop_in.penstock("doctor", "--json", **changed)
+    checks = {check["name"]: check for check in json.loads(output)}
+    assert checks["servers"]["ok"]
+    return checks["steps"]["ok"], checks["steps"]["detail"]
 
 
 async def test_a_server_that_goes_away_and_comes_back_with_nothing(drop_in: DropIn) -> None:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..bus.publish import Publisher
 from ..clock import SystemClock
 from ..postprocessing.requests import Requests
-from .opening import bus_of, store_of
+from .opening import UNSEEN, bus_of, store_of
 from .policy import policy_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ..settings import Settings
-
-_UNSEEN: Final = ("memory", "ocmem", "noop")
-"""Stores that live in the memory of one process."""
 
 
 @asynccontextmanager
@@ -31,7 +28,7 @@ async def open_requests(settings: Settings) -> AsyncIterator[Requests]:
     clock = SystemClock()
     async with bus_of(settings, clock) as bus:
         publisher = Publisher(bus, clock)
-        if settings.store in _UNSEEN:
+        if settings.store in UNSEEN:
             yield Requests(store=None, publisher=publisher, clock=clock)
             return
         async with store_of(settings, policy_of(settings)) as store:

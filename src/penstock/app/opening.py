@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+UNSEEN: Final = ("memory", "ocmem", "noop")
+"""Stores that live in the memory of one process, and forget what it knew when it ends."""
 _ON_JETSTREAM: Final = ("nats-js-kv", "nats-js")
 
 

@@ -13,11 +13,12 @@ import structlog
 
 from ..clock import Clock, SystemClock
 from ..health import Check
+from ..postprocessing.survey import never_answered
 from ..settings.services import Service
 from ..telemetry import Metrics
 from ..tracing import UNTRACED, Tracing
 from .loops import running
-from .opening import bus_of, store_of
+from .opening import UNSEEN, bus_of, store_of
 from .patience import opened_in_time
 from .policy import policy_of
 from .processing import Processing
@@ -81,5 +82,9 @@ class PostprocessingService:
         processing = Processing(
             settings, self._policy, store=store, bus=bus, clock=clock, metrics=self.metrics, tracing=self._tracing
         )
+        silent = [] if settings.store in UNSEEN else await never_answered(store, self._policy.every_step)
+        if silent:
+            hint = "uploads wait there until a service of that very name answers"
+            log.warning("steps_never_answered", steps=silent, hint=hint)
         await stack.enter_async_context(processing.coordinator.subscribe(workers=settings.workers))
         return processing

@@ -25,8 +25,12 @@ _PATIENCE_SECONDS: Final = 30.0
 def examine(config: Path | None, url: str | None) -> list[Check]:
     """Look at everything that can be looked at from here."""
     from ..settings import WrongSettings
+    from .desk import speaks_of_services
 
     try:
+        if not url and speaks_of_services(config):
+            services = settings_from(config, "postprocessing")
+            return [*_settings(services), *asyncio.run(_services(services))]
         settings = settings_from(config, url=url)
     except WrongSettings as error:
         return [Check("settings", ok=False, detail=problem, hint="Correct it.") for problem in error.problems]
@@ -78,6 +82,26 @@ def _without_server(settings: Settings) -> list[Check]:
     steps = _steps(settings)
     looked = [_data_dir(settings), _address(settings), steps]
     return [*looked, asyncio.run(_scanner(settings))] if steps.ok else looked
+
+
+async def _services(settings: Settings) -> list[Check]:
+    """Look at what a coordinator by itself needs: its store and its bus, and somebody who answers each step."""
+    from ..app import open_requests, policy_of
+
+    steps = policy_of(settings).every_step
+    try:
+        async with open_requests(settings) as requests:
+            silent = await requests.never_answered(steps)
+    except PenstockError as error:
+        return [Check("servers", ok=False, detail=str(error), hint="Start it, or correct where it is.")]
+    servers = Check("servers", ok=True, detail="The bus and the store answer.")
+    if not silent:
+        return [
+            servers,
+            Check("steps", ok=True, detail=f"Somebody has answered each of: {', '.join(steps) or 'none'}."),
+        ]
+    hint = "Uploads wait there until a service of that very name answers. Look at the spelling, and whether it runs."
+    return [servers, Check("steps", ok=False, detail=f"Nobody has ever answered {', '.join(silent)}.", hint=hint)]
 
 
 def _data_dir(settings: Settings) -> Check:

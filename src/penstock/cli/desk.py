@@ -101,12 +101,13 @@ def desk_of(url: str | None, bus: str | None, config: Path | None = None) -> Ser
 
     Whoever has set where the events or the records of a platform are means these; all others mean a server of ours.
     """
-    if not url and (bus == "nats" or (bus is None and _speaks_of_services(config))):
+    if not url and (bus == "nats" or (bus is None and speaks_of_services(config))):
         return EventDesk(settings_from(config, "postprocessing", bus=bus))
     return ServerDesk(server_url(url))
 
 
-def _speaks_of_services(config: Path | None) -> bool:
+def speaks_of_services(config: Path | None) -> bool:
+    """Tell whether the settings say where the events or the records of a platform are."""
     settings = settings_from(config, "postprocessing")
     chosen = {name for name, origin in settings.origins.items() if str(origin) != "default"}
     shared_store = any(name.startswith("store") for name in chosen) and settings.store not in _OF_ONE_PROCESS

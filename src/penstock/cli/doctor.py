@@ -16,6 +16,8 @@ _COLUMNS: Final = ("", "what", "found", "to do")
 def doctor(config: ConfigFile = None, url: ServerUrl = None, as_json: AsJson = False) -> None:
     """Look at settings, data folder, address, steps and scanner; and, where it runs, at what the server itself finds.
 
+    Where the settings name the bus or the store of a platform: at these, and whether somebody answers each step.
+
     Exit status: 0 all is well, 1 something is not; each finding says what to do.
     """
     from .checks import examine

@@ -10,9 +10,10 @@ from ..core.progress import FINISHED, State
 from ..errors import ConfigurationError, Unavailable
 from ..events.types import RestartPostprocessing, ResumePostprocessing, Timestamp
 from .commands import IT_IS_DONE, Row, listed, select
+from .survey import never_answered
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from ..bus.publish import Publisher
     from ..clock import Clock
@@ -79,6 +80,10 @@ class Requests:
                 event = ResumePostprocessing(upload_id=progress.upload_id, step="", timestamp=self._now())
                 rows.append(await self._one(progress, "take over", event, _row(progress, "").detail))
         return rows
+
+    async def never_answered(self, steps: Iterable[str]) -> list[str]:
+        """Return those of the steps that no service has ever answered; none where the store cannot be seen."""
+        return [] if self._store is None else await never_answered(self._store, steps)
 
     def _seen(self) -> ProgressStore:
         if self._store is None:

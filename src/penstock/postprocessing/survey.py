@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ..core.progress import State
+from ..events.types import DELAY
 from .pace import Rests
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from datetime import datetime, timedelta
 
     from ..clock import Clock
@@ -109,3 +110,13 @@ class Survey:
         self._taken_at = self._clock.monotonic()
         self._took_seconds = self._taken_at - begun_at
         return self._numbers
+
+
+async def never_answered(store: ProgressStore, steps: Iterable[str]) -> list[str]:
+    """Return those of the steps that no service has ever answered: not there yet, or spelt otherwise there.
+
+    Raises:
+        StoreUnavailable: nobody can tell.
+    """
+    known = {*await store.answered(), DELAY}  # which the coordinator does itself
+    return [step for step in steps if step not in known]
