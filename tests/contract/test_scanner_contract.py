@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from penstock.antivirus.clamav import ClamavScanner
+from penstock.antivirus.several import Agreement, SeveralScanners
 from penstock.antivirus.yara import YaraScanner
 from penstock.clock import SystemClock
 from penstock.testing.scanner_contract import ScannerContract, open_files
@@ -69,6 +70,10 @@ class TestClamavOverTcp(_ClamavContract):
         return bool(self.clamd.temporary_files())
 
 
+def _workers() -> list[int]:
+    return [child.pid for child in psutil.Process(os.getpid()).children() if _is_worker(child)]
+
+
 def _is_worker(process: psutil.Process) -> bool:
     try:
         return "penstock.antivirus.yara_worker" in process.cmdline()
@@ -83,7 +88,7 @@ class TestYara(ScannerContract):
         return YaraScanner(clock=SystemClock())
 
     def pids(self) -> list[int]:
-        return [child.pid for child in psutil.Process(os.getpid()).children() if _is_worker(child)]
+        return _workers()
 
     def is_scanning(self, path: Path) -> bool:
         return bool(open_files(self.pids(), path))
@@ -101,3 +106,19 @@ class TestYaraWithRulesOfOnesOwn(TestYara):
 
     def open(self) -> AbstractAsyncContextManager[Scanner]:
         return YaraScanner([self.folder], clock=SystemClock())
+
+
+class TestClamavAndYara(_ClamavContract):
+    def address(self) -> str:
+        return self.clamd.unix_address
+
+    def open(self) -> AbstractAsyncContextManager[Scanner]:
+        clock = SystemClock()
+        clamav = ClamavScanner(self.address(), clock=clock, stream_max_bytes=LIMIT_BYTES, max_file_bytes=LIMIT_BYTES)
+        return SeveralScanners([clamav, YaraScanner(clock=clock)], agreement=Agreement.ALL, clock=clock)
+
+    def pids(self) -> list[int]:
+        return [self.clamd.pid, *_workers()]
+
+    def is_scanning(self, path: Path) -> bool:
+        return bool(open_files([self.clamd.pid], path))

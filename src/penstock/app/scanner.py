@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import backends
 from ..antivirus.limits import Oversize
+from ..antivirus.several import Agreement, SeveralScanners
 from ..events.types import VIRUSSCAN, Outcome
 from ..health import Check
 
@@ -24,20 +25,40 @@ _SELF_TEST_AGAIN: Final = timedelta(seconds=5)
 
 
 def scanner_of(settings: Settings, clock: Clock) -> Any:
-    """Return the scanner that the settings choose, not opened yet."""
-    backend = backends.load("scanner", settings.antivirus_scanner)
-    if settings.antivirus_scanner == "clamav":
-        return backend(
-            settings.antivirus_clamav_socket,
-            clock=clock,
-            stream_max_bytes=settings.antivirus_clamav_stream_max_length_bytes,
-            max_file_bytes=settings.antivirus_clamav_max_file_size_bytes,
-            max_scans=settings.antivirus_workers,
-        )
-    workers = min(settings.antivirus_workers, os.cpu_count() or 1)
-    return backend(
-        settings.antivirus_yara_rules, clock=clock, max_workers=workers, spool_folder=settings.delivery_temp_dir
+    """Return the scanner that the settings choose, or all of them as one, not opened yet.
+
+    Raises:
+        ConfigurationError: one is not known, what it needs is not installed, or a setting of it is wrong.
+    """
+    scanners = [_scanner(name, settings, clock) for name in settings.antivirus_scanner]
+    if len(scanners) == 1:
+        return scanners[0]
+    return SeveralScanners(
+        scanners,
+        agreement=Agreement(settings.antivirus_scanner_agreement),
+        clock=clock,
+        spool_folder=settings.delivery_temp_dir,
     )
+
+
+def _scanner(name: str, settings: Settings, clock: Clock) -> Any:
+    backend = backends.load("scanner", name)
+    match name:
+        case "clamav":
+            return backend(
+                settings.antivirus_clamav_socket,
+                clock=clock,
+                stream_max_bytes=settings.antivirus_clamav_stream_max_length_bytes,
+                max_file_bytes=settings.antivirus_clamav_max_file_size_bytes,
+                max_scans=settings.antivirus_workers,
+            )
+        case "yara":
+            workers = min(settings.antivirus_workers, os.cpu_count() or 1)
+            return backend(
+                settings.antivirus_yara_rules, clock=clock, max_workers=workers, spool_folder=settings.delivery_temp_dir
+            )
+        case _:  # from another package, which reads settings of its own
+            return backend(clock=clock)
 
 
 async def open_virusscan(stack: AsyncExitStack, settings: Settings, clock: Clock) -> GuardedStep:
@@ -64,6 +85,6 @@ def watching(virusscan: GuardedStep) -> Coroutine[Any, Any, None]:
 def check_of(virusscan: GuardedStep, settings: Settings) -> Check:
     """Tell whether the scanner is used, and if not, why."""
     problem = virusscan.problem
-    detail = problem or f"{settings.antivirus_scanner} finds the EICAR test file."
+    detail = problem or f"{' and '.join(settings.antivirus_scanner)}: the EICAR test file is found."
     hint = "Uploads are held back until it works; then they go on by themselves." if problem else ""
     return Check("scanner", not problem, detail, hint, gates=True)

@@ -155,4 +155,6 @@ async def _scanner(settings: Settings) -> Check:
     except PenstockError as error:
         hint = "Until it works, uploads are held back; then they go on by themselves."
         return Check("scanner", ok=False, detail=str(error), hint=hint)
-    return Check("scanner", ok=True, detail=f"{settings.antivirus_scanner} finds the EICAR test file.")
+    return Check(
+        "scanner", ok=True, detail=f"{' and '.join(settings.antivirus_scanner)}: the EICAR test file is found."
+    )

@@ -43,9 +43,7 @@ class Kind(Generic[T]):
         Raises:
             ValueError: it is none of this kind.
         """
-        if not isinstance(value, str):
-            raise ValueError(f"must be text in quotes: {self.form}.")  # noqa: TRY004  one kind of error for all
-        return self.from_text(value, folder)
+        return self.from_text(_text(value, self.form), folder)
 
     def show(self, value: T) -> str:
         """Return the text that `from_text` reads back as `value`."""
@@ -91,6 +89,35 @@ class Choice(Kind[str]):
 
     def _added(self) -> list[str]:
         return sorted(entry.name for entry in entry_points(group=self.group)) if self.group else []
+
+
+@dataclass(frozen=True)
+class Choices(Kind[tuple[str, ...]]):
+    """One or more words of a few, in order, each once."""
+
+    choice: Choice
+
+    @property
+    def form(self) -> str:  # type: ignore[override]  # read only, like everything here
+        """List the words."""
+        return f"{self.choice.form}, or several of them, separated by commas"
+
+    def from_text(self, text: str, folder: Path) -> tuple[str, ...]:
+        """Split at commas."""
+        words = tuple(self.choice.from_text(word, folder) for word in Words().from_text(text, folder))
+        if not words:
+            raise ValueError(f"names nothing. Write {self.form}.")
+        if len(set(words)) < len(words):
+            raise ValueError("names one twice. Name each once.")
+        return words
+
+    def from_toml(self, value: object, folder: Path) -> tuple[str, ...]:
+        """Take an array of texts too."""
+        return self.from_text(",".join(texts(value)) if isinstance(value, list) else _text(value, self.form), folder)
+
+    def show(self, value: Sequence[str]) -> str:
+        """Return the words with commas."""
+        return ",".join(value)
 
 
 @dataclass(frozen=True)
@@ -160,6 +187,12 @@ class Words(Kind[tuple[str, ...]]):
     def show(self, value: Sequence[str]) -> str:
         """Return the words with commas."""
         return ",".join(value)
+
+
+def _text(value: object, form: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text in quotes: {form}.")  # noqa: TRY004  one kind of error for all
+    return value
 
 
 def texts(values: Sequence[object]) -> list[str]:

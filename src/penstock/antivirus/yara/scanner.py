@@ -23,10 +23,10 @@ from ..deadline import give_up_after
 from ..limits import TimeAllowance
 from ..self_test import check_scanner
 from ..sources import OpenFile, opened
+from ..spool import spooled
 from .pool import WorkerPool
 from .process import Ready, Scanned, Setup
 from .rules import RulesInvalid, find_rules
-from .spool import spooled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ..entries import setting
-from ..kinds import Choice, Text, Whole
+from ..kinds import Choice, Choices, Text, Whole
 from ..measures import Size, SizeLimit, TimeLimit
 from ..places import Paths
 from ..services import SCANNING, Service
@@ -19,14 +19,22 @@ _GROUP = "Virus scanner"
 class ScannerSettings:
     """What files are scanned with, and what follows."""
 
-    antivirus_scanner: str = setting(
-        Choice(("yara", "clamav"), group="penstock.scanner"),
+    antivirus_scanner: tuple[str, ...] = setting(
+        Choices(Choice(("yara", "clamav"), group="penstock.scanner")),
         "yara",
-        "What the step `virusscan` scans with: rules inside of this process, or a clamd.",
+        "What the step `virusscan` scans with: rules in processes of our own, a clamd, or several at the same time.",
         "ANTIVIRUS_SCANNER_TYPE",
         group=_GROUP,
         services=SCANNING,
         defaults={Service.ANTIVIRUS: "clamav"},
+    )
+    antivirus_scanner_agreement: str = setting(
+        Choice(("all", "any")),
+        "all",
+        "With several scanners, `all` must say clean. With `any` the first find decides, and one that cannot look at a "
+        "file (too large, encrypted) is made up for by another that can. A scanner that fails is waited for in both.",
+        group=_GROUP,
+        services=SCANNING,
     )
     antivirus_workers: int = setting(
         Whole(least=1, most=1000),

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 
 from penstock.antivirus import ByteStream, ScannerUnavailable, SourceUnreadable
-from penstock.antivirus.yara.spool import spooled
+from penstock.antivirus.spool import spooled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Putting a stream on disk for as long as it is scanned: rules look at a file as a whole, not at pieces of it."""
+"""Putting a stream on disk for as long as it is scanned, for who looks at a file as a whole, or more than once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..base import ScannerUnavailable
-from ..sources import OpenFile, pieces_of
+from .base import ScannerUnavailable
+from .sources import OpenFile, pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ..base import ByteStream
+    from .base import ByteStream
 
 
 @asynccontextmanager

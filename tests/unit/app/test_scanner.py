@@ -1,0 +1,48 @@
+"""Which scanners the settings make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from penstock.antivirus import LocalFile, Verdict
+from penstock.antivirus.eicar import eicar
+from penstock.app import scanner_of
+from penstock.clock import SystemClock
+from penstock.settings import Settings, load_settings
+from penstock.settings.services import Service
+from tests.servers.clamd import LIMIT_BYTES, running_clamd
+
+
+def settings_of(folder: Path, **environ: str) -> Settings:
+    return load_settings(environ=environ, folder=folder, service=Service.SERVE)
+
+
+@pytest.mark.parametrize("agreement", ["all", "any"])
+async def test_two_scanners_look_at_each_file(tmp_path: Path, agreement: str) -> None:
+    (tmp_path / "rules.yar").write_text('rule Letters { strings: $a = "letters" condition: $a }')
+    (tmp_path / "virus").write_bytes(eicar())
+    (tmp_path / "letter").write_bytes(b"letters")
+    (tmp_path / "clean").write_bytes(b"numbers")
+    with running_clamd(tmp_path) as clamd:
+        settings = settings_of(
+            tmp_path,
+            ANTIVIRUS_SCANNER_TYPE="clamav, yara",
+            ANTIVIRUS_CLAMAV_SOCKET=clamd.unix_address,
+            PENSTOCK_ANTIVIRUS_SCANNER_AGREEMENT=agreement,
+            PENSTOCK_ANTIVIRUS_CLAMAV_MAX_FILE_SIZE=str(LIMIT_BYTES),
+            PENSTOCK_ANTIVIRUS_CLAMAV_STREAM_MAX_LENGTH=str(LIMIT_BYTES),
+            PENSTOCK_ANTIVIRUS_YARA_RULES="rules.yar",
+        )
+        async with scanner_of(settings, SystemClock()) as scanner:
+            await scanner.self_test()
+            virus = await scanner.scan(LocalFile(tmp_path / "virus"), size_bytes=68)
+            letter = await scanner.scan(LocalFile(tmp_path / "letter"), size_bytes=7)
+            clean = await scanner.scan(LocalFile(tmp_path / "clean"), size_bytes=7)
+            version = await scanner.version()
+    assert virus.verdict is Verdict.INFECTED
+    assert (letter.verdict, letter.scanner, letter.signature) == (Verdict.INFECTED, "yara", "Letters")
+    assert (clean.verdict, clean.scanner) == (Verdict.CLEAN, "clamav+yara")
+    assert version.engine.startswith("ClamAV ")
+    assert "yara-x" in version.engine
