@@ -28,7 +28,7 @@ pytestmark = pytest.mark.xdist_group("redis")
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisProcess]:
-    with running_redis(tmp_path / "redis") as server:
+    with running_redis(tmp_path / "redis", "appendonly yes\nappendfsync always\n") as server:
         yield server
 
 

@@ -25,7 +25,10 @@ _PORTS_TRIED: Final = 5
 MASTER: Final = "uploads"
 """What the sentinels call the master."""
 _HURRIED: Final = {
-    **dict.fromkeys(("ask-period", "info-period", "ping-period", "publish-period"), 100),
+    "ask-period": 100,
+    "info-period": 100,
+    "ping-period": 400,  # who has not answered for five of them is not chosen as the next master
+    "publish-period": 100,
     "min-link-reconnect-period": 1000,
     "tilt-trigger": 20_000,  # a busy machine must not make them think that the clock has jumped
     "tilt-period": 1000,
@@ -152,7 +155,14 @@ class RedisWithSentinels:
     """A master, replicas that follow it, and three sentinels that make one of them the master when it is gone."""
 
     def __init__(
-        self, folder: Path, *, replicas: int = 1, settings: str = "", watch: str = "", password: str = ""
+        self,
+        folder: Path,
+        *,
+        replicas: int = 1,
+        settings: str = "",
+        watch: str = "",
+        password: str = "",
+        down_after_milliseconds: int = 1000,
     ) -> None:
         """`settings` are for the servers, `watch` for the sentinels; any of them may ask for `password`."""
         folder.mkdir(exist_ok=True)
@@ -167,8 +177,8 @@ class RedisWithSentinels:
                 )
             watch = (
                 f"sentinel monitor {MASTER} 127.0.0.1 {first.port} 2\n"
-                f"sentinel down-after-milliseconds {MASTER} 500\n"
-                f"sentinel failover-timeout {MASTER} 3000\n"
+                f"sentinel down-after-milliseconds {MASTER} {down_after_milliseconds}\n"
+                f"sentinel failover-timeout {MASTER} 1500\n"
                 f"{watch}"
             )
             for number in range(3):
@@ -189,12 +199,14 @@ class RedisWithSentinels:
         _, port = self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
         return next(server for server in self.servers if server.port == int(port))
 
-    def hurry(self) -> None:
+    def hurry(self, *, publish_period_milliseconds: int = 2000) -> None:
         """Have the sentinels look often, and wait until they know each other and the replicas."""
         for sentinel in self.sentinels:
             for milliseconds in _HURRIED.items():
                 sentinel.ask("SENTINEL", "DEBUG", *milliseconds)
         _wait(self._know_each_other, "the sentinels do not know each other and the replicas")
+        for sentinel in self.sentinels:  # who says nothing for three of these is taken for disconnected
+            sentinel.ask("SENTINEL", "DEBUG", "publish-period", publish_period_milliseconds)
 
     def stop(self) -> None:
         for process in [*self.sentinels, *self.servers]:
@@ -204,6 +216,9 @@ class RedisWithSentinels:
         for sentinel in self.sentinels:
             known = sentinel.ask("SENTINEL", "MASTER", MASTER)
             if (int(known[b"num-other-sentinels"]), int(known[b"num-slaves"])) != (2, len(self.servers) - 1):
+                return False
+            replicas = sentinel.ask("SENTINEL", "REPLICAS", MASTER)
+            if any(replica[b"master-link-status"] != b"ok" for replica in replicas):
                 return False
         return _online_replicas(self.master()) == len(self.servers) - 1
 
@@ -222,11 +237,13 @@ def running_redis(folder: Path, settings: str = _DATA, *, tls: bool = False) -> 
 
 
 @contextmanager
-def running_sentinels(folder: Path, **how: Any) -> Iterator[RedisWithSentinels]:
+def running_sentinels(
+    folder: Path, *, publish_period_milliseconds: int = 2000, **how: Any
+) -> Iterator[RedisWithSentinels]:
     """Run a master with replicas and three sentinels that are quick to act; `how` is for `RedisWithSentinels`."""
     servers = RedisWithSentinels(folder, **how)
     try:
-        servers.hurry()
+        servers.hurry(publish_period_milliseconds=publish_period_milliseconds)
         yield servers
     finally:
         servers.stop()

@@ -6,10 +6,10 @@ read and write the keys `<TABLE>*` and `penstock:*`. Leaves behind one string pe
 of the Go services in their layout, so either side goes on with what the other has begun; the index is ours, and is
 mended whenever somebody who knows nothing of it has written.
 
-What is saved is as safe as the server keeps it. With `appendonly yes` it survives kill -9 of Redis, and with
-`appendfsync always` the loss of power as well, of which the usual `everysec` may lose the last second. Without an
-append-only file there is a warning at start: the latest records go when Redis dies. With sentinels, a save counts once
-a replica has it as well.
+What is saved is as safe as the server keeps it. With `appendonly yes` and `appendfsync always` it survives whatever
+the disk survives. With `everysec` the last second or two may be lost: with the machine, or with the process when it is
+killed while the disk is busy. Without an append-only file there is a warning at start: the latest records go when Redis
+dies. With sentinels, a save counts once every replica has it that could become the master.
 
 The settings for TTL and for persistence are for other stores, as with the Go services: a record of an upload in flight
 never expires here.

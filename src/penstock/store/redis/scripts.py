@@ -9,6 +9,7 @@ The index lies beside the records, under keys that start with a prefix (the firs
     steps       set of the steps that have such a set, with the colon
     last        the number given last
     answers     hash: step → when somebody last answered for it, in microseconds since 1970
+    read        nothing; is written with sentinels, to learn whether what was read has reached the replicas
 
 A revision is the start of the SHA-1 of what lies under the record's key. So whatever somebody else writes there is
 another revision, also when they know nothing of this.
@@ -72,6 +73,14 @@ class Script:
         self.source = _SHARED + body
         self.name = sha1(self.source.encode()).hexdigest()  # noqa: S324  # a name, chosen by Redis
 
+
+FETCH: Final = Script("""
+local value = redis.call('GET', KEYS[1])
+if value then redis.call('SET', prefix .. 'read', '') end
+return value
+""")
+"""KEYS: the record. ARGV: prefix. The value; it was written before what this writes, and reaches the replicas
+before that."""
 
 SAVE: Final = Script("""
 local id, expected, value, revision, step, due = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]

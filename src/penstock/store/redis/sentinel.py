@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 
 from ..base import StoreUnavailable
+from . import scripts
 from .server import Server, certified, connecting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import timedelta
 
     from ...clock import Clock
@@ -24,18 +26,31 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _REPLICA_MILLISECONDS: Final = 1000
-"""How long a replica may take to confirm a change."""
+"""How long the replicas may take to confirm a change."""
 _SENTINEL_SECONDS: Final = 1.0
 """How long one sentinel may take to answer before the next one is asked."""
-_ALONE_SECONDS: Final = 1.0
-"""How often a master without replicas is looked at."""
+_VIEW_SECONDS: Final = 1.0
+"""How long what the sentinels have said is good for, where nothing speaks against it."""
+
+
+class View(NamedTuple):
+    """What the sentinels see."""
+
+    master: tuple[str, int]
+    """Host and port."""
+    replicas: int
+    """How many could take the master's place."""
 
 
 class ReplicatedServer(Server):
-    """The master. A change counts once a replica has it too, so that a failover does not lose it.
+    """The master. A change counts once every replica that could take its place has it: then no failover loses it.
 
-    A master without replicas has nobody who could take its place; then it counts alone, as long as the sentinels
-    go on to call it the master. It is asked whether it has replicas again every second.
+    All of them, because sentinels choose the next master by its priority first; and how many there are is for the
+    sentinels to say, because a former master that comes back does not know that one has left it to become the next.
+    So does what is read count: it may be a change that nobody has confirmed, and who finds an event handled in it, will
+    not handle that again.
+
+    A master that nobody could replace counts alone.
     """
 
     def __init__(self, sentinels: Sentinels, clock: Clock, timeout: timedelta) -> None:
@@ -45,93 +60,118 @@ class ReplicatedServer(Server):
         super().__init__(Redis.from_pool(self._pool), f"redis master {sentinels.master}", timeout)
         self._sentinels = sentinels
         self._clock = clock
-        self._alone = False
-        self._looked_at = 0.0
+        self._view: View | None = None
+        self._seen_at = 0.0
 
     async def _close(self) -> None:
         await super()._close()
         await self._pool.aclose()
         await self._sentinels.close()
 
-    async def change(self, script: Script, keys: Sequence[bytes], *arguments: bytes | int) -> Any:
-        """Run a script that changes records, and wait until a replica has the change.
+    async def fetch(self, key: bytes, prefix: bytes) -> bytes | None:
+        """Return what lies under a key, once a replica has it as well.
 
         Raises:
-            StoreUnavailable: no replica has confirmed it in time, or the server is not the master any more. It may or
+            StoreUnavailable: as for `change`.
+        """
+        found: bytes | None = await self.change(scripts.FETCH, [key], prefix)
+        return found
+
+    async def change(self, script: Script, keys: Sequence[bytes], *arguments: bytes | int) -> Any:
+        """Run a script that changes records, and wait until the replicas have the change.
+
+        Raises:
+            StoreUnavailable: they have not confirmed it in time, or the server is not the master any more. It may or
                 may not be lost.
         """
-        async with self._answering():
-            if self._alone:
-                await self._look_around()
-                return await self._run(script, keys, arguments)
-            result, replicas = await self._run_and_wait(script, keys, arguments)
-            if result and not replicas:
-                await self._explain_silence()
+        async with self._answering(), self._connected() as connection:
+            view = await self._lately_seen()
+            rest = (len(keys), *keys, *arguments)
+            result, confirmed = await self._run_and_wait(connection, script, rest, view.replicas)
+            if result and (confirmed < view.replicas or _address(connection) != view.master):
+                view = await self._look()
+                await self._see_that_it_is_safe(connection, confirmed, view)
             return result
 
     async def _greet(self) -> None:
-        await self._execute("WAIT", 0, 1)  # refused here rather than after the first change
-        self._looked_at = self._clock.monotonic()
-        if not await self._replicas():
-            self._be_alone()
+        async with self._connected() as connection:
+            await _ask(connection, ("WAIT", 0, 1))  # refused here rather than after the first change
+        await self._look()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[SentinelManagedConnection]:
+        """Lend a connection of our own: an answer is worth as much as the server that it came from."""
+        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            yield connection
+        finally:
+            await self._pool.release(connection)
 
     async def _run_and_wait(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes | int]
+        self, connection: SentinelManagedConnection, script: Script, rest: Sequence[bytes | int], replicas: int
     ) -> tuple[Any, int]:
-        """Run a script, and return its result and how many replicas have confirmed it, in one go."""
-        answers: list[Any] = []
-        for how, what in (("EVALSHA", script.name), ("EVAL", script.source)):
-            pipeline = self.client.pipeline(transaction=False)
-            pipeline.execute_command(how, what, len(keys), *keys, *arguments)
-            pipeline.execute_command("WAIT", 1, _REPLICA_MILLISECONDS)
-            answers = await pipeline.execute(raise_on_error=False)
-            if not isinstance(answers[0], NoScriptError):
-                break
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers[0], answers[1]
+        """Run a script, and return its result and how many replicas have confirmed it, in one trip."""
+        wait = ("WAIT", replicas, _REPLICA_MILLISECONDS)
+        try:
+            result, confirmed = await _ask(connection, ("EVALSHA", script.name, *rest), wait)
+        except NoScriptError:
+            result, confirmed = await _ask(connection, ("EVAL", script.source, *rest), wait)
+        return result, confirmed
 
-    async def _explain_silence(self) -> None:
-        if await self._replicas():
+    async def _see_that_it_is_safe(self, connection: SentinelManagedConnection, confirmed: int, view: View) -> None:
+        if _address(connection) != view.master:
+            await connection.disconnect()
+            raise StoreUnavailable(f"{self.name} has moved to {view.master[0]}:{view.master[1]}")
+        if confirmed < view.replicas:
             raise StoreUnavailable(
-                f"{self.name}: no replica has confirmed a change within {_REPLICA_MILLISECONDS} ms. It may be lost if "
-                "another one becomes the master"
+                f"{self.name}: {confirmed} of {view.replicas} replicas have confirmed a change within "
+                f"{_REPLICA_MILLISECONDS} ms. It may be lost if another one becomes the master"
             )
-        await self._see_that_it_is_the_master()
-        self._be_alone()
 
-    async def _look_around(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._looked_at < _ALONE_SECONDS:
-            return
-        self._looked_at = now
-        await self._see_that_it_is_the_master()
-        if await self._replicas():
-            self._alone = False
-            log.info("redis_master_has_replicas_again", server=self.name)
+    async def _lately_seen(self) -> View:
+        before, now = self._view, self._clock.monotonic()
+        if before is not None and now - self._seen_at < _VIEW_SECONDS:
+            return before
+        self._seen_at = now  # one looks, the others go on
+        try:
+            return await self._look()
+        except MasterNotFoundError:
+            if before is None or not before.replicas:
+                raise
+            return before  # whoever of them becomes the master will have what they all confirm
 
-    def _be_alone(self) -> None:
-        if not self._alone:
-            hint = "what it confirms now exists once; every second we look for replicas again"
+    async def _look(self) -> View:
+        before, self._view = self._view, await self._sentinels.look()
+        self._seen_at = self._clock.monotonic()
+        if not self._view.replicas and (before is None or before.replicas):
+            hint = "what the master confirms now exists once, until a replica follows it again"
             log.warning("redis_master_without_replicas", server=self.name, hint=hint)
-        self._alone = True
-        self._looked_at = self._clock.monotonic()
+        elif self._view.replicas and before is not None and not before.replicas:
+            log.info("redis_master_has_replicas_again", server=self.name)
+        return self._view
 
-    async def _replicas(self) -> int:
-        """Return how many replicas follow the master closely."""
-        info = await self.client.info("replication")
-        return sum(
-            isinstance(value, dict) and name.startswith("slave") and value.get("state") == "online"
-            for name, value in info.items()
-        )
 
-    async def _see_that_it_is_the_master(self) -> None:
-        """A master that was cut off from all others goes on until somebody tells it; the sentinels know better."""
-        address = await self._sentinels.discover_master(self._sentinels.master)
-        if address != self._pool.master_address:
-            await self._pool.disconnect()
-            raise StoreUnavailable(f"{self.name} has moved to {address[0]}:{address[1]}")
+def _address(connection: SentinelManagedConnection) -> tuple[str, int]:
+    return connection.host, connection.port
+
+
+async def _ask(connection: SentinelManagedConnection, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
+    """Run commands in one trip, and return their answers, or raise the first that is an error."""
+    answers: list[Any] = []
+    try:
+        await connection.send_packed_command(connection.pack_commands(commands))
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response())
+            except ResponseError as error:
+                answers.append(error)
+    except BaseException:
+        await connection.disconnect(nowait=True)  # nobody shall read the answers that are still to come
+        raise
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            raise answer
+    return answers
 
 
 class Sentinels(Sentinel):
@@ -159,6 +199,35 @@ class Sentinels(Sentinel):
         Raises:
             MasterNotFoundError: no sentinel answers, or none knows a master of this name that is well.
         """
+        _, address = await self._first_to_know(service_name)
+        return address
+
+    async def look(self) -> View:
+        """Return where the master is, and how many replicas could take its place.
+
+        Where there are none, the sentinel has to be in touch with most of the others: otherwise it may sit in a corner
+        that is cut off, with a master that has been replaced.
+
+        Raises:
+            MasterNotFoundError: as for `discover_master`.
+            ResponseError: there are no replicas, and most sentinels are out of sight.
+        """
+        sentinel, address = await self._first_to_know(self.master)
+        try:
+            async with asyncio.timeout(_SENTINEL_SECONDS):
+                replicas = sum(map(_could_take_over, await sentinel.sentinel_slaves(self.master)))
+                if not replicas:
+                    await sentinel.sentinel_ckquorum(self.master)
+        except TimeoutError as error:
+            raise MasterNotFoundError(f"a sentinel has not answered within {_SENTINEL_SECONDS:g} s") from error
+        return View(address, replicas)
+
+    async def close(self) -> None:
+        """End the connections to the sentinels."""
+        for sentinel in self.sentinels:
+            await sentinel.aclose()
+
+    async def _first_to_know(self, service_name: str) -> tuple[Redis, tuple[str, int]]:
         try:
             return await self._ask(service_name)
         except AuthenticationError:
@@ -170,12 +239,7 @@ class Sentinels(Sentinel):
         ]
         return await self._ask(service_name)
 
-    async def close(self) -> None:
-        """End the connections to the sentinels."""
-        for sentinel in self.sentinels:
-            await sentinel.aclose()
-
-    async def _ask(self, service_name: str) -> tuple[str, int]:
+    async def _ask(self, service_name: str) -> tuple[Redis, tuple[str, int]]:
         said = []
         for sentinel in self.sentinels:
             try:
@@ -188,7 +252,13 @@ class Sentinels(Sentinel):
                 continue
             state = masters.get(service_name)
             if state and self.check_master_state(state, service_name):
-                return str(state["ip"]), int(state["port"])
+                return sentinel, (str(state["ip"]), int(state["port"]))
             said.append("it is down" if state else "not known here")
         told = "; ".join(f"{one.name}: {what}" for one, what in zip(self._addresses, said, strict=True))
         raise MasterNotFoundError(f"no sentinel knows the master {service_name!r} ({told})")
+
+
+def _could_take_over(replica: Mapping[str, Any]) -> bool:
+    """Tell whether the sentinels would choose a replica, which is in touch with the master or was when it was lost."""
+    away = replica["is_sdown"] or replica["is_odown"] or replica["is_disconnected"]
+    return not away and replica.get("master-link-status") == "ok" and int(replica.get("slave-priority", 100)) > 0

@@ -82,6 +82,12 @@ class Server:
         async with self._answering():
             return await self._run(script, keys, arguments)
 
+    async def fetch(self, key: bytes, prefix: bytes) -> bytes | None:
+        """Return what lies under a key; `prefix` is that of what is ours."""
+        del prefix
+        found: bytes | None = await self.command("GET", key)
+        return found
+
     async def change(self, script: Script, keys: Sequence[bytes], *arguments: bytes | int) -> Any:
         """Run a script that changes records. When this returns, the change is as safe as this server can make it."""
         return await self.read(script, keys, *arguments)

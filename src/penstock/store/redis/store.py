@@ -64,7 +64,7 @@ class IndexedStore(ProgressStore):
 
     async def get(self, upload_id: str) -> Saved | None:
         """Return one record, or None."""
-        value = await self._server.command("GET", self._keys.record(upload_id))
+        value = await self._server.fetch(self._keys.record(upload_id), self._keys.prefix)
         return None if value is None else decode(upload_id, value)
 
     async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Saved]:
