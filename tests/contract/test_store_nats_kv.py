@@ -31,6 +31,15 @@ async def open_store(place: str) -> AsyncIterator[ProgressStore]:
         yield store
 
 
+@asynccontextmanager
+async def open_store_to_list(place: str) -> AsyncIterator[ProgressStore]:
+    """The same without an index, as commands of operators have it."""
+    endpoint, database = place.split("/")
+    target = StoreTarget(nodes=(endpoint,), database=database)
+    async with NatsKvStore(target, servers=NatsServers(target.nodes), indexed=False) as store:
+        yield store
+
+
 class TestNatsKvStore(DurableStoreContract, RefusesForeignValues):
     """Runs the suites."""
 
@@ -48,3 +57,9 @@ class TestNatsKvStore(DurableStoreContract, RefusesForeignValues):
         client = await nats.connect(self.endpoint)
         await client.jetstream().publish(f"$KV.{self.bucket}.{b32encode(upload_id.encode()).decode()}", entry.encode())
         await client.close()
+
+
+class TestNatsKvStoreToList(TestNatsKvStore):
+    """It promises the same."""
+
+    factory = "tests.contract.test_store_nats_kv:open_store_to_list"

@@ -23,8 +23,10 @@ UNSEEN: Final = ("memory", "ocmem", "noop")
 _ON_JETSTREAM: Final = ("nats-js-kv", "nats-js")
 
 
-def store_of(settings: Settings, policy: Policy, database: Database | None = None) -> Any:
+def store_of(settings: Settings, policy: Policy, database: Database | None = None, *, to_list: bool = False) -> Any:
     """Return the store of progress that the settings choose, not opened yet; `sqlite` shares `database`.
+
+    With `to_list` it is for who reads all records once, or few: nothing is prepared that would only help others.
 
     Raises:
         ConfigurationError: there is no such store, what it needs is not installed, or a setting of it is wrong.
@@ -47,7 +49,7 @@ def store_of(settings: Settings, policy: Policy, database: Database | None = Non
             )
         return backend(database)
     if name in _ON_JETSTREAM:
-        return backend(_target(settings), servers=store_servers(settings))
+        return backend(_target(settings), servers=store_servers(settings), indexed=not to_list)
     return backend(_target(settings))
 
 

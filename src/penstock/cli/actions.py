@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from .exits import Status
-from .show import complain, print_json, print_table
+from .show import JsonRows, complain, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,10 @@ _COLUMNS: Final = ("upload", "file", "action", "step", "result", "detail")
 def report(results: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print a row for each upload acted on, and end the command with the status that fits."""
     if as_json:
-        print_json({"results": results})
+        document = JsonRows("results")
+        for result in results:
+            document.add(result)
+        document.end()
     elif results:
         print_table(_COLUMNS, [_row(result) for result in results])
     failed = sum(not result["ok"] for result in results)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
 from ..errors import InvalidRequest, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PREFIX: Final = "/api/v1"
 _CONNECT_SECONDS: Final = 10.0
@@ -68,6 +72,25 @@ class Api:
             cursor = page.get("next")
             if cursor is None:
                 return items
+
+    def rows(self, path: str, key: str, take: Callable[[dict[str, Any]], None], **parameters: Any) -> int:
+        """Hand over the items of a list that may be long, one by one; return how many more the server says there are.
+
+        Errors as for `get`.
+        """
+        try:
+            answer = self._client.get(path, params=_said(parameters))
+        except httpx.TransportError as error:
+            raise away(self.url, error) from error
+        try:  # items stay text until their turn: as objects all of them would take ten times as much memory
+            found = msgspec.json.decode(answer.content, type=dict[str, msgspec.Raw])
+            items = msgspec.json.decode(found[key], type=list[msgspec.Raw])
+        except (msgspec.MsgspecError, KeyError):
+            document(self.url, answer)  # says what is wrong in most cases
+            raise Refused(f"{self.url} answers with something else than {key}.") from None
+        for item in items:
+            take(msgspec.json.decode(item))
+        return msgspec.json.decode(found["more"], type=int) if "more" in found else 0
 
     def _ask(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         try:

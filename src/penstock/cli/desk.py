@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from .options import quiet_logs, server_url, settings_from
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 T = TypeVar("T")
+Take: TypeAlias = "Callable[[dict[str, Any]], None]"
+"""Takes one row."""
 
-MOST: Final = 10_000
-"""Records that are listed at most."""
+_ALL: Final = 1_000_000_000
 _OF_ONE_PROCESS: Final = ("sqlite", "memory", "ocmem", "noop")
 
 
@@ -28,13 +29,12 @@ class ServerDesk:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def records(self, step: str | None) -> list[dict[str, Any]]:
-        """Return the records of one step, or of all."""
+    def records(self, step: str | None, limit: int, take: Take) -> int:
+        """Hand over the records of one step, or of all, at most `limit` (0: all); return how many more there are."""
         from .api import Api
 
         with Api(self._url) as api:
-            found: list[dict[str, Any]] = api.get("/postprocessing", step=step, limit=MOST)["records"]
-        return found
+            return api.rows("/postprocessing", "records", take, step=step, limit=limit or _ALL)
 
     def act(self, action: str, upload_id: str | None, step: str | None) -> list[dict[str, Any]]:
         """Do something with one upload, or with those in a step; return a row for each."""
@@ -53,20 +53,20 @@ class EventDesk:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def records(self, step: str | None) -> list[dict[str, Any]]:
-        """Return the records of one step, or of all."""
+    def records(self, step: str | None, limit: int, take: Take) -> int:
+        """Hand over the records of one step, or of all, at most `limit` (0: all); return how many more there are."""
         from ..clock import SystemClock
         from ..http.views import RecordView
 
         now, stalled_after = SystemClock().now(), self._settings.stalled_after.total_seconds()
 
-        async def listed(requests: Requests) -> list[dict[str, Any]]:
-            found: list[dict[str, Any]] = []
+        async def listed(requests: Requests) -> int:
+            met = 0
             async for saved in requests.records(step):
-                if len(found) == MOST:
-                    break
-                found.append(RecordView.of(saved.progress, now, stalled_after).model_dump(mode="json"))
-            return found
+                met += 1
+                if not limit or met <= limit:
+                    take(RecordView.of(saved.progress, now, stalled_after).model_dump(mode="json"))
+            return max(0, met - limit) if limit else 0
 
         return self._with(listed)
 
@@ -93,6 +93,7 @@ class EventDesk:
             async with open_requests(self._settings) as requests:
                 return await use(requests)
 
+        quiet_logs()
         return asyncio.run(used())
 
 

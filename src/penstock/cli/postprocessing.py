@@ -10,7 +10,7 @@ from . import complete
 from .actions import report
 from .desk import desk_of
 from .options import AsJson, ConfigFile, ServerUrl, settings_from
-from .show import age, complain, moment, print_json, print_table, size
+from .show import JsonRows, age, complain, moment, print_table, size
 
 app = typer.Typer(help="List uploads in postprocessing, and help them on.", no_args_is_help=True)
 
@@ -60,15 +60,31 @@ def server(
 
 
 @app.command("list")
-def list_records(step: Step = None, url: ServerUrl = None, bus: Bus = None, as_json: AsJson = False) -> None:
-    """List uploads in postprocessing: step, attempt, next try, age, last error."""
-    records = desk_of(url, bus).records(step)
+def list_records(
+    step: Step = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0: all.")] = 0,
+    url: ServerUrl = None,
+    bus: Bus = None,
+    as_json: AsJson = False,
+) -> None:
+    """List uploads in postprocessing: step, attempt, next try, age, last error.
+
+    Where --limit leaves some out, a line on standard error says how many.
+    """
+    desk = desk_of(url, bus)
     if as_json:
-        print_json(records)
-    elif records:
-        print_table(_COLUMNS, [_row(record) for record in records])
+        document = JsonRows()
+        more = desk.records(step, limit, document.add)
+        document.end()
     else:
-        complain("no uploads in postprocessing.")
+        rows: list[tuple[str, ...]] = []
+        more = desk.records(step, limit, lambda record: rows.append(_row(record)))
+        if rows:
+            print_table(_COLUMNS, rows)
+        else:
+            complain("no uploads in postprocessing.")
+    if more:
+        complain(f"{more} more are not shown; --limit 0 shows all, --step those of one step.")
 
 
 @app.command()

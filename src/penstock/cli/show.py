@@ -11,16 +11,20 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from ..sizes import readable_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
     from rich.table import Table
 
 _PROSE_CHARACTERS: Final = 24
 """What is longer and has blanks may be wrapped, but not to less than that."""
+_DRAWN: Final = 1000
+"""Rows up to which a table is drawn for a terminal: that takes a millisecond for each, and nobody reads more."""
 _BETWEEN_COLUMNS: Final = 3
 _STYLES: Final = {
     "released": "green",
@@ -44,16 +48,49 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+class JsonRows:
+    """Prints a list of objects as one JSON document while they come, so that it never has to be held as a whole.
+
+    With `key` the list is the only value of an object. Names that are no text come out as escaped surrogates.
+    """
+
+    def __init__(self, key: str | None = None) -> None:
+        self._before, self._after = ("[", "]") if key is None else (f'{{\n  "{key}": [', "]\n}")
+        self._indent = b"\n  " if key is None else b"\n    "
+        self._rows = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Print one more."""
+        try:
+            text = msgspec.json.format(msgspec.json.encode(row))
+        except UnicodeEncodeError:
+            text = json.dumps(row, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        self._write(b"," if self._rows else self._before.encode(), self._indent, text.replace(b"\n", self._indent))
+        self._rows += 1
+
+    def end(self) -> None:
+        """Print what closes the document."""
+        if not self._rows:
+            self._write(self._before.encode())
+        else:
+            self._write(self._indent[:-2])
+        self._write(self._after.encode(), b"\n")
+        sys.stdout.flush()
+
+    def _write(self, *parts: bytes) -> None:
+        sys.stdout.buffer.writelines(parts)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under column heads.
 
     On a terminal, columns in which nothing stands are left out, and where the rest is still too wide, each row becomes
-    a block of lines. A pipe gets all columns, aligned, and a line per row.
+    a block of lines. A pipe gets all columns, aligned, and a line per row; so does a terminal if there are very many.
     """
     cleaned = [[plain(cell) for cell in row] for row in rows]
     console = _console()
-    if not console.is_terminal:
-        sys.stdout.write("".join(line + "\n" for line in _aligned([list(columns), *cleaned])))
+    if not console.is_terminal or len(cleaned) > _DRAWN:
+        sys.stdout.writelines(line + "\n" for line in _aligned([list(columns), *cleaned]))
         return
     used = [index for index in range(len(columns)) if not cleaned or any(row[index] for row in cleaned)]
     heads = [columns[index] for index in used]
@@ -142,11 +179,10 @@ def _print_blocks(console: Console, columns: Sequence[str], rows: Sequence[Seque
         console.print()
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     from rich.cells import cell_len
 
     widths = [max(cell_len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return [
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    for row in rows:
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(padded).rstrip()

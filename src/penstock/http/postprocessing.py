@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from ..core.progress import FINISHED
@@ -13,6 +15,9 @@ from ..postprocessing.commands import Row
 from ..store.base import Saved
 from .services import Services
 from .views import RecordPage, Results, RowView
+
+_MOST: Final = 1_000_000_000
+"""They are sent as they are read, so a large number costs time, and no memory."""
 
 
 class Selection(BaseModel):
@@ -28,9 +33,24 @@ def router(services: Services) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/postprocessing", tags=["postprocessing"])
 
-    @routes.get("", summary="List what the coordinator is working on")
-    async def list_records(step: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> RecordPage:
-        return RecordPage(records=await services.records(step, limit))
+    @routes.get(
+        "",
+        summary="List what the coordinator is working on",
+        response_model=RecordPage,
+        response_class=StreamingResponse,
+    )
+    async def list_records(
+        step: str | None = None, limit: Annotated[int, Query(ge=1, le=_MOST)] = 1000
+    ) -> StreamingResponse:
+        pieces = services.records(step, limit)
+        first = await anext(pieces)  # what goes wrong at once is an answer of its own
+
+        async def all_pieces() -> AsyncIterator[bytes]:
+            yield first
+            async for piece in pieces:
+                yield piece
+
+        return StreamingResponse(all_pieces(), media_type="application/json")
 
     @routes.post("/resume", summary="Go on with the current step")
     async def resume(selection: Selection) -> Results:

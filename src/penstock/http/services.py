@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
 from typing import Self
 
 from ..app import Parts
 from ..errors import NotFound
 from ..postprocessing.commands import listed
+from ..postprocessing.pace import Rests
 from ..uploads.upload import Phase, Upload
 from .views import RecordView, UploadView
 
@@ -47,14 +49,24 @@ class Services(Parts):
             for upload in uploads
         ]
 
-    async def records(self, step: str | None, limit: int) -> list[RecordView]:
-        """Show at most `limit` records, of one step or of all."""
-        now, shown = self.clock.now(), list[RecordView]()
+    async def records(self, step: str | None, limit: int) -> AsyncIterator[bytes]:
+        """Yield the JSON of a `RecordPage` with at most `limit` records, of one step or of all, piece by piece.
+
+        Raises:
+            StoreUnavailable: before the first piece, or later.
+        """
+        now, rests, stalled_after_seconds = self.clock.now(), Rests(self.clock), self.stalled_after.total_seconds()
+        piece, met = [b'{"records":['], 0
         async for saved in listed(self.store, step):
-            if len(shown) >= limit:
-                break
-            shown.append(RecordView.of(saved.progress, now, self.stalled_after.total_seconds()))
-        return shown
+            met += 1
+            if met <= limit:
+                shown = RecordView.of(saved.progress, now, stalled_after_seconds).model_dump_json().encode()
+                piece.append(b"," + shown if met > 1 else shown)
+            if len(piece) >= _PIECE:
+                yield b"".join(piece)
+                piece = []
+            await rests.after()
+        yield b"".join((*piece, b'],"more":%d}' % max(0, met - limit)))
 
     async def _offset(self, upload: Upload) -> int:
         if upload.phase is Phase.RECEIVING:
@@ -62,4 +74,6 @@ class Services(Parts):
         return upload.size_bytes or 0
 
 
+_PIECE = 100
+"""Records that are sent at once."""
 _WITH_RECORD = (Phase.PROCESSING, Phase.REJECTED)

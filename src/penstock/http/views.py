@@ -201,6 +201,7 @@ class RecordPage(BaseModel):
     """Some records."""
 
     records: list[RecordView]
+    more: Annotated[int, Field(description="How many more there are than the limit allowed to show.")]
 
 
 def decoded_metadata(header: str) -> dict[str, str]:

@@ -165,6 +165,7 @@ class NatsKvStore(StreamStore):
         clock: Clock | None = None,
         timeout: timedelta = TIMEOUT,
         patience: timedelta = PATIENCE,
+        indexed: bool = True,
     ) -> None:
         """Name the bucket; nothing is connected yet.
 
@@ -174,6 +175,7 @@ class NatsKvStore(StreamStore):
             clock: for the pauses between looks at what others have written.
             timeout: how long to wait for an answer of the server.
             patience: how long to wait for the first connection.
+            indexed: whether to read the bucket at once and follow it; who lists once and goes does without.
 
         Raises:
             ConfigurationError: the database is no name for a bucket.
@@ -186,4 +188,5 @@ class NatsKvStore(StreamStore):
             answers=lambda requests: Answers(requests, target.database, persistent=target.persistent),
             timeout=timeout,
             patience=patience,
+            indexed=indexed,
         )

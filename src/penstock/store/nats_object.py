@@ -274,6 +274,7 @@ class NatsObjectStore(StreamStore):
         clock: Clock | None = None,
         timeout: timedelta = TIMEOUT,
         patience: timedelta = PATIENCE,
+        indexed: bool = True,
     ) -> None:
         """Name the bucket; nothing is connected yet.
 
@@ -283,6 +284,7 @@ class NatsObjectStore(StreamStore):
             clock: for the pauses between looks at what others have written.
             timeout: how long to wait for an answer of the server.
             patience: how long to wait for the first connection.
+            indexed: whether to read the bucket at once and follow it; who lists once and goes does without.
 
         Raises:
             ConfigurationError: the database is no name for a bucket.
@@ -295,4 +297,5 @@ class NatsObjectStore(StreamStore):
             answers=lambda requests: Answers(requests, target.database, persistent=target.persistent),
             timeout=timeout,
             patience=patience,
+            indexed=indexed,
         )

@@ -52,6 +52,19 @@ def test_an_empty_list_says_so(penstock: Penstock, server: FakeServer, asked: li
     assert penstock("postprocessing", "list", "--json").json == []
 
 
+def test_what_is_left_out_is_told(penstock: Penstock, server: FakeServer, asked: list[Request]) -> None:
+    def some(request: Request) -> Answer:
+        asked.append(request)
+        return Answer.of({"records": [RECORD], "more": 99_999})
+
+    server.routes[("GET", "/api/v1/postprocessing")] = some
+    for arguments in (["--json"], []):
+        listed = penstock("postprocessing", "list", "--limit", "1", *arguments)
+        assert asked[-1].query["limit"] == "1"
+        assert "99999 more are not shown" in listed.err
+        assert listed.status == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "path", "body"),
     [

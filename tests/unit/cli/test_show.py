@@ -109,3 +109,29 @@ def test_moments_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sizes() -> None:
     assert show.size(None) == ""
     assert show.size(1536) == "1.5 KiB"
+
+
+@pytest.mark.parametrize("rows", [[], [{"a": 1}], [{"a": "\u00fc", "b": [1, None]}, {"c": {}, "d": "x\ny"}]])
+def test_rows_come_out_as_the_same_document(rows: list[dict[str, Any]], capfdbinary: Any) -> None:
+    for key, whole in ((None, rows), ("results", {"results": rows})):
+        document = show.JsonRows(key)
+        for row in rows:
+            document.add(row)
+        document.end()
+        printed = capfdbinary.readouterr().out
+        show.print_json(whole)
+        assert printed == capfdbinary.readouterr().out
+
+
+def test_a_row_with_a_name_that_is_no_text(capfdbinary: Any) -> None:
+    document = show.JsonRows()
+    document.add({"filename": "caf\udce9"})
+    document.end()
+    assert b"\\udce9" in capfdbinary.readouterr().out
+
+
+def test_very_many_rows_are_not_drawn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(force_terminal=True, width=200)
+    monkeypatch.setattr(show, "_console", lambda: console)
+    show.print_table(("id",), [(str(number),) for number in range(5000)])
+    assert capsys.readouterr().out.splitlines() == ["id", *(str(number) for number in range(5000))]

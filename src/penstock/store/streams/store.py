@@ -19,6 +19,7 @@ from .bucket import Bucket
 from .follower import Follower
 from .index import Index
 from .markers import Markers
+from .passing import pass_through
 from .reader import Reader
 from .requests import Requests
 from .stream import keeps_conditions
@@ -71,14 +72,26 @@ class StreamStore(ProgressStore):
         answers: Callable[[Requests], Answers],
         timeout: timedelta,
         patience: timedelta,
+        indexed: bool,
     ) -> None:
-        """`bucket` and `answers` make these parts for a connection, `timeout` is for answers, `patience` for it."""
+        """Build a store that is not open.
+
+        Args:
+            servers: where NATS is.
+            clock: for pauses.
+            bucket: makes this part for a connection.
+            answers: likewise.
+            timeout: how long to wait for an answer.
+            patience: how long to wait for the first connection.
+            indexed: whether to read the bucket at once, and to follow it from then on.
+        """
         self._servers = servers
         self._clock = clock
         self._make_bucket = bucket
         self._make_answers = answers
         self._timeout = timeout
         self._patience = patience
+        self._indexed = indexed
         self._open: _Parts | None = None
         self._context = AsyncExitStack()
 
@@ -103,8 +116,9 @@ class StreamStore(ProgressStore):
             if not keeps_conditions(client.server_version, info):
                 log.warning("store_may_lose_changes", stream=parts.bucket.stream.name, hint=_TOO_OLD)
             context.push_async_callback(parts.follower.close)
-            await parts.follower.catch_up()
-            await context.enter_async_context(_running(parts.follower))
+            if self._indexed:
+                await parts.follower.catch_up()
+                await context.enter_async_context(_running(parts.follower))
             self._open = parts
             self._context = context.pop_all()
         return self
@@ -169,7 +183,7 @@ class StreamStore(ProgressStore):
 
     async def due(self, now: datetime, *, limit: int) -> list[Saved]:
         """Return what is due, the longest due first; each was read just now."""
-        index, found = self._parts.index, list[Saved]()
+        index, found = (await self._known()).index, list[Saved]()
         for _ in range(_LOOKS):
             ids = index.due(now, limit)
             versions = [index.seq_of(upload_id) for upload_id in ids]
@@ -181,7 +195,7 @@ class StreamStore(ProgressStore):
 
     async def next_due(self) -> datetime | None:
         """Return the earliest timer, as far as this instance knows."""
-        return self._parts.index.next_due()
+        return (await self._known()).index.next_due()
 
     def in_step(self, step: str) -> AsyncIterator[Saved]:
         """Yield the records of a step: one by one where they are few, else by reading the whole bucket."""
@@ -197,6 +211,13 @@ class StreamStore(ProgressStore):
         await parts.follower.catch_up()
         return parts.index.counts()
 
+    async def _known(self) -> _Parts:
+        """Return the parts, with an index that is up to date, or is kept so."""
+        parts = self._parts
+        if not self._indexed:
+            await parts.follower.catch_up()
+        return parts
+
     async def remember_answer(self, step: str, at: datetime) -> None:
         """Note an answer."""
         await self._parts.answers.note(step, at)
@@ -205,8 +226,17 @@ class StreamStore(ProgressStore):
         """Return the noted answers."""
         return await self._parts.answers.all()
 
-    async def _walk(self, step: str | None) -> AsyncIterator[Saved]:
+    def _walk(self, step: str | None) -> AsyncIterator[Saved]:
         parts = self._parts
+        if self._indexed:
+            return self._walk_by_index(parts, step)
+        return pass_through(
+            parts.bucket,
+            read=lambda found: _noted(parts.follower, found),
+            wanted=lambda saved: step is None or saved.progress.status.current_step == step,
+        )
+
+    async def _walk_by_index(self, parts: _Parts, step: str | None) -> AsyncIterator[Saved]:
         await parts.follower.catch_up()
         left = set(parts.index.ids() if step is None else parts.index.ids_in_step(step))
         if len(left) * _FEW > len(parts.index):
