@@ -1,13 +1,14 @@
 """Puts the parts together: for `penstock serve` (`App`), and for each service that runs by itself."""
 
 from .antivirus import AntivirusService
-from .desk import open_requests
+from .desk import open_requests, open_set_aside
 from .parts import Parts
 from .policy import check_handlers, policy_of, step_rules_of
 from .postprocessing import PostprocessingService
 from .scanner import scanner_of
 from .serve import App
 from .steps import StepService
+from .watch import check_set_aside
 
 __all__ = [
     "AntivirusService",
@@ -16,7 +17,9 @@ __all__ = [
     "PostprocessingService",
     "StepService",
     "check_handlers",
+    "check_set_aside",
     "open_requests",
+    "open_set_aside",
     "policy_of",
     "scanner_of",
     "step_rules_of",

@@ -20,7 +20,7 @@ from ..telemetry import Metrics
 from ..tracing import UNTRACED, Tracing
 from .delivery import open_delivery
 from .loops import running
-from .opening import bus_of
+from .opening import BRIEFLY, bus_of
 from .patience import opened_in_time
 from .scanner import check_of, open_virusscan, watching
 from .tracing import tracing_of
@@ -70,7 +70,7 @@ class AntivirusService:
     async def checks(self) -> list[Check]:
         """Look at everything that can be wrong while running."""
         if self._watch is not None:
-            checks = self._watch.checks()
+            checks = await self._watch.checks()
         else:
             hint = "It goes on by itself once they are there."
             checks = [Check("servers", ok=False, detail=self._waits_for, hint=hint, gates=True)]
@@ -88,7 +88,7 @@ class AntivirusService:
 
     async def _open(self, stack: AsyncExitStack) -> tuple[Bus, GuardedStep]:
         settings, clock = self._settings, self._clock
-        bus: Bus = await stack.enter_async_context(bus_of(settings, clock))
+        bus: Bus = await stack.enter_async_context(bus_of(settings, clock, patience=BRIEFLY))
         delivery = await open_delivery(stack, settings, as_files=False)
         self._virusscan = virusscan = await open_virusscan(stack, settings, clock)
         runner = StepRunner(

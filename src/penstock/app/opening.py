@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -20,6 +21,9 @@ log = structlog.get_logger(__name__)
 
 UNSEEN: Final = ("memory", "ocmem", "noop")
 """Stores that live in the memory of one process, and forget what it knew when it ends."""
+BRIEFLY: Final = timedelta(seconds=4)
+"""How long to wait for the first connection to the bus where somebody waits for an answer, or the whole is tried again
+anyway (`patience`): then it is known sooner what is missing."""
 _ON_JETSTREAM: Final = ("nats-js-kv", "nats-js")
 
 
@@ -53,8 +57,8 @@ def store_of(settings: Settings, policy: Policy, database: Database | None = Non
     return backend(_target(settings))
 
 
-def bus_of(settings: Settings, clock: Clock) -> Any:
-    """Return the bus that the settings choose, not opened yet.
+def bus_of(settings: Settings, clock: Clock, *, patience: timedelta = timedelta(seconds=15)) -> Any:
+    """Return the bus that the settings choose, not opened yet; it waits for its server for as long as `patience`.
 
     Raises:
         ConfigurationError: there is no such bus, what it needs is not installed, or a setting of it is wrong.
@@ -65,6 +69,7 @@ def bus_of(settings: Settings, clock: Clock) -> Any:
     return backend(
         bus_servers(settings),
         clock=clock,
+        patience=patience,
         ack_wait=settings.events_ack_wait,
         max_ack_pending=settings.events_max_ack_pending,
     )

@@ -18,7 +18,7 @@ from ..settings.services import Service
 from ..telemetry import Metrics
 from ..tracing import UNTRACED, Tracing
 from .loops import running
-from .opening import UNSEEN, bus_of, store_of
+from .opening import BRIEFLY, UNSEEN, bus_of, store_of
 from .patience import opened_in_time
 from .policy import policy_of
 from .processing import Processing
@@ -78,7 +78,7 @@ class PostprocessingService:
     async def _open(self, stack: AsyncExitStack) -> Processing:
         settings, clock = self._settings, self._clock
         store = await stack.enter_async_context(store_of(settings, self._policy))
-        bus = await stack.enter_async_context(bus_of(settings, clock))
+        bus = await stack.enter_async_context(bus_of(settings, clock, patience=BRIEFLY))
         processing = Processing(
             settings, self._policy, store=store, bus=bus, clock=clock, metrics=self.metrics, tracing=self._tracing
         )

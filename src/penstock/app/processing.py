@@ -79,7 +79,7 @@ class Processing:
 
     async def checks(self) -> list[Check]:
         """Look whether the bus and the store answer; whatever takes longer is for `look_up`."""
-        return [*self._watch.checks(), await self._check_store()]
+        return [*await self._watch.checks(), await self._check_store()]
 
     async def _check_store(self) -> Check:
         try:

@@ -15,7 +15,7 @@ from ..steps.runner import StepRunner
 from ..telemetry import Metrics
 from ..tracing import UNTRACED, Tracing
 from .delivery import open_delivery
-from .opening import bus_of
+from .opening import BRIEFLY, bus_of
 from .patience import opened_in_time
 from .tracing import tracing_of
 from .watch import BusWatch
@@ -61,7 +61,7 @@ class StepService:
         """Look at everything that can be wrong while running."""
         if self._watch is None:
             return [Check("bus", ok=False, detail=self._waits_for, hint="Work begins when it is there.", gates=True)]
-        return self._watch.checks()
+        return await self._watch.checks()
 
     async def look_up(self) -> None:
         """Set the metrics that are not counted along the way."""
@@ -73,7 +73,7 @@ class StepService:
 
     async def _open(self, stack: AsyncExitStack) -> Bus:
         settings, clock = self._settings, self._clock
-        bus: Bus = await stack.enter_async_context(bus_of(settings, clock))
+        bus: Bus = await stack.enter_async_context(bus_of(settings, clock, patience=BRIEFLY))
         publisher = Publisher(bus, clock)
         delivery = await open_delivery(stack, settings)
         for definition in self._definitions:

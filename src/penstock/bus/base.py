@@ -18,6 +18,7 @@ from ..events.types import Envelope
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from .aside import KeptAside
     from .memory import Memory
 
 Handler = Callable[[Envelope], Awaitable[None]]
@@ -102,4 +103,8 @@ class OnServer(Protocol):
 
     def set_aside_count(self, group: str) -> int:
         """Return how many events this process could not handle for `group` and has set aside (for metrics)."""
+        ...
+
+    def kept_aside(self) -> KeptAside:
+        """Return what all instances have set aside, while the bus is open."""
         ...

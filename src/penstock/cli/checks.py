@@ -86,22 +86,24 @@ def _without_server(settings: Settings) -> list[Check]:
 
 async def _services(settings: Settings) -> list[Check]:
     """Look at what a coordinator by itself needs: its store and its bus, and somebody who answers each step."""
-    from ..app import open_requests, policy_of
+    from ..app import check_set_aside, open_requests, open_set_aside, policy_of
 
     steps = policy_of(settings).every_step
     try:
         async with open_requests(settings) as requests:
             silent = await requests.never_answered(steps)
+        async with open_set_aside(settings) as kept:
+            aside = await check_set_aside(kept)
     except PenstockError as error:
         return [Check("servers", ok=False, detail=str(error), hint="Start it, or correct where it is.")]
-    servers = Check("servers", ok=True, detail="The bus and the store answer.")
+    looked = [Check("servers", ok=True, detail="The bus and the store answer."), aside]
     if not silent:
         return [
-            servers,
+            *looked,
             Check("steps", ok=True, detail=f"Somebody has answered each of: {', '.join(steps) or 'none'}."),
         ]
     hint = "Uploads wait there until a service of that very name answers. Look at the spelling, and whether it runs."
-    return [servers, Check("steps", ok=False, detail=f"Nobody has ever answered {', '.join(silent)}.", hint=hint)]
+    return [*looked, Check("steps", ok=False, detail=f"Nobody has ever answered {', '.join(silent)}.", hint=hint)]
 
 
 def _data_dir(settings: Settings) -> Check:

@@ -87,11 +87,11 @@ def router(observed: Observed) -> APIRouter:
 
     @routes.get("/readyz", summary="Able to do its work?")
     async def readyz() -> Response:
-        missing = [check for check in await observed.checks() if check.gates and not check.ok]
-        if not missing:
-            return Response("OK\n", media_type="text/plain")
-        text = "".join(f"{check.name}: {check.detail} {check.hint}\n" for check in missing)
-        return Response(text, status_code=503, media_type="text/plain")
+        wrong = [check for check in await observed.checks() if not check.ok]
+        missing = [check for check in wrong if check.gates]
+        if missing:
+            return Response(_told(missing), status_code=503, media_type="text/plain")
+        return Response(f"OK\n{_told(wrong)}", media_type="text/plain")
 
     @routes.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:
@@ -99,3 +99,7 @@ def router(observed: Observed) -> APIRouter:
         return Response(generate_latest(observed.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return routes
+
+
+def _told(checks: Sequence[Check]) -> str:
+    return "".join(f"{check.name}: {check.detail} {check.hint}\n" for check in checks)

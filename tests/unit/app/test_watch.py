@@ -37,15 +37,23 @@ async def test_what_fails_is_counted_once_however_often_it_is_looked_at(tmp_path
                 assert counted("penstock_event_failures_total") == 2
                 assert counted("penstock_events_set_aside_total") == 1
                 assert counted("penstock_queue_depth") is not None
-            [check] = watch.checks()
+            check, aside = await watch.checks()
             assert check.ok
+            assert not aside.ok
+            assert not aside.gates
+            assert (aside.name, aside.detail) == ("set-aside", "1 events could not be handled and are set aside.")
+            assert "penstock postprocessing set-aside list" in aside.hint
+            await bus.kept_aside().discard(1)
+            assert (await watch.checks())[1].ok
             server.kill()
-            await eventually(lambda: not watch.checks()[0].ok)
-            [check] = watch.checks()
+            await eventually(lambda: bus.trouble() != "")
+            [check] = await watch.checks()
+            assert not check.ok
             assert check.gates
             assert server.endpoint in check.detail
             server.start_again()
-            await eventually(lambda: watch.checks()[0].ok, timeout_seconds=20)
+            await eventually(lambda: not bus.trouble(), timeout_seconds=20)
+            assert (await watch.checks())[0].ok
 
 
 async def test_a_bus_in_this_process_is_never_away() -> None:
@@ -53,4 +61,4 @@ async def test_a_bus_in_this_process_is_never_away() -> None:
     async with LocalBus(SystemClock()) as bus:
         watch = BusWatch(bus, metrics)
         watch.look_up()
-        assert watch.checks() == []
+        assert await watch.checks() == []

@@ -51,6 +51,15 @@ async def test_not_being_ready_says_why_and_what_to_do(client: httpx.AsyncClient
     assert (await client.get("/healthz")).status_code == 200
 
 
+async def test_who_is_ready_tells_what_is_wrong_all_the_same(client: httpx.AsyncClient, service: Service) -> None:
+    service.found = [
+        Check("store", ok=True, detail="It answers."),
+        Check("set-aside", ok=False, detail="3 events are set aside.", hint="List them."),
+    ]
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.text) == (200, "OK\nset-aside: 3 events are set aside. List them.\n")
+
+
 @pytest.mark.parametrize("given", ["", "Bearer", "Bearer wrong", "s3cret", "Basic s3cret", "Bearer s3cret2"])
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
 async def test_metrics_are_for_who_has_the_token(client: httpx.AsyncClient, given: str, path: str) -> None:

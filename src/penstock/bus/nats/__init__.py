@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ..aside import SetAsideEvent
 from .bus import NatsBus
-from .set_aside import SetAside, SetAsideEvent
+from .set_aside import SetAside
 
 __all__ = ["NatsBus", "SetAside", "SetAsideEvent"]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ...clock import Clock
     from ...events.types import Envelope
     from ...jetstream import NatsClient, NatsServers
+    from ..aside import KeptAside
     from ..base import Filter, Handler, Hearer
     from ..tasks import OwnedTasks
 
@@ -267,6 +268,10 @@ class NatsBus(Bus, OnServer):
     def set_aside_count(self, group: str) -> int:
         """Return how many events this process has set aside for `group`, for metrics."""
         return self.set_aside.kept[group]
+
+    def kept_aside(self) -> KeptAside:
+        """Return what all instances have set aside."""
+        return self.set_aside
 
     def _reader_of(self, group: str) -> Reader:
         known = self._readers.get(group)

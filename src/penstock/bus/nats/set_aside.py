@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +15,10 @@ import structlog
 from nats import errors
 from nats.js.errors import NotFoundError
 
+from ...errors import NotFound
+from ...events.codec import UndecodableEvent, UnknownEventType, decode
 from ...jetstream.headers import header_block
+from ..aside import KeptAside, OriginalGone, SetAsideEvent
 from ..base import BusUnavailable
 from .outbox import Message
 from .streams import EVENTS, SET_ASIDE, SET_ASIDE_SUBJECT
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+NATS_ERRORS: Final = (errors.Error, OSError, TimeoutError)
 _EVENT_SUBJECT: Final = f"{SET_ASIDE_SUBJECT}.event"
 _REASON_CHARACTERS: Final = 2000
 _GROUP: Final = "Penstock-Group"
@@ -38,27 +41,7 @@ _TYPE: Final = "Penstock-Event-Type"
 _ID: Final = "Penstock-Event-Id"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetAsideEvent:
-    """An event that could not be handled."""
-
-    number: int
-    """Names it for `SetAside.again` and `SetAside.discard`."""
-    group: str
-    """Whose handler could not."""
-    reason: str
-    sequence: int
-    """Of the original in the stream of events."""
-    event_type: str
-    """Without prefix; empty where unreadable, as is `event_id`."""
-    event_id: str
-    at: datetime | None
-    """When it was set aside."""
-    data: bytes
-    """The message as it came; empty when it was too large to be kept twice: it is in the stream of events."""
-
-
-class SetAside:
+class SetAside(KeptAside):
     """What was set aside, by all instances."""
 
     def __init__(self, outbox: Outbox, manager: JetStreamManager, *, max_bytes: int) -> None:
@@ -101,25 +84,17 @@ class SetAside:
         )
 
     async def count(self) -> int:
-        """Return how many are kept.
-
-        Raises:
-            BusUnavailable: there is no answer.
-        """
+        """Return how many are kept; see the port."""
         try:
             info = await self._manager.stream_info(SET_ASIDE, subjects_filter=_EVENT_SUBJECT)
             return int((info.state.subjects or {}).get(_EVENT_SUBJECT, 0))
         except NotFoundError:
             return 0
-        except errors.Error as error:
+        except NATS_ERRORS as error:
             raise _unavailable(error) from error
 
     async def events(self, *, limit: int = 100, after: int = 0) -> list[SetAsideEvent]:
-        """Return what is kept, the oldest first, beginning behind number `after`.
-
-        Raises:
-            BusUnavailable: there is no answer.
-        """
+        """Return what is kept, the oldest first; see the port."""
         found: list[SetAsideEvent] = []
         try:
             with suppress(NotFoundError):
@@ -127,38 +102,60 @@ class SetAside:
                     raw = await self._manager.get_msg(SET_ASIDE, seq=after + 1, subject=_EVENT_SUBJECT, next=True)
                     found.append(_read(raw))
                     after = found[-1].number
-        except errors.Error as error:
+        except NATS_ERRORS as error:
             raise _unavailable(error) from error
         return found
 
-    async def again(self, number: int) -> None:
-        """Publish an event again, for everybody, and keep it no longer: whatever was in its way has been corrected.
+    async def again(self, number: int) -> SetAsideEvent:
+        """Publish an event again, for everybody, and keep it no longer; see the port."""
+        event = await self._get(number)
+        data = event.data or await self._original(event)
+        await self._outbox.publish([Message(EVENTS.encode(), b"", data)])
+        await self._remove(number)
+        return event
 
-        Raises:
-            BusUnavailable: there is no answer, or there is no such event.
-        """
+    async def discard(self, number: int) -> SetAsideEvent:
+        """Keep an event no longer; see the port."""
+        event = await self._get(number)
+        await self._remove(number)
+        return event
+
+    async def _get(self, number: int) -> SetAsideEvent:
         try:
-            data = _read(await self._manager.get_msg(SET_ASIDE, seq=number)).data
-            await self._outbox.publish([Message(EVENTS.encode(), b"", data)])
-        except errors.Error as error:
+            raw = await self._manager.get_msg(SET_ASIDE, seq=number)
+        except NotFoundError as error:
+            raise _unknown(number) from error
+        except NATS_ERRORS as error:
             raise _unavailable(error) from error
-        await self.discard(number)
+        if raw.subject != _EVENT_SUBJECT:
+            raise _unknown(number)
+        return _read(raw)
 
-    async def discard(self, number: int) -> None:
-        """Keep an event no longer.
+    async def _original(self, event: SetAsideEvent) -> bytes:
+        """Return what was too large to be kept twice. A stream that was made anew may have another event there."""
+        try:
+            data = (await self._manager.get_msg(EVENTS, seq=event.sequence)).data or b""
+        except NotFoundError:
+            data = b""
+        except NATS_ERRORS as error:
+            raise _unavailable(error) from error
+        if not data or _names(data)[1] != event.event_id:
+            raise OriginalGone(
+                f"event {event.number} ({event.event_type} {event.event_id}) was too large to be kept twice, and "
+                f"message {event.sequence} of {EVENTS} is gone. Discard it, and have its sender say it again."
+            )
+        return data
 
-        Raises:
-            BusUnavailable: there is no answer, or there is no such event.
-        """
+    async def _remove(self, number: int) -> None:
         try:
             await self._manager.delete_msg(SET_ASIDE, number)
-        except errors.Error as error:
+        except NATS_ERRORS as error:
             raise _unavailable(error) from error
 
 
 def _read(raw: RawStreamMsg) -> SetAsideEvent:
     headers = raw.headers or {}
-    at = raw.time
+    at, data = raw.time, raw.data or b""
     return SetAsideEvent(
         number=raw.seq or 0,
         group=headers.get(_GROUP, ""),
@@ -166,9 +163,25 @@ def _read(raw: RawStreamMsg) -> SetAsideEvent:
         sequence=int(headers.get(_SEQUENCE, "0")),
         event_type=headers.get(_TYPE, ""),
         event_id=headers.get(_ID, ""),
+        upload_id=_names(data)[0],
         at=at.astimezone(UTC) if isinstance(at, datetime) else None,
-        data=raw.data or b"",
+        data=data,
     )
+
+
+def _names(data: bytes) -> tuple[str, str]:
+    """Return upload and event ID of a message; empty where it cannot be read."""
+    try:
+        envelope = decode(data)
+    except UnknownEventType:
+        return "", ""
+    except UndecodableEvent as error:
+        return "", error.event_id
+    return envelope.event.upload_id, envelope.event_id
+
+
+def _unknown(number: int) -> NotFound:
+    return NotFound(f"no event number {number} is set aside. `penstock postprocessing set-aside list` shows which are.")
 
 
 def _unavailable(error: Exception) -> BusUnavailable:
