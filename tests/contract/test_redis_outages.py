@@ -198,6 +198,15 @@ async def test_an_encrypted_connection_goes_only_to_who_can_prove_its_name(
                 pass
         async with store_on(f"rediss://{server.node}?skip_verify=true") as store:
             await store.save(record("u1"), expected=None)
+        async with store_on(server.node, tls=True, tls_ca_file=made.certificate) as store:
+            assert await collect(store.all()) == ["u1"]
+        async with store_on(server.node, tls=True, tls_insecure=True) as store:
+            assert await collect(store.all()) == ["u1"]
+        with pytest.raises(StoreUnavailable, match=r"(?i)certificate"):
+            async with store_on(server.node, tls=True):
+                pass
+        with pytest.raises(ConfigurationError, match="no such file"):
+            store_on(server.node, tls=True, tls_ca_file=tmp_path / "missing.pem")
         monkeypatch.setenv("SSL_CERT_FILE", str(made.certificate))
         async with store_on(f"rediss://{server.node}/0") as store:
             assert await collect(store.all()) == ["u1"]

@@ -35,6 +35,8 @@ POINTS = """
     blobs.release
     blobs.seal
     blobs.staged
+    bus.listen
+    bus.pending
     bus.publish BytesReceived
     bus.publish CancelPostprocessing
     bus.publish Finished abort
@@ -53,7 +55,6 @@ POINTS = """
     bus.subscribe
     bus.subscribe.handler BytesReceived
     bus.subscribe.handler CancelPostprocessing
-    bus.subscribe.handler CancelPostprocessing by another
     bus.subscribe.handler Finished abort
     bus.subscribe.handler Finished continue
     bus.subscribe.handler Finished delete
@@ -123,7 +124,7 @@ LATER = {
     "catalogue.change receiving > processing": (4,),
     "catalogue.get": (30,),
     "store.delete": (3,),
-    "store.get": (8,),
+    "store.get": (3,),
 }
 """Points that are met at a later call as well, when other uploads are under way."""
 

@@ -22,6 +22,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ...clock import Clock, SystemClock
+from ...errors import ConfigurationError
 from . import addresses
 from .sentinel import ReplicatedServer, Sentinels
 from .server import single
@@ -44,7 +45,7 @@ class RedisStore(IndexedStore):
     """
 
     def __init__(self, target: StoreTarget, *, clock: Clock | None = None, timeout: timedelta = _TIMEOUT) -> None:
-        address = _with_login(addresses.server(target.nodes), target)
+        address = _as_wanted(addresses.server(target.nodes), target)
         super().__init__(single(address, timeout), target, clock or SystemClock())
 
 
@@ -58,12 +59,22 @@ class RedisSentinelStore(IndexedStore):
     def __init__(self, target: StoreTarget, *, clock: Clock | None = None, timeout: timedelta = _TIMEOUT) -> None:
         clock = clock or SystemClock()
         master, found = addresses.sentinels(target.nodes)
-        sentinels = Sentinels(master, [_with_login(one, target) for one in found])
+        sentinels = Sentinels(master, [_as_wanted(one, target) for one in found])
         super().__init__(ReplicatedServer(sentinels, clock, timeout), target, clock)
 
 
-def _with_login(address: addresses.Address, target: StoreTarget) -> addresses.Address:
-    """Add user and password of the settings where the node has none of its own."""
-    if address.password or not target.password:
+def _as_wanted(address: addresses.Address, target: StoreTarget) -> addresses.Address:
+    """Add what the settings say about login and encryption, where the node itself does not.
+
+    Raises:
+        ConfigurationError: the file with the authorities cannot be read.
+    """
+    if not address.password and target.password:
+        address = replace(address, username=target.username, password=target.password)
+    if not (address.tls or target.tls):
         return address
-    return replace(address, username=target.username, password=target.password)
+    if target.tls_ca_file is None:
+        return replace(address, tls=True, verify=address.verify and not target.tls_insecure)
+    if not target.tls_ca_file.is_file():
+        raise ConfigurationError(f"store root certificates {target.tls_ca_file}: there is no such file.")
+    return replace(address, tls=True, verify=True, ca_file=target.tls_ca_file)

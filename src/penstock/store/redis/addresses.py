@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -37,6 +38,7 @@ class Address:
         password: never logged, never in a message.
         tls: whether the connection is encrypted.
         verify: whether the server has to prove with a certificate that it is `host`.
+        ca_file: the only authorities to believe; None for those of the system.
     """
 
     host: str
@@ -46,6 +48,7 @@ class Address:
     password: str = field(default="", repr=False)
     tls: bool = False
     verify: bool = True
+    ca_file: Path | None = None
 
     @property
     def name(self) -> str:

@@ -173,5 +173,6 @@ def single(address: Address, timeout: timedelta) -> Server:
 def certified(address: Address) -> dict[str, Any]:
     """Return the arguments of an encrypted connection."""
     if address.verify:
-        return {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        believed = {} if address.ca_file is None else {"ssl_ca_certs": str(address.ca_file)}
+        return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **believed}
     return {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
