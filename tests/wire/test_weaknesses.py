@@ -2,7 +2,7 @@
 
 Rows are those of section 11 of the description of the wire protocol. Each test runs on both: ours passes, the model of
 the Go service fails, strictly. Rows 12 to 14 are about NATS and the process around the coordinator: what the
-coordinator has to do with 12 is here, the rest is in the tests of the bus and of the commands.
+coordinator has to do with 12 is here, the rest, and row 2 on a real server, is in `tests/e2e/test_drop_in.py`.
 """
 
 from __future__ import annotations
