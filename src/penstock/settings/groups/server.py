@@ -51,7 +51,8 @@ class ServerSettings:
     grace_period: timedelta = setting(
         Duration(),
         "10s",
-        "How long the server may take to end after SIGTERM. What is not done by then goes on after the next start.",
+        "How long requests, and after them steps, may take to end after SIGTERM. What is not done by then goes on after"
+        " the next start.",
         group=_GROUP,
     )
     debug_addr: Address | None = setting(
