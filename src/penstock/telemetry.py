@@ -76,3 +76,14 @@ class Metrics:
         self.stalled = Gauge(
             "penstock_stalled_uploads", "Uploads that have waited too long for an answer.", registry=self.registry
         )
+        self.scanner_ready = Gauge(
+            "penstock_scanner_ready",
+            "1 while the virus scanner is used: it has passed its self-test.",
+            registry=self.registry,
+        )
+        self.scanner_rules_outdated = Gauge(
+            "penstock_scanner_rules_outdated",
+            "1 while a scanner works with older rules because the present ones cannot be used.",
+            ["scanner"],
+            registry=self.registry,
+        )

@@ -15,12 +15,12 @@ Errors, beside `penstock.errors.Unavailable`, which they all are, for all of the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -68,6 +68,17 @@ class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
     """From the call to the verdict, waiting for a free place at the scanner included."""
     detail: str = ""
     """One sentence for people where the rest does not explain itself, "" otherwise."""
+    noted: tuple[str, ...] = ()
+    """What the engine noticed that does not count as an infection, by its own names."""
+
+
+class ScannerState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a scanner is, as far as that is known without asking it."""
+
+    scanner: str
+    """`Scanner.name`."""
+    outdated: str = ""
+    """Why it still works with rules that are not the present ones, in a sentence; "" when it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,15 @@ class SourceUnreadable(Unavailable):
     """The bytes could not be read, are not as many as announced, or changed while they were scanned."""
 
     code = "scan-source-unreadable"
+
+
+@runtime_checkable
+class SupportsStates(Protocol):
+    """A scanner that can tell how it is."""
+
+    def states(self) -> Sequence[ScannerState]:
+        """Return how each scanner is of which this one consists."""
+        ...
 
 
 class Scanner(Protocol):

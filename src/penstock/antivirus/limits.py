@@ -1,9 +1,9 @@
-"""Which files are scanned: what happens above a limit, what a scanner calls its own, how long a scan may take."""
+"""What counts: files above a limit, finds below a severity, what a scanner calls its own, how long a scan may take."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import msgspec
 
@@ -19,6 +19,20 @@ class Oversize(StrEnum):
     """Scan as much of its beginning as the limit allows, and mark it as scanned in part."""
     REJECT = "reject"
     """Do not let it pass."""
+
+
+class Severity(IntEnum):
+    """How bad it is when a rule matches, as its metadata say: `severity = "high"`."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+    @classmethod
+    def of(cls, word: str) -> Severity:
+        """Return what a rule says of itself. One that says nothing, or a word of its own, is taken seriously."""
+        return cls.__members__.get(word.strip().upper(), cls.CRITICAL)
 
 
 class ScanPlan(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from .eicar import eicar
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_HARMLESS = b"Penstock checks with these bytes that its virus scanner lets harmless files pass.\n"
+HARMLESS = b"Penstock checks with these bytes that its virus scanner lets harmless files pass.\n"
 
 
 async def check_scanner(scanner: Scanner) -> None:
@@ -26,7 +26,7 @@ async def check_scanner(scanner: Scanner) -> None:
             f"the scanner {scanner.name} says {found.verdict} of the EICAR test file. It would let viruses pass: "
             "check its signatures or rules."
         )
-    passed = await _scan(scanner, _HARMLESS)
+    passed = await _scan(scanner, HARMLESS)
     if passed.verdict is not Verdict.CLEAN:
         raise SelfTestFailed(
             f"the scanner {scanner.name} says {passed.verdict} ({passed.signature or passed.detail}) of harmless "

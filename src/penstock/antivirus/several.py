@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from ..errors import ConfigurationError
-from .base import ByteStream, LocalFile, Scanner, ScannerVersion, ScanReport, Source, Verdict
+from .base import (
+    ByteStream,
+    LocalFile,
+    Scanner,
+    ScannerState,
+    ScannerVersion,
+    ScanReport,
+    Source,
+    SupportsStates,
+    Verdict,
+)
 from .spool import spooled
 
 if TYPE_CHECKING:
@@ -78,6 +88,10 @@ class SeveralScanners(Scanner):
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
 
+    def states(self) -> list[ScannerState]:
+        """Tell how each of them is."""
+        return [state for scanner in self.scanners if isinstance(scanner, SupportsStates) for state in scanner.states()]
+
     async def version(self) -> ScannerVersion:
         """Ask all of them; see `Scanner.version`."""
         versions = await _all_of([scanner.version() for scanner in self.scanners])
@@ -99,8 +113,8 @@ class SeveralScanners(Scanner):
                 for scanner in self.scanners
             ]
             said = await self._wait(scans)
-        verdict = combine([one for one in said if one is not None], self._agreement)
-        return msgspec.structs.replace(verdict, duration=timedelta(seconds=self._clock.monotonic() - started))
+        report = combine([one for one in said if one is not None], self._agreement)
+        return msgspec.structs.replace(report, duration=timedelta(seconds=self._clock.monotonic() - started))
 
     @asynccontextmanager
     async def _on_disk(self, source: Source, size_bytes: int) -> AsyncIterator[LocalFile]:
@@ -129,6 +143,11 @@ def combine(said: Sequence[ScanReport | Exception], agreement: Agreement) -> Sca
         Exception: what the first one raised that failed, if none found anything.
     """
     reports = [one for one in said if isinstance(one, ScanReport)]
+    report = _decided(said, reports, agreement)
+    return msgspec.structs.replace(report, noted=tuple(dict.fromkeys(name for one in reports for name in one.noted)))
+
+
+def _decided(said: Sequence[ScanReport | Exception], reports: Sequence[ScanReport], agreement: Agreement) -> ScanReport:
     found = [one for one in reports if _found(one)]
     if found:
         return _with_detail(found[0], [f"{one.scanner} found {one.signature}" for one in found[1:]])

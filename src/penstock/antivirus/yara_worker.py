@@ -6,10 +6,12 @@ interpreter lock while it scans, which would make a thread in the server no bett
 
 Standard input is a socket to the server; each message is a line of JSON:
 
-1. The server sends `{"rules": [paths], "built_in": [paths], "memory_bytes": n}`; the answer is either
+1. The server sends `{"rules": [paths], "built_in": [paths], "memory_bytes": n}` together with the descriptor of a file
+   that has the compiled rules; where it is empty, the rules are compiled and put there. The answer is either
    `{"database": …, "rules": n, "warnings": n}` or `{"invalid_rules": message}` and the end.
 2. For each file it then sends `{"size_bytes": n}` together with an open descriptor; the answer is
-   `{"matches": [names], "bytes_scanned": n}` or `{"unreadable": message}`.
+   `{"matches": [[name, severity], …], "bytes_scanned": n}`, where the severity is the word in the rule's metadata or
+   "", or `{"unreadable": message}`.
 3. It closes the socket: the process ends. Should the server be killed in the middle of a scan, the kernel kills us.
 
 What is scanned how: a small file is read, a large one mapped, so that rules see it as a whole however large it is.
@@ -32,7 +34,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import yara_x
 
@@ -55,10 +57,10 @@ def main() -> None:
     """Serve the parent until it closes the socket."""
     _die_with_parent()
     parent = socket.socket(fileno=os.dup(0))
-    setup, _ = _receive(parent)
+    setup, kept = _receive(parent)
     _keep_small(setup["memory_bytes"])
     try:
-        rules, described = compile_rules(setup["rules"], setup["built_in"])
+        rules, described = compiled_rules(setup["rules"], setup["built_in"], kept)
     except InvalidRules as err:
         _send(parent, {"invalid_rules": str(err)})
         return
@@ -73,6 +75,34 @@ def main() -> None:
             _send(parent, scan(scanner, fd, request["size_bytes"], in_windows=in_windows))
         finally:
             os.close(fd)
+
+
+def compiled_rules(paths: list[str], built_in: list[str], kept: int) -> tuple[yara_x.Rules, dict[str, Any]]:
+    """Take the rules that an earlier worker has put into `kept`, or compile them and put them there; close it.
+
+    Raises:
+        InvalidRules: a file cannot be read or does not compile, or what is kept cannot be used.
+    """
+    path = f"/proc/self/fd/{kept}"  # opened anew: a position of our own, which other workers do not move
+    try:
+        if os.fstat(kept).st_size:
+            with open(path, "rb") as file:
+                return _load(file)
+        rules, described = compile_rules(paths, built_in)
+        with open(path, "wb") as file:
+            file.write(json.dumps(described).encode() + b"\n")
+            rules.serialize_into(file)
+    finally:
+        os.close(kept)
+    return rules, described
+
+
+def _load(file: BinaryIO) -> tuple[yara_x.Rules, dict[str, Any]]:
+    described: dict[str, Any] = json.loads(file.readline())
+    try:
+        return yara_x.Rules.deserialize_from(file), described
+    except Exception as err:  # such as after an upgrade of yara-x below a running server
+        raise InvalidRules(f"the compiled rules are not understood: {err}") from err
 
 
 def compile_rules(paths: list[str], built_in: list[str]) -> tuple[yara_x.Rules, dict[str, Any]]:
@@ -145,9 +175,9 @@ def scan(scanner: yara_x.Scanner, fd: int, size_bytes: int, *, in_windows: bool)
     return {"matches": sorted(matches), "bytes_scanned": size_bytes}
 
 
-def _scan_windows(scanner: yara_x.Scanner, fd: int, size_bytes: int) -> set[str]:
+def _scan_windows(scanner: yara_x.Scanner, fd: int, size_bytes: int) -> set[tuple[str, str]]:
     """Scan windows that overlap; a file that fits into one is scanned as a whole, also an empty one."""
-    matches: set[str] = set()
+    matches: set[tuple[str, str]] = set()
     start = 0
     while True:
         wanted = min(WINDOW_BYTES, size_bytes - start)
@@ -169,8 +199,12 @@ def _read(fd: int, wanted: int, start: int) -> bytes:
     return data
 
 
-def _names(results: yara_x.ScanResults) -> set[str]:
-    return {rule.identifier for rule in results.matching_rules}
+def _names(results: yara_x.ScanResults) -> set[tuple[str, str]]:
+    return {(rule.identifier, _severity(rule)) for rule in results.matching_rules}
+
+
+def _severity(rule: yara_x.Rule) -> str:
+    return next((str(value) for name, value in rule.metadata if name == "severity"), "")
 
 
 def _receive(parent: socket.socket) -> tuple[dict[str, Any], int]:

@@ -22,7 +22,7 @@ from .delivery import open_delivery
 from .loops import running
 from .opening import BRIEFLY, bus_of
 from .patience import opened_in_time
-from .scanner import check_of, open_virusscan, watching
+from .scanner import open_virusscan
 from .tracing import tracing_of
 from .watch import BusWatch
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..bus.base import Bus
     from ..settings import Settings
-    from ..steps.base import GuardedStep
+    from .scanner import Scanning
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class AntivirusService:
         self._open_tracing = tracing_of(settings, Service.ANTIVIRUS)
         self._tracing: Tracing = UNTRACED
         self._watch: BusWatch | None = None
-        self._virusscan: GuardedStep | None = None
+        self._scanning: Scanning | None = None
         self._waits_for = "It is starting."
 
     async def run(self) -> None:
@@ -60,8 +60,8 @@ class AntivirusService:
         """
         async with (
             self._open_tracing as self._tracing,
-            opened_in_time(self._open, self._clock, self._wait_for) as (bus, virusscan),
-            running([watching(virusscan)]),
+            opened_in_time(self._open, self._clock, self._wait_for) as (bus, scanning),
+            running([scanning.watch()]),
         ):
             self._watch = BusWatch(bus, self.metrics)
             log.info("ready", scanner=self._settings.antivirus_scanner, workers=self._settings.antivirus_workers)
@@ -74,25 +74,27 @@ class AntivirusService:
         else:
             hint = "It goes on by itself once they are there."
             checks = [Check("servers", ok=False, detail=self._waits_for, hint=hint, gates=True)]
-        if self._virusscan is not None:
-            checks.append(check_of(self._virusscan, self._settings))
+        if self._scanning is not None:
+            checks += self._scanning.checks()
         return checks
 
     async def look_up(self) -> None:
         """Set the metrics that are not counted along the way."""
         if self._watch is not None:
             self._watch.look_up()
+        if self._scanning is not None:
+            self._scanning.look_up(self.metrics)
 
     def _wait_for(self, what: str) -> None:
         self._waits_for = what
 
-    async def _open(self, stack: AsyncExitStack) -> tuple[Bus, GuardedStep]:
+    async def _open(self, stack: AsyncExitStack) -> tuple[Bus, Scanning]:
         settings, clock = self._settings, self._clock
         bus: Bus = await stack.enter_async_context(bus_of(settings, clock, patience=BRIEFLY))
         delivery = await open_delivery(stack, settings, as_files=False)
-        self._virusscan = virusscan = await open_virusscan(stack, settings, clock)
+        self._scanning = scanning = await open_virusscan(stack, settings, clock)
         runner = StepRunner(
-            virusscan.definition,
+            scanning.definition,
             bus=bus,
             publisher=Publisher(bus, clock),
             delivery=delivery,
@@ -102,4 +104,4 @@ class AntivirusService:
             group=GROUP,
         )
         await stack.enter_async_context(runner)
-        return bus, virusscan
+        return bus, scanning

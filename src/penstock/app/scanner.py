@@ -7,18 +7,21 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import backends
-from ..antivirus.limits import Oversize
+from ..antivirus.base import SupportsStates
+from ..antivirus.limits import Oversize, Severity
 from ..antivirus.several import Agreement, SeveralScanners
 from ..events.types import VIRUSSCAN, Outcome
 from ..health import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Sequence
     from contextlib import AsyncExitStack
 
+    from ..antivirus.base import Scanner, ScannerState
     from ..clock import Clock
     from ..settings import Settings
     from ..steps.base import GuardedStep
+    from ..telemetry import Metrics
 
 _SELF_TEST_EVERY: Final = timedelta(minutes=5)
 _SELF_TEST_AGAIN: Final = timedelta(seconds=5)
@@ -55,13 +58,53 @@ def _scanner(name: str, settings: Settings, clock: Clock) -> Any:
         case "yara":
             workers = min(settings.antivirus_workers, os.cpu_count() or 1)
             return backend(
-                settings.antivirus_yara_rules, clock=clock, max_workers=workers, spool_folder=settings.delivery_temp_dir
+                settings.antivirus_yara_rules,
+                clock=clock,
+                least_severity=Severity[settings.antivirus_yara_least_severity.upper()],
+                max_workers=workers,
+                spool_folder=settings.delivery_temp_dir,
             )
         case _:  # from another package, which reads settings of its own
             return backend(clock=clock)
 
 
-async def open_virusscan(stack: AsyncExitStack, settings: Settings, clock: Clock) -> GuardedStep:
+class Scanning:
+    """The step `virusscan` with its scanner, and what is to be seen of them."""
+
+    def __init__(self, step: GuardedStep, scanner: Scanner) -> None:
+        self.definition = step.definition
+        self._step = step
+        self._scanner = scanner
+
+    async def watch(self) -> None:
+        """Put the scanner to the test again and again, until cancelled."""
+        await self._step.watch(_SELF_TEST_EVERY, _SELF_TEST_AGAIN)
+
+    def checks(self) -> list[Check]:
+        """Tell whether the scanner is used, and if not, why; and what else is not as it should be."""
+        problem = self._step.problem
+        detail = problem or f"{self._scanner.name}: the EICAR test file is found."
+        hint = "Uploads are held back until it works; then they go on by themselves." if problem else ""
+        return [
+            Check("scanner", not problem, detail, hint, gates=True),
+            *(
+                Check(f"rules of {state.scanner}", ok=False, detail=state.outdated, hint="Correct them.")
+                for state in self._states()
+                if state.outdated
+            ),
+        ]
+
+    def look_up(self, metrics: Metrics) -> None:
+        """Set the metrics of the scanner."""
+        metrics.scanner_ready.set(not self._step.problem)
+        for state in self._states():
+            metrics.scanner_rules_outdated.labels(state.scanner).set(bool(state.outdated))
+
+    def _states(self) -> Sequence[ScannerState]:
+        return self._scanner.states() if isinstance(self._scanner, SupportsStates) else ()
+
+
+async def open_virusscan(stack: AsyncExitStack, settings: Settings, clock: Clock) -> Scanning:
     """Open the scanner and put it to the test; `stack` closes it."""
     scanner = await stack.enter_async_context(scanner_of(settings, clock))
     virusscan: GuardedStep = backends.load("step", VIRUSSCAN)(
@@ -74,17 +117,4 @@ async def open_virusscan(stack: AsyncExitStack, settings: Settings, clock: Clock
         timeout=settings.antivirus_scan_timeout,
     )
     await virusscan.check()
-    return virusscan
-
-
-def watching(virusscan: GuardedStep) -> Coroutine[Any, Any, None]:
-    """Return the loop that puts the scanner to the test again and again."""
-    return virusscan.watch(_SELF_TEST_EVERY, _SELF_TEST_AGAIN)
-
-
-def check_of(virusscan: GuardedStep, settings: Settings) -> Check:
-    """Tell whether the scanner is used, and if not, why."""
-    problem = virusscan.problem
-    detail = problem or f"{' and '.join(settings.antivirus_scanner)}: the EICAR test file is found."
-    hint = "Uploads are held back until it works; then they go on by themselves." if problem else ""
-    return Check("scanner", not problem, detail, hint, gates=True)
+    return Scanning(virusscan, scanner)

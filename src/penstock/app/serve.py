@@ -39,7 +39,7 @@ from .opening import bus_of, store_of
 from .parts import Parts
 from .policy import policy_of
 from .processing import Processing
-from .scanner import check_of, open_virusscan, watching
+from .scanner import open_virusscan
 from .tracing import tracing_of
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..settings import Settings
-    from ..steps.base import GuardedStep
     from ..steps.kit import StepDefinition
+    from .scanner import Scanning
 
 Wrap: TypeAlias = "Callable[[str, Any], Any]"
 """Takes a port's name and the part behind it, returns what is used in its place; tests put faults in between."""
@@ -140,10 +140,10 @@ class App:
             orphans_after=settings.upload_expiration,
         )
         definitions = list(self._definitions)
-        virusscan = None
+        scanning = None
         if VIRUSSCAN in self._policy.every_step:
-            virusscan = await open_virusscan(stack, settings, clock)
-            definitions.append(virusscan.definition)
+            scanning = await open_virusscan(stack, settings, clock)
+            definitions.append(scanning.definition)
 
         await stack.enter_async_context(processing.coordinator.subscribe(workers=settings.workers))
         await stack.enter_async_context(gateway.subscribe())
@@ -166,8 +166,8 @@ class App:
         await gateway.reconcile()
         await processing.reconciler.announce()
         loops = [*processing.loops(), sweeper.run()]
-        if virusscan is not None:
-            loops.append(watching(virusscan))
+        if scanning is not None:
+            loops.append(scanning.watch())
         await stack.enter_async_context(running(loops))
         self.services = Parts(
             receiver=receiver,
@@ -183,16 +183,18 @@ class App:
             clock=clock,
             stalled_after=settings.stalled_after,
             public_url=settings.public_url,
-            checks=lambda: self._checks(settings.data_dir, processing, virusscan),
-            look_up=lambda: self._look_up(processing, catalogue),
+            checks=lambda: self._checks(settings.data_dir, processing, scanning),
+            look_up=lambda: self._look_up(processing, catalogue, scanning),
         )
 
-    async def _look_up(self, processing: Processing, catalogue: Catalogue) -> None:
+    async def _look_up(self, processing: Processing, catalogue: Catalogue, scanning: Scanning | None) -> None:
         await processing.look_up()
+        if scanning is not None:
+            scanning.look_up(self._metrics)
         for phase, number in (await catalogue.counts()).items():
             self._metrics.uploads.labels(phase).set(number)
 
-    async def _checks(self, folder: Path, processing: Processing, virusscan: GuardedStep | None) -> list[Check]:
+    async def _checks(self, folder: Path, processing: Processing, scanning: Scanning | None) -> list[Check]:
         """Look at everything that can be wrong while running."""
         free = await asyncio.to_thread(shutil.disk_usage, folder)
         checks = [
@@ -205,8 +207,8 @@ class App:
             *await processing.checks(),
             await processing.check_stalled(),
         ]
-        if virusscan is not None:
-            checks.append(check_of(virusscan, self._settings))
+        if scanning is not None:
+            checks += scanning.checks()
         unanswered = [step for step in self._policy.every_step if step not in self._handled]
         detail = f"Nobody answers {', '.join(unanswered)}." if unanswered else "Every step has somebody who answers."
         checks.append(Check("steps", not unanswered, detail, "Load them with --steps FILE." if unanswered else ""))

@@ -67,7 +67,7 @@ def test_eicar_is_found_wherever_windows_begin_and_end(before: int, behind: int)
         patch.setattr(yara_worker, "WINDOW_BYTES", 256)
         patch.setattr(yara_worker, "OVERLAP_BYTES", 67)  # one less than its length: the least that is enough
         answer = scan(built_in(), fd, len(data), in_windows=True)
-    assert answer == {"matches": ["EICAR_Test_File"], "bytes_scanned": len(data)}
+    assert answer == {"matches": [("EICAR_Test_File", "")], "bytes_scanned": len(data)}
 
 
 @given(size_bytes=st.integers(0, 3000))
@@ -96,7 +96,7 @@ def test_eicar_is_found_at_the_real_borders(place: int, *, in_windows: bool) -> 
     data = bytes(WINDOW_BYTES + place) + eicar()
     with open_file(data, 2 * WINDOW_BYTES + 5) as fd:
         answer = scan(built_in(), fd, 2 * WINDOW_BYTES + 5, in_windows=in_windows)
-    assert answer["matches"] == ["EICAR_Test_File"]
+    assert answer["matches"] == [("EICAR_Test_File", "")]
 
 
 def test_the_built_in_rules_look_only_for_patterns() -> None:
@@ -120,13 +120,13 @@ def test_rules_of_ones_own_see_a_large_file_as_a_whole(tmp_path: Path) -> None:
     data = b"here it begins".ljust(3 * WINDOW_BYTES, b"\0") + b"here it ends"
     with open_file(data) as fd:
         answer = scan(scanner_of(rules), fd, len(data), in_windows=False)
-    assert answer == {"matches": ["Whole"], "bytes_scanned": len(data)}
+    assert answer == {"matches": [("Whole", "")], "bytes_scanned": len(data)}
 
 
 def test_an_empty_file_is_scanned_too(tmp_path: Path) -> None:
     rules, _ = compile_rules(write_rules(tmp_path, own="rule Empty { condition: filesize == 0 }"), BUILT_IN)
     with open_file(b"") as fd:
-        assert scan(scanner_of(rules), fd, 0, in_windows=False) == {"matches": ["Empty"], "bytes_scanned": 0}
+        assert scan(scanner_of(rules), fd, 0, in_windows=False) == {"matches": [("Empty", "")], "bytes_scanned": 0}
 
 
 @pytest.mark.parametrize("size_bytes", [10, 3 * WINDOW_BYTES])
@@ -149,14 +149,14 @@ def test_the_same_names_in_two_files_do_not_clash(tmp_path: Path) -> None:
     rules, described = compile_rules(paths, BUILT_IN)
     assert described["rules"] == 3
     with open_file(b"x") as fd:
-        assert scan(scanner_of(rules), fd, 1, in_windows=False)["matches"] == ["Same"]
+        assert scan(scanner_of(rules), fd, 1, in_windows=False)["matches"] == [("Same", "")]
 
 
 def test_private_rules_are_not_reported(tmp_path: Path) -> None:
     source = "private rule Inner { condition: true } rule Outer { condition: Inner }"
     rules, _ = compile_rules(write_rules(tmp_path, own=source), BUILT_IN)
     with open_file(b"x") as fd:
-        assert scan(scanner_of(rules), fd, 1, in_windows=False)["matches"] == ["Outer"]
+        assert scan(scanner_of(rules), fd, 1, in_windows=False)["matches"] == [("Outer", "")]
 
 
 def test_the_version_tells_what_the_rules_are_not_where(tmp_path: Path) -> None:

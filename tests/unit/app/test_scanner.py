@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,12 @@ import pytest
 from penstock.antivirus import LocalFile, Verdict
 from penstock.antivirus.eicar import eicar
 from penstock.app import scanner_of
+from penstock.app.scanner import open_virusscan
 from penstock.clock import SystemClock
 from penstock.settings import Settings, load_settings
 from penstock.settings.services import Service
+from penstock.telemetry import Metrics
+from penstock.testing import ManualClock, eventually
 from tests.servers.clamd import LIMIT_BYTES, running_clamd
 
 
@@ -46,3 +51,28 @@ async def test_two_scanners_look_at_each_file(tmp_path: Path, agreement: str) ->
     assert (clean.verdict, clean.scanner) == (Verdict.CLEAN, "clamav+yara")
     assert version.engine.startswith("ClamAV ")
     assert "yara-x" in version.engine
+
+
+async def test_rules_that_cannot_be_used_are_to_be_seen(tmp_path: Path) -> None:
+    (tmp_path / "rules.yar").write_text("rule Good { condition: false }")
+    clock, metrics = ManualClock(), Metrics()
+
+    def outdated() -> float | None:
+        scanning.look_up(metrics)
+        return metrics.registry.get_sample_value("penstock_scanner_rules_outdated", {"scanner": "yara"})
+
+    async def refused() -> bool:
+        await clock.advance(timedelta(seconds=5))
+        return outdated() == 1
+
+    async with AsyncExitStack() as stack:
+        settings = settings_of(tmp_path, PENSTOCK_ANTIVIRUS_YARA_RULES="rules.yar")
+        scanning = await open_virusscan(stack, settings, clock)
+        assert [(check.name, check.ok) for check in scanning.checks()] == [("scanner", True)]
+        assert outdated() == 0
+        (tmp_path / "rules.yar").write_text("rule Bad {")
+        await eventually(refused)
+        ready, rules = scanning.checks()
+        assert (ready.ok, rules.ok, rules.gates) == (True, False, False)
+        assert f"{tmp_path}/rules.yar:1" in rules.detail
+        assert metrics.registry.get_sample_value("penstock_scanner_ready") == 1

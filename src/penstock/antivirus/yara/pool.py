@@ -9,21 +9,27 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..base import ScannerUnavailable
+from .compiled import CompiledRules
 from .process import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from .process import Setup
+    from .process import Ready, Setup
 
 log = structlog.get_logger(__name__)
 
 
 class WorkerPool:
-    """Lends workers out, one file each. A worker whose scan did not end well is killed, not lent again."""
+    """Lends workers out, one file each. A worker whose scan did not end well is killed, not lent again.
+
+    All use the rules as the first one has compiled them, until `reload` puts others in their place.
+    """
 
     def __init__(self, setup: Setup, size: int) -> None:
         self._setup = setup
+        self._rules = CompiledRules()
+        self._compiling = asyncio.Lock()
         self._places = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
@@ -47,14 +53,50 @@ class WorkerPool:
                 ended_well = True
             finally:
                 self._busy.discard(worker)
-                if ended_well and not self._closed:
+                if ended_well and not self._closed and worker.rules is self._rules:
                     self._idle.append(worker)
                 else:
                     self._discard(worker)
 
+    async def reload(self, setup: Setup, prove: Callable[[Worker], Awaitable[None]]) -> Ready:
+        """Compile other rules; if that goes well and `prove` raises nothing, all scans that begin now use them.
+
+        Scans that run go on with what they began with.
+
+        Raises:
+            RulesInvalid: they do not compile; nothing has changed.
+            ScannerUnavailable: no worker could be started, or the pool is closed; nothing has changed.
+        """
+        rules = CompiledRules()
+        try:
+            worker = await self._proven(await Worker.start(setup, rules), prove)
+        except BaseException:
+            rules.close()
+            raise
+        old, self._rules, self._setup = self._rules, rules, setup
+        old.close()
+        while self._idle:
+            self._discard(self._idle.pop())
+        self._idle.append(worker)
+        return worker.ready
+
+    async def _proven(self, worker: Worker, prove: Callable[[Worker], Awaitable[None]]) -> Worker:
+        ended_well = False
+        try:
+            await prove(worker)
+            ended_well = not self._closed
+        finally:
+            if not ended_well:
+                self._discard(worker)
+                await worker.ended()
+        if not ended_well:
+            raise ScannerUnavailable("the YARA scanner has been closed")
+        return worker
+
     async def close(self) -> None:
         """End all workers. Scans that still run end with `ScannerUnavailable`."""
         self._closed = True
+        self._rules.close()
         while self._idle:
             self._discard(self._idle.pop())
         for worker in self._busy:
@@ -76,7 +118,7 @@ class WorkerPool:
     async def _start(self) -> Worker:
         if self._closed:
             raise ScannerUnavailable("the YARA scanner has been closed")
-        worker = await Worker.start(self._setup)
+        worker = await self._start_one()
         if self._was_closed():
             self._discard(worker)
             await worker.ended()
@@ -90,6 +132,14 @@ class WorkerPool:
             warnings=ready.warnings,
         )
         return worker
+
+    async def _start_one(self) -> Worker:
+        if self._rules.complete:
+            return await Worker.start(self._setup, self._rules)
+        async with self._compiling:  # one after the other, until one has got ready
+            if not self._rules.complete:
+                self._rules.empty()
+            return await Worker.start(self._setup, self._rules)
 
     def _was_closed(self) -> bool:
         """Look again: `close` may have been called while we waited."""

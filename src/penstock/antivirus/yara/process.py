@@ -17,6 +17,8 @@ from .rules import RulesInvalid
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
+    from .compiled import CompiledRules
+
 _MODULE = "penstock.antivirus.yara_worker"
 _START_SECONDS = 120.0
 """Compiling ten thousand rules takes several seconds of a busy machine."""
@@ -49,7 +51,8 @@ class _NotReady(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Scanned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a worker says of a file."""
 
-    matches: list[str] | None = None
+    matches: list[tuple[str, str]] | None = None
+    """The rules that match, by name and by what their metadata call severity ("": they say nothing)."""
     bytes_scanned: int = 0
     unreadable: str | None = None
     """Why there is no result; then `matches` is None."""
@@ -63,27 +66,32 @@ class Worker:
         self._channel = channel
         self._errors_fd = errors_fd
         self.ready = Ready(database="", rules=0, warnings=0)
+        self.rules: CompiledRules | None = None
+        """What it scans with; None until it is ready."""
 
     @classmethod
-    async def start(cls, setup: Setup) -> Self:
-        """Start a process and have it compile its rules.
+    async def start(cls, setup: Setup, compiled: CompiledRules) -> Self:
+        """Start a process that uses the compiled rules or, where there are none yet, compiles and seals them.
 
         Raises:
             RulesInvalid: they do not compile.
             ScannerUnavailable: the process does not start, or takes too long.
         """
-        worker = await cls._spawn()
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                await worker._send(msgspec.json.encode(setup) + b"\n")
-                answer = await worker._receive()
-            worker.ready = _read_ready(answer)
-        except BaseException as err:
-            worker.discard()
-            await worker.ended()
-            if isinstance(err, TimeoutError):
-                raise ScannerUnavailable(f"a YARA worker did not get ready in {_START_SECONDS:g} s") from err
-            raise
+        with compiled.descriptor() as fd:
+            worker = await cls._spawn()
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    await worker._send(msgspec.json.encode(setup) + b"\n", fd)
+                    answer = await worker._receive()
+                worker.ready = _read_ready(answer)
+                worker.rules = compiled
+                compiled.seal()
+            except BaseException as err:
+                worker.discard()
+                await worker.ended()
+                if isinstance(err, TimeoutError):
+                    raise ScannerUnavailable(f"a YARA worker did not get ready in {_START_SECONDS:g} s") from err
+                raise
         return worker
 
     @classmethod
@@ -172,9 +180,10 @@ class Worker:
             return False
         return True
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes, fd: int) -> None:
         try:
-            await asyncio.get_running_loop().sock_sendall(self._channel, data)
+            sent = socket.send_fds(self._channel, [data], [fd])
+            await asyncio.get_running_loop().sock_sendall(self._channel, data[sent:])
         except OSError as err:
             raise ScannerUnavailable(await self._last_words()) from err
 

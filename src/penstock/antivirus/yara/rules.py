@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ...errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
 _SUFFIXES = {".yar", ".yara"}
+_INCLUDE: Final = re.compile(rb'^\s*include\s+"([^"\n]+)"', re.MULTILINE)
+
+Stamp: TypeAlias = tuple[object, ...]
+"""Changes whenever a rule file does."""
 
 
 class RulesInvalid(ConfigurationError):
@@ -26,6 +32,39 @@ def find_rules(paths: Iterable[Path]) -> list[str]:
         RulesInvalid: a path does not exist, or a folder has no rule file.
     """
     return [str(file) for path in paths for file in _files(path.absolute())]
+
+
+def stamp_of(paths: Iterable[Path]) -> Stamp:
+    """Return what tells whether rules have changed since: names, times and sizes of all files, included ones too."""
+    try:
+        files = [Path(file) for file in find_rules(paths)]
+    except RulesInvalid as error:
+        return (str(error),)
+    return tuple(_look(file) for file in _with_included(files))
+
+
+def _with_included(files: list[Path]) -> Iterator[Path]:
+    seen: set[Path] = set()
+    while files:
+        file = files.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        yield file
+        try:
+            source = file.read_bytes()
+        except OSError:
+            continue  # compiling it says so
+        # They are looked for beside the rule file, or, as a worker does it, beside any of them.
+        files += [file.parent / os.fsdecode(name) for name in _INCLUDE.findall(source)]
+
+
+def _look(file: Path) -> tuple[object, ...]:
+    try:
+        found = file.stat()
+    except OSError as error:
+        return (str(file), error.errno)
+    return (str(file), found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _files(path: Path) -> list[Path]:

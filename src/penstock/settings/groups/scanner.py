@@ -110,3 +110,11 @@ class ScannerSettings:
         group=_GROUP,
         services=SCANNING,
     )
+    antivirus_yara_least_severity: str = setting(
+        Choice(("low", "medium", "high", "critical")),
+        "low",
+        "Which YARA rules make a file infected: those whose metadata say `severity = ` this or worse, and those that "
+        "do not say. Others are only noted in the result.",
+        group=_GROUP,
+        services=SCANNING,
+    )

@@ -20,7 +20,7 @@ ANSWERS = {
     "endless": b"x" * (5 * 1024 * 1024),
     "half": b'{"matches": [], "bytes_scanned": 5}',
     "unreadable": b'{"unreadable": "it is written in pencil"}\n',
-    "found early": b'{"matches": ["Found"], "bytes_scanned": 1}\n',
+    "found early": b'{"matches": [["Found", ""]], "bytes_scanned": 1}\n',
 }
 
 

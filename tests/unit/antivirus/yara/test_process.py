@@ -13,6 +13,7 @@ import pytest
 
 from penstock.antivirus import LocalFile, ScannerProtocolError, ScannerUnavailable, SourceUnreadable, Verdict
 from penstock.antivirus.yara import YaraScanner, process
+from penstock.antivirus.yara.compiled import CompiledRules
 from penstock.antivirus.yara.process import Setup, Worker
 from penstock.testing import ManualClock, eventually
 
@@ -31,12 +32,17 @@ def setup(what: str) -> Setup:
 
 @asynccontextmanager
 async def started(setup: Setup) -> AsyncIterator[Worker]:
-    worker = await Worker.start(setup)
+    worker = await start(setup)
     try:
         yield worker
     finally:
         worker.discard()
         assert await worker.ended()
+
+
+async def start(setup: Setup) -> Worker:
+    with CompiledRules() as rules:
+        return await Worker.start(setup, rules)
 
 
 async def scan(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verdict:
@@ -81,17 +87,17 @@ async def test_a_death_is_told_with_the_last_words(tmp_path: Path, monkeypatch: 
 @pytest.mark.usefixtures("odd")
 async def test_one_that_does_not_get_ready() -> None:
     with pytest.raises(ScannerUnavailable, match="status 1 while it was needed: it has a cold"):
-        await Worker.start(setup("dies before it is ready"))
+        await start(setup("dies before it is ready"))
     for what in ("garbage before it is ready", "incomplete before it is ready"):
         with pytest.raises(ScannerProtocolError):
-            await Worker.start(setup(what))
+            await start(setup(what))
 
 
 @pytest.mark.usefixtures("odd")
 async def test_one_that_takes_too_long_to_get_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_START_SECONDS", 0.3)
     with pytest.raises(ScannerUnavailable, match=r"ready in 0\.3 s"):
-        await Worker.start(setup("never ready"))
+        await start(setup("never ready"))
 
 
 @pytest.mark.usefixtures("odd")
@@ -104,7 +110,7 @@ async def test_no_program_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     before = os.listdir("/proc/self/fd")
     with pytest.raises(ScannerUnavailable, match="/nowhere/python"):
-        await Worker.start(setup(""))
+        await start(setup(""))
     assert len(os.listdir("/proc/self/fd")) <= len(before)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from penstock.antivirus import LocalFile, ScannerUnavailable, Verdict
+from penstock.antivirus import LocalFile, Verdict
 from penstock.antivirus.eicar import eicar
 from penstock.antivirus.yara import RulesInvalid, YaraScanner
 from penstock.clock import SystemClock
@@ -63,20 +63,6 @@ async def test_a_rule_that_does_not_compile_is_an_error_of_the_configuration(rul
 async def test_rules_that_are_not_there_are_an_error_of_the_configuration(tmp_path: Path) -> None:
     with pytest.raises(RulesInvalid, match="no such file"):
         await YaraScanner([tmp_path / "none"], clock=SystemClock()).__aenter__()
-
-
-async def test_rules_that_become_invalid_fail_no_file_for_good(rules: Path, tmp_path: Path) -> None:
-    file = write(tmp_path / "file", b"xyz")
-    async with YaraScanner([rules], clock=SystemClock()) as scanner:
-        (worker,) = _workers()
-        letters = (rules / "letters.yar").read_text()  # a test may wait
-        (rules / "letters.yar").write_text("rule {")
-        psutil.Process(worker).kill()
-        await eventually(lambda: not _workers())
-        with pytest.raises(ScannerUnavailable, match=r"letters\.yar:1"):
-            await scanner.scan(file, size_bytes=3)
-        (rules / "letters.yar").write_text(letters)
-        assert (await scanner.scan(file, size_bytes=3)).verdict is Verdict.CLEAN
 
 
 async def test_a_mapped_file_that_is_cut_short_is_no_verdict(rules: Path, tmp_path: Path) -> None:
