@@ -8,11 +8,13 @@ from .postprocessing import PostprocessingService
 from .scanner import scanner_of
 from .serve import App
 from .steps import StepService
+from .takeover import Found, open_takeover
 from .watch import check_set_aside
 
 __all__ = [
     "AntivirusService",
     "App",
+    "Found",
     "Parts",
     "PostprocessingService",
     "StepService",
@@ -20,6 +22,7 @@ __all__ = [
     "check_set_aside",
     "open_requests",
     "open_set_aside",
+    "open_takeover",
     "policy_of",
     "scanner_of",
     "step_rules_of",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from .aside import KeptAside
+    from .inheritance import Inheritance
     from .memory import Memory
 
 Handler = Callable[[Envelope], Awaitable[None]]
@@ -103,6 +104,10 @@ class OnServer(Protocol):
 
     def set_aside_count(self, group: str) -> int:
         """Return how many events this process could not handle for `group` and has set aside (for metrics)."""
+        ...
+
+    def inheritance(self) -> Inheritance:
+        """Return what services of another make have left there, while the bus is open."""
         ...
 
     def kept_aside(self) -> KeptAside:

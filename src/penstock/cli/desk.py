@@ -80,10 +80,6 @@ class EventDesk:
 
         return _documents(self._with(asked))
 
-    def take_over(self) -> list[dict[str, Any]]:
-        """Resume what a Go instance left without a timer or an event; return a row for each."""
-        return _documents(self._with(lambda requests: requests.take_over()))
-
     def _with(self, use: Callable[[Requests], Awaitable[T]]) -> T:
         from ..app import open_requests
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from . import complete, set_aside
+from . import complete, set_aside, takeover
 from .actions import report
 from .desk import desk_of
 from .options import AsJson, ConfigFile, ServerUrl, settings_from
@@ -15,6 +15,7 @@ from .show import JsonRows, age, complain, moment, print_table, size
 app = typer.Typer(help="List uploads in postprocessing, and help them on.", no_args_is_help=True)
 
 app.add_typer(set_aside.app, name="set-aside")
+app.command("takeover")(takeover.takeover)
 
 _COLUMNS: Final = (
     "upload", "file", "size", "step", "state", "attempt", "failures", "next try", "age", "last error"

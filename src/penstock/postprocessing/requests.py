@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,7 +10,9 @@ import msgspec
 from ..core.progress import FINISHED, State
 from ..errors import ConfigurationError, Unavailable
 from ..events.types import RestartPostprocessing, ResumePostprocessing, Timestamp
+from .batch import in_batches
 from .commands import IT_IS_DONE, Row, listed, select
+from .inherited import count_inherited, is_inherited
 from .survey import never_answered
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from ..core.progress import Progress
     from ..events.types import Event
     from ..store.base import ProgressStore, Saved
+    from .inherited import Inherited
 
 RESUME, RESTART = "resume", "restart"
 _UNSEEN = "asked for; which uploads these are is in the memory of the service"
@@ -71,15 +75,37 @@ class Requests:
             rows = [_unknown(upload_id, RESTART)]
         return rows
 
-    async def take_over(self) -> list[Row]:
-        """Resume every upload that a Go instance wrote last: its pauses were in that instance's memory only."""
-        rows = []
-        async for saved in self._seen().all():
-            progress = saved.progress
-            if progress.updated_at is None and progress.state is not State.FAILED:
-                event = ResumePostprocessing(upload_id=progress.upload_id, step="", timestamp=self._now())
-                rows.append(await self._one(progress, "take over", event, _row(progress, "").detail))
+    async def inherited(self) -> Inherited:
+        """Return what Go instances have left in the store.
+
+        Raises:
+            ConfigurationError: the store cannot be seen.
+        """
+        return await count_inherited(self.records(None))
+
+    async def take_over(self, *, dry_run: bool = False) -> list[Row]:
+        """Resume every upload that a Go instance wrote last: its pauses were in that instance's memory only.
+
+        Args:
+            dry_run: only tell which they are.
+
+        Raises:
+            ConfigurationError: the store cannot be seen.
+        """
+        rows: list[Row] = []
+        async for batch in in_batches(self._seen().all()):
+            inherited = [saved.progress for saved in batch if is_inherited(saved.progress)]
+            if dry_run:
+                rows += [_row(progress, "would resume") for progress in inherited]
+                continue
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._take_over_one(progress)) for progress in inherited]
+            rows += [task.result() for task in tasks]
         return rows
+
+    async def _take_over_one(self, progress: Progress) -> Row:
+        event = ResumePostprocessing(upload_id=progress.upload_id, step="", timestamp=self._now())
+        return await self._one(progress, "take over", event, _row(progress, "").detail)
 
     async def never_answered(self, steps: Iterable[str]) -> list[str]:
         """Return those of the steps that no service has ever answered; none where the store cannot be seen."""

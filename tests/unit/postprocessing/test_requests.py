@@ -118,6 +118,9 @@ async def test_that_the_bus_goes_away_is_told_for_each_upload(requests: Requests
 
 
 async def test_taking_over_resumes_what_a_go_instance_wrote_last(requests: Requests, bus: Said) -> None:
+    would = await requests.take_over(dry_run=True)
+    assert [(row.id, row.action) for row in would] == [("2", "would resume")]
+    assert told(bus) == []
     rows = await requests.take_over()
     assert [(row.id, row.step, row.detail) for row in rows] == [("2", "ocr", "step 'ocr' is started again")]
     assert told(bus) == [(ResumePostprocessing, "2", "")]

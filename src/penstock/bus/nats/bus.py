@@ -26,6 +26,7 @@ from ..base import Bus, BusUnavailable, OnServer
 from ..memory import Memory
 from ..tasks import owned_tasks
 from .consumers import Consumers
+from .inheritance import NatsInheritance
 from .listening import Listening
 from .outbox import Message, Outbox
 from .reader import NATS_ERRORS, Reader
@@ -268,6 +269,10 @@ class NatsBus(Bus, OnServer):
     def set_aside_count(self, group: str) -> int:
         """Return how many events this process has set aside for `group`, for metrics."""
         return self.set_aside.kept[group]
+
+    def inheritance(self) -> NatsInheritance:
+        """Return what Go services have left."""
+        return NatsInheritance(self._manager, self._consumers, self._watch)
 
     def kept_aside(self) -> KeptAside:
         """Return what all instances have set aside."""

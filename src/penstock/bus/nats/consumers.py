@@ -100,7 +100,7 @@ class Consumers:
         pushing, pulling = durable_names(group)
         found = [info for name in (pushing, pulling) if (info := await self.info(name)) is not None]
         if found:
-            return await self._as_found(max(found, key=_progress), types)
+            return await self._as_found(max(found, key=progress_of), types)
         return await self._make(pulling, types)
 
     async def _as_found(self, info: ConsumerInfo, types: AbstractSet[type]) -> Consumer:
@@ -129,20 +129,8 @@ class Consumers:
         since = self._clock.now() - LOOK_BACK
         still_open, last = await read_past(self._client, self._manager, types, first=since, last=None)
         start = min(still_open, default=last + 1)
-        config = ConsumerConfig(
-            durable_name=name,
-            description=describe(last),
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=start,
-            ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=self._ack_wait.total_seconds(),
-            max_deliver=-1,
-            max_ack_pending=self._max_ack_pending,
-            filter_subject=EVENTS,
-            replay_policy=ReplayPolicy.INSTANT,
-        )
         try:
-            info = await self._manager.add_consumer(EVENTS, config)
+            info = await self.make_at(name, start, description=describe(last))
         except APIError:
             # Another instance was faster, and has begun a little earlier or later.
             other = await self.info(name)
@@ -152,8 +140,28 @@ class Consumers:
         log.info("consumer_made", consumer=name, first_sequence=start, open_events_of_the_past=len(still_open))
         return self._consumer(info, last, still_open)
 
+    async def make_at(self, name: str, start: int, *, description: str | None = None) -> ConsumerInfo:
+        """Make a consumer that is pulled from and begins with event number `start`.
 
-def _progress(info: ConsumerInfo) -> tuple[int, bool, int, bool]:
+        Raises:
+            nats.errors.Error: there is no answer, or it cannot be made, such as because there is another one.
+        """
+        config = ConsumerConfig(
+            durable_name=name,
+            description=description,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=start,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=self._ack_wait.total_seconds(),
+            max_deliver=-1,
+            max_ack_pending=self._max_ack_pending,
+            filter_subject=EVENTS,
+            replay_policy=ReplayPolicy.INSTANT,
+        )
+        return await self._manager.add_consumer(EVENTS, config)
+
+
+def progress_of(info: ConsumerInfo) -> tuple[int, bool, int, bool]:
     """Return how far a consumer has got: the larger, the further.
 
     Of two for one group, one was left behind by an upgrade or a roll-back, and would begin in the past. (What it has

@@ -64,6 +64,8 @@ class Watch:
         self._memory = memory
         self._every = every
         self._mark: Mark | None = None
+        self.has_made = False
+        """Whether there was no stream when we first looked, and it was made."""
         self.looks = 0
         """How often the stream was looked at."""
 
@@ -75,9 +77,9 @@ class Watch:
         Raises:
             nats.errors.Error: there is no answer, or it cannot be made.
         """
-        info, made = await make_events_stream(self._manager)
+        info, self.has_made = await make_events_stream(self._manager)
         self._mark = Mark.of(info)
-        if made or info.created is None:
+        if self.has_made or info.created is None:
             self._memory.begin(self._clock.now())
         else:
             self._memory.begin(info.created.astimezone(UTC) + _SKEW)
