@@ -34,7 +34,7 @@ async def open_requests(settings: Settings) -> AsyncIterator[Requests]:
         if settings.store in UNSEEN:
             yield Requests(store=None, publisher=publisher, clock=clock)
             return
-        async with store_of(settings, policy_of(settings), to_list=True) as store:
+        async with store_of(settings, policy_of(settings), to_list=True, patience=BRIEFLY) as store:
             yield Requests(store=store, publisher=publisher, clock=clock)
 
 

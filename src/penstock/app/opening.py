@@ -22,15 +22,23 @@ log = structlog.get_logger(__name__)
 UNSEEN: Final = ("memory", "ocmem", "noop")
 """Stores that live in the memory of one process, and forget what it knew when it ends."""
 BRIEFLY: Final = timedelta(seconds=4)
-"""How long to wait for the first connection to the bus where somebody waits for an answer, or the whole is tried again
-anyway (`patience`): then it is known sooner what is missing."""
+"""How long to wait for the first connection where somebody waits for an answer, or the whole is tried again anyway
+(`opened_in_time`): then it is known sooner what is missing."""
 _ON_JETSTREAM: Final = ("nats-js-kv", "nats-js")
 
 
-def store_of(settings: Settings, policy: Policy, database: Database | None = None, *, to_list: bool = False) -> Any:
+def store_of(
+    settings: Settings,
+    policy: Policy,
+    database: Database | None = None,
+    *,
+    to_list: bool = False,
+    patience: timedelta = timedelta(seconds=8),
+) -> Any:
     """Return the store of progress that the settings choose, not opened yet; `sqlite` shares `database`.
 
-    With `to_list` it is for who reads all records once, or few: nothing is prepared that would only help others.
+    With `to_list` it is for who reads all records once, or few: nothing is prepared that would only help others. One on
+    NATS waits for the server for as long as `patience`; the others answer at once, or not.
 
     Raises:
         ConfigurationError: there is no such store, what it needs is not installed, or a setting of it is wrong.
@@ -53,7 +61,8 @@ def store_of(settings: Settings, policy: Policy, database: Database | None = Non
             )
         return backend(database)
     if name in _ON_JETSTREAM:
-        return backend(_target(settings), servers=store_servers(settings), indexed=not to_list)
+        servers = store_servers(settings)
+        return backend(_target(settings), servers=servers, indexed=not to_list, patience=patience)
     return backend(_target(settings))
 
 

@@ -20,7 +20,8 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE: Final = timedelta(seconds=0.5)
-_LONGEST_PAUSE: Final = timedelta(seconds=15)
+_LONGEST_PAUSE: Final = timedelta(seconds=5)
+"""Work begins within this, and what a connection takes, after the last of the servers is there."""
 
 
 @asynccontextmanager

@@ -77,7 +77,7 @@ class PostprocessingService:
 
     async def _open(self, stack: AsyncExitStack) -> Processing:
         settings, clock = self._settings, self._clock
-        store = await stack.enter_async_context(store_of(settings, self._policy))
+        store = await stack.enter_async_context(store_of(settings, self._policy, patience=BRIEFLY))
         bus = await stack.enter_async_context(bus_of(settings, clock, patience=BRIEFLY))
         processing = Processing(
             settings, self._policy, store=store, bus=bus, clock=clock, metrics=self.metrics, tracing=self._tracing

@@ -119,7 +119,7 @@ async def open_takeover(settings: Settings) -> AsyncIterator[TakeOver]:
             raise ConfigurationError(
                 f"bus={settings.bus} ({settings.origins.get('bus')}): no Go service was on it. Set it to nats."
             )
-        async with store_of(settings, policy_of(settings)) as store:
+        async with store_of(settings, policy_of(settings), to_list=True, patience=BRIEFLY) as store:
             requests = Requests(store=store, publisher=publisher, clock=clock)
             yield TakeOver(bus.inheritance(), requests)
 
