@@ -1,4 +1,4 @@
-"""Services that are started before their servers: they say what they wait for, end when told to, and begin by themselves."""
+"""Services that are started before their servers: they say what they wait for, end when told to, and then begin."""
 
 from __future__ import annotations
 
