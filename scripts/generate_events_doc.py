@@ -180,8 +180,8 @@ def render() -> str:
         "\n## Events of ours\n\nGo services ignore them.\n",
         sections([types.EVENT_TYPES[name] for name in OURS]),
         "\n## Objects within events\n",
-        "What is empty, zero, false or null is left out; in VirusscanResult, all keys are written.\n",
-        sections([getattr(objects, name) for name in SHARED] + [types.VirusscanResult]),
+        "What is empty, zero, false or null is left out; in VirusscanResult and ScanDetails, all keys\nare written.\n",
+        sections([getattr(objects, name) for name in SHARED] + [types.VirusscanResult, types.ScanDetails]),
     ]
     return "\n".join(parts) + "\n"
 

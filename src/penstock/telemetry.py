@@ -87,3 +87,12 @@ class Metrics:
             ["scanner"],
             registry=self.registry,
         )
+        self.scanner_circuit = Gauge(
+            "penstock_scanner_circuit",
+            "1 for the state of each scanner's circuit breaker: closed, open (it is not asked) or probing.",
+            ["scanner", "state"],
+            registry=self.registry,
+        )
+        self.scanner_failures = Gauge(
+            "penstock_scanner_failures", "Failures in a row of each scanner.", ["scanner"], registry=self.registry
+        )

@@ -72,11 +72,27 @@ class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine noticed that does not count as an infection, by its own names."""
 
 
+class Circuit(StrEnum):
+    """Whether a scanner is asked."""
+
+    CLOSED = "closed"
+    """It is."""
+    OPEN = "open"
+    """It is not, for a while, because it has failed too often in a row."""
+    PROBING = "probing"
+    """It is asked by one request, whose end decides."""
+
+
 class ScannerState(msgspec.Struct, frozen=True, kw_only=True):
     """How a scanner is, as far as that is known without asking it."""
 
     scanner: str
     """`Scanner.name`."""
+    circuit: Circuit = Circuit.CLOSED
+    failures: int = 0
+    """How many requests in a row have failed."""
+    last_error: str = ""
+    """What the latest of them said."""
     outdated: str = ""
     """Why it still works with rules that are not the present ones, in a sentence; "" when it does not."""
 

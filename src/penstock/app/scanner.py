@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import backends
-from ..antivirus.base import SupportsStates
+from ..antivirus.base import Circuit, SupportsStates
+from ..antivirus.breaker import GuardedScanner
+from ..antivirus.handling import Handling
 from ..antivirus.limits import Oversize, Severity
 from ..antivirus.several import Agreement, SeveralScanners
 from ..events.types import VIRUSSCAN, Outcome
@@ -33,7 +35,15 @@ def scanner_of(settings: Settings, clock: Clock) -> Any:
     Raises:
         ConfigurationError: one is not known, what it needs is not installed, or a setting of it is wrong.
     """
-    scanners = [_scanner(name, settings, clock) for name in settings.antivirus_scanner]
+    scanners = [
+        GuardedScanner(
+            _scanner(name, settings, clock),
+            clock=clock,
+            failures=settings.antivirus_breaker_failures,
+            pause=settings.antivirus_breaker_pause,
+        )
+        for name in settings.antivirus_scanner
+    ]
     if len(scanners) == 1:
         return scanners[0]
     return SeveralScanners(
@@ -85,23 +95,37 @@ class Scanning:
         problem = self._step.problem
         detail = problem or f"{self._scanner.name}: the EICAR test file is found."
         hint = "Uploads are held back until it works; then they go on by themselves." if problem else ""
-        return [
-            Check("scanner", not problem, detail, hint, gates=True),
-            *(
-                Check(f"rules of {state.scanner}", ok=False, detail=state.outdated, hint="Correct them.")
-                for state in self._states()
-                if state.outdated
-            ),
-        ]
+        checks = [Check("scanner", not problem, detail, hint, gates=True)]
+        for state in self._states():
+            if state.circuit is not Circuit.CLOSED:
+                detail = f"Not asked, but for one request now and then: {state.failures} in a row have failed. "
+                hint = "Look at the scanner. All goes on by itself when it answers."
+                checks.append(Check(f"scanner {state.scanner}", ok=False, detail=detail + state.last_error, hint=hint))
+            if state.outdated:
+                checks.append(Check(f"rules of {state.scanner}", ok=False, detail=state.outdated, hint="Correct them."))
+        return checks
 
     def look_up(self, metrics: Metrics) -> None:
         """Set the metrics of the scanner."""
         metrics.scanner_ready.set(not self._step.problem)
         for state in self._states():
             metrics.scanner_rules_outdated.labels(state.scanner).set(bool(state.outdated))
+            metrics.scanner_failures.labels(state.scanner).set(state.failures)
+            for circuit in Circuit:
+                metrics.scanner_circuit.labels(state.scanner, circuit).set(state.circuit is circuit)
 
     def _states(self) -> Sequence[ScannerState]:
         return self._scanner.states() if isinstance(self._scanner, SupportsStates) else ()
+
+
+def _handling_of(settings: Settings) -> Handling:
+    return Handling(
+        infected=Outcome(settings.antivirus_infected_file_handling),
+        too_large=Outcome(settings.antivirus_too_large_file_handling),
+        unscannable=Outcome(settings.antivirus_unscannable_file_handling),
+        limit_bytes=settings.antivirus_max_scan_size_bytes,
+        oversize=Oversize(settings.antivirus_max_scan_size_mode),
+    )
 
 
 async def open_virusscan(stack: AsyncExitStack, settings: Settings, clock: Clock) -> Scanning:
@@ -111,9 +135,7 @@ async def open_virusscan(stack: AsyncExitStack, settings: Settings, clock: Clock
         scanner,
         clock=clock,
         workers=settings.antivirus_workers,
-        infected=Outcome(settings.antivirus_infected_file_handling),
-        limit_bytes=settings.antivirus_max_scan_size_bytes,
-        oversize=Oversize(settings.antivirus_max_scan_size_mode),
+        handling=_handling_of(settings),
         timeout=settings.antivirus_scan_timeout,
     )
     await virusscan.check()

@@ -55,6 +55,7 @@ __all__ = [
     "ResourceId",
     "RestartPostprocessing",
     "ResumePostprocessing",
+    "ScanDetails",
     "StartPostprocessingStep",
     "Timestamp",
     "UploadReady",
@@ -98,6 +99,27 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name, forbid
     """Base of the events: Go's field names on the wire, every key always present."""
 
 
+class ScanDetails(_Event, frozen=True, kw_only=True):
+    """Who looked at a file, and how far. Ours; Go services ignore it."""
+
+    end: str = ""
+    """`clean`, `infected`, `too-large` or `unscannable`: what the scan came to, whatever the outcome made of it."""
+    scanner: str = ""
+    """Who said so; several scanners are joined by `+`. Empty: nobody was asked."""
+    engine_version: str = ""
+    """Name and version of the engine."""
+    database_version: str = ""
+    """Version of its signatures or rules; empty if it does not tell."""
+    bytes_scanned: Uint64 = 0
+    """How many bytes were looked at."""
+    duration_ns: Int64 = msgspec.field(default=0, name="Duration")
+    """How long the scan took, in nanoseconds."""
+    remark: str = ""
+    """For people, where the rest does not explain itself."""
+    noted: tuple[str, ...] = ()
+    """What was noticed that does not count as an infection."""
+
+
 class VirusscanResult(_Event, frozen=True, kw_only=True):
     """What a scanner found; the `result` of the step `virusscan`."""
 
@@ -110,9 +132,11 @@ class VirusscanResult(_Event, frozen=True, kw_only=True):
     resource_id: ResourceId | None = None
     """The scanned file, copied from the start event."""
     error_message: str = msgspec.field(default="", name="ErrorMsg")
-    """Why the scan failed; empty when it did not."""
+    """Why the scan failed, or why a file passes that was not scanned wholly; otherwise empty."""
     timestamp: Timestamp | None = None
     """Not used by anybody: None."""
+    scan: ScanDetails | msgspec.UnsetType = msgspec.UNSET
+    """Who looked, and how far; left out where there was no scan to tell of. Ours, at the end."""
 
 
 class BytesReceived(_Event, frozen=True, kw_only=True):

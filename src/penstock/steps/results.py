@@ -40,7 +40,7 @@ def checked(ended: Ended) -> tuple[str, Any, int]:
     if not isinstance(answer, StepResult) or not isinstance(answer.outcome, Outcome):
         raise StepFailed(_not_an_answer(ended.returned))
     if isinstance(answer.result, VirusscanResult):
-        return answer.outcome, answer.result, len(answer.result.description) + len(answer.result.error_message)
+        return answer.outcome, answer.result, len(dumps(answer.result))
     result, size_bytes = _plain(_with_message(answer))
     return answer.outcome, result, size_bytes
 

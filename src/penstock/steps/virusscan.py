@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ..antivirus.base import ByteStream, LocalFile, Verdict
-from ..antivirus.limits import Oversize, plan_scan
+from ..antivirus.base import ByteStream, LocalFile
+from ..antivirus.handling import End, decide, without_scan
+from ..antivirus.limits import plan_scan
 from ..errors import PenstockError, Unavailable
-from ..events.gotime import format_time
-from ..events.types import VIRUSSCAN, Outcome, VirusscanResult
+from ..events.gotime import format_time, to_nanoseconds
+from ..events.types import VIRUSSCAN, ScanDetails, VirusscanResult
 from .base import GuardedStep
 from .kit import StepDefinition, StepResult
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from ..antivirus.base import Scanner, ScanReport
+    from ..antivirus.base import Scanner, ScanReport, Source
+    from ..antivirus.handling import Decision, Handling
+    from ..antivirus.limits import ScanPlan
     from ..clock import Clock
     from ..events.types import StartPostprocessingStep
     from .upload import StepUpload
 
 log = structlog.get_logger(__name__)
+
+_NOTED_LIMIT: Final = 100
+"""So many are told in an event; rules that only describe files may be many."""
 
 
 class ScannerNotReady(Unavailable):
@@ -41,19 +47,15 @@ class Virusscan(GuardedStep):
         *,
         clock: Clock,
         workers: int,
-        infected: Outcome = Outcome.DELETE,
-        limit_bytes: int | None = None,
-        oversize: Oversize = Oversize.PARTIAL,
+        handling: Handling,
         timeout: timedelta | None = None,
     ) -> None:
-        """`infected`: what happens to an infected file; `limit_bytes`, `oversize`: see `limits.plan_scan`."""
+        """`timeout` is for each scan; None: what the scanner allows for a file of the size."""
         self.scanner = scanner
         self.problem = "not tested yet"
         """Why the scanner is not used; empty when it is."""
         self._clock = clock
-        self._infected = infected
-        self._limit_bytes = limit_bytes
-        self._oversize = oversize
+        self._handling = handling
         self._timeout = timeout
         self._testing = asyncio.Lock()
         self.definition = StepDefinition(VIRUSSCAN, self.scan, workers=workers, own_thread=False, failure=self._failure)
@@ -97,55 +99,57 @@ class Virusscan(GuardedStep):
             await self.check()
         if self.problem:
             raise ScannerNotReady(f"the scanner {self.scanner.name} is not used: {self.problem}")
-        plan = plan_scan(upload.size_bytes, self._limit_bytes, self._oversize)
-        if plan.rejected:
-            return self._result(upload, Outcome.ABORT, error=f"not scanned: larger than {self._limit_bytes} bytes")
-        if plan.scan_bytes == 0 and not plan.complete:
-            return self._result(upload, Outcome.CONTINUE, error=f"not scanned: larger than {self._limit_bytes} bytes")
-        if not plan.complete:
-            return await self._scan_beginning(upload, plan.scan_bytes)
-        source = LocalFile(upload.path) if upload.is_file else ByteStream(upload.stream())
-        report = await self.scanner.scan(source, size_bytes=upload.size_bytes, timeout=self._timeout)
-        return self._verdict(upload, report)
-
-    async def _scan_beginning(self, upload: StepUpload, size_bytes: int) -> StepResult:
-        stream = ByteStream(upload.stream(stop=size_bytes))
-        report = await self.scanner.scan(stream, size_bytes=size_bytes, timeout=self._timeout)
-        if report.verdict is Verdict.CLEAN:
-            return self._result(upload, Outcome.CONTINUE, error=f"scanned in part: the first {size_bytes} bytes")
-        return self._verdict(upload, report)
-
-    def _verdict(self, upload: StepUpload, report: ScanReport) -> StepResult:
+        plan = plan_scan(upload.size_bytes, self._handling.limit_bytes, self._handling.oversize)
+        decision = without_scan(plan, self._handling)
+        if decision is not None:
+            return self._result(upload, decision, ScanDetails(end=decision.end))
+        report = await self.scanner.scan(_source(upload, plan), size_bytes=plan.scan_bytes, timeout=self._timeout)
+        decision = decide(report, plan, self._handling)
         log.info(
             "upload_scanned",
             upload=upload.id,
-            verdict=report.verdict,
+            end=decision.end,
+            outcome=decision.outcome,
             signature=report.signature,
+            noted=report.noted,
             scanner=report.scanner,
             bytes=report.bytes_scanned,
             seconds=round(report.duration.total_seconds(), 3),
         )
-        match report.verdict:
-            case Verdict.CLEAN if report.bytes_scanned == upload.size_bytes:
-                return self._result(upload, Outcome.CONTINUE)
-            case Verdict.INFECTED:
-                return self._result(upload, self._infected, signature=report.signature)
-            case Verdict.TOO_LARGE:
-                return self._result(upload, Outcome.ABORT, error=report.detail or "not scanned: too large")
-            case _:
-                return self._result(upload, Outcome.ABORT, error=report.detail or f"not scanned: {report.signature}")
+        return self._result(upload, decision, _details(report, decision), report.signature)
 
-    def _result(self, upload: StepUpload, outcome: Outcome, *, signature: str = "", error: str = "") -> StepResult:
+    def _result(self, upload: StepUpload, decision: Decision, scan: ScanDetails, signature: str = "") -> StepResult:
+        infected = decision.end is End.INFECTED
         result = VirusscanResult(
-            infected=bool(signature),
-            description=signature,
+            infected=infected,
+            description=signature if infected else "",
             scandate=format_time(self._clock.now()),
             resource_id=upload.resource,
-            error_message=error,
+            error_message="" if infected else decision.remark,
+            scan=scan,
         )
-        return StepResult(outcome, result=result)
+        return StepResult(decision.outcome, result=result)
 
     def _failure(self, start: StartPostprocessingStep, message: str) -> VirusscanResult:
         return VirusscanResult(
             scandate=format_time(self._clock.now()), resource_id=start.resource_id, error_message=message
         )
+
+
+def _source(upload: StepUpload, plan: ScanPlan) -> Source:
+    if plan.complete and upload.is_file:
+        return LocalFile(upload.path)
+    return ByteStream(upload.stream() if plan.complete else upload.stream(stop=plan.scan_bytes))
+
+
+def _details(report: ScanReport, decision: Decision) -> ScanDetails:
+    return ScanDetails(
+        end=decision.end,
+        scanner=report.scanner,
+        engine_version=report.engine_version,
+        database_version=report.database_version,
+        bytes_scanned=report.bytes_scanned,
+        duration_ns=to_nanoseconds(report.duration),
+        remark=report.detail,
+        noted=report.noted[:_NOTED_LIMIT],
+    )

@@ -8,16 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from penstock.antivirus import LocalFile, Verdict
+from penstock.antivirus import LocalFile, ScannerUnavailable, Verdict
+from penstock.antivirus.breaker import ScannerResting
 from penstock.antivirus.eicar import eicar
 from penstock.app import scanner_of
 from penstock.app.scanner import open_virusscan
 from penstock.clock import SystemClock
+from penstock.events.types import Outcome
 from penstock.settings import Settings, load_settings
 from penstock.settings.services import Service
+from penstock.steps.kit import StepUpload
 from penstock.telemetry import Metrics
 from penstock.testing import ManualClock, eventually
 from tests.servers.clamd import LIMIT_BYTES, running_clamd
+
+CIRCUIT = "penstock_scanner_circuit"
 
 
 def settings_of(folder: Path, **environ: str) -> Settings:
@@ -76,3 +81,42 @@ async def test_rules_that_cannot_be_used_are_to_be_seen(tmp_path: Path) -> None:
         assert (ready.ok, rules.ok, rules.gates) == (True, False, False)
         assert f"{tmp_path}/rules.yar:1" in rules.detail
         assert metrics.registry.get_sample_value("penstock_scanner_ready") == 1
+
+
+async def test_a_scanner_that_goes_away_is_left_alone_and_that_is_to_be_seen(tmp_path: Path) -> None:
+    clock, metrics = ManualClock(), Metrics()
+    (tmp_path / "file").write_bytes(b"harmless")
+    upload = StepUpload.from_file(tmp_path / "file")
+
+    def circuit() -> list[str]:
+        scanning.look_up(metrics)
+        states = [(state, {"scanner": "clamav", "state": state}) for state in ("closed", "open", "probing")]
+        return [name for name, labels in states if metrics.registry.get_sample_value(CIRCUIT, labels)]
+
+    with running_clamd(tmp_path) as clamd:
+        settings = settings_of(
+            tmp_path,
+            ANTIVIRUS_SCANNER_TYPE="clamav",
+            ANTIVIRUS_CLAMAV_SOCKET=clamd.unix_address,
+            PENSTOCK_ANTIVIRUS_BREAKER_FAILURES="2",
+            PENSTOCK_ANTIVIRUS_BREAKER_PAUSE="10s",
+        )
+        async with AsyncExitStack() as stack:
+            scanning = await open_virusscan(stack, settings, clock)
+            assert (await scanning.definition(upload)).outcome is Outcome.CONTINUE
+            assert circuit() == ["closed"]
+            clamd.kill()
+            for _ in range(2):
+                with pytest.raises(ScannerUnavailable, match="no connection to clamd"):
+                    await scanning.definition(upload)
+            with pytest.raises(ScannerResting):
+                await scanning.definition(upload)
+            assert circuit() == ["open"]
+            _, resting = scanning.checks()
+            assert (resting.name, resting.ok) == ("scanner clamav", False)
+            assert "2 in a row have failed. no connection to clamd" in resting.detail
+            clamd.start_again()
+            await clock.advance(timedelta(seconds=10))
+            assert (await scanning.definition(upload)).outcome is Outcome.CONTINUE
+            assert circuit() == ["closed"]
+            assert [check.ok for check in scanning.checks()] == [True]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..entries import setting
 from ..kinds import Choice, Choices, Text, Whole
-from ..measures import Size, SizeLimit, TimeLimit
+from ..measures import Duration, Size, SizeLimit, TimeLimit
 from ..places import Paths
 from ..services import SCANNING, Service
 
@@ -52,6 +52,22 @@ class ScannerSettings:
         group=_GROUP,
         services=SCANNING,
     )
+    antivirus_too_large_file_handling: str = setting(
+        Choice(("abort", "delete", "continue")),
+        "abort",
+        "What happens to a file that is larger than the scanner itself looks at: it is kept unreadable, or removed, or "
+        "released with the remark that it was not scanned. It comes after the limit that is said for all scanners.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_unscannable_file_handling: str = setting(
+        Choice(("abort", "delete", "continue")),
+        "abort",
+        "What happens to a file that the scanner says it cannot look into (encrypted, damaged, nested too deeply): it "
+        "is kept unreadable, or removed, or released with the remark that it was not scanned.",
+        group=_GROUP,
+        services=SCANNING,
+    )
     antivirus_max_scan_size_bytes: int | None = setting(
         SizeLimit(),
         "0",
@@ -73,6 +89,20 @@ class ScannerSettings:
         "0",
         "How long the scan of one file may take. 0: 60 s and 1 s more for every 20 MB.",
         "ANTIVIRUS_CLAMAV_SCAN_TIMEOUT",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_breaker_failures: int = setting(
+        Whole(least=1),
+        "5",
+        "After so many failures in a row a scanner is left alone for a while.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_breaker_pause: timedelta = setting(
+        Duration(least=timedelta(milliseconds=1)),
+        "30s",
+        "How long a scanner is left alone that fails all the time. Then one request tries whether it works again.",
         group=_GROUP,
         services=SCANNING,
     )
