@@ -80,6 +80,10 @@ class Deeds:
         """Tell whether the bus has taken the beginning of the upload's run from this process."""
         return self._announced.get(upload.id) == upload.run
 
+    def forget_announcements(self) -> None:
+        """Have every run announced again: the bus has lost what was on its way."""
+        self._announced.clear()
+
     async def all_there(self, upload: Upload) -> bool:
         """Tell whether as many bytes are staged as the upload is to have."""
         try:

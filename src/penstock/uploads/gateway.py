@@ -79,6 +79,7 @@ class Gateway:
         self._tracing = tracing
         self._deeds = Deeds(catalogue=catalogue, blobs=blobs, publisher=publisher, clock=clock, tracing=tracing)
         self._turns = Turns()
+        self._memory_began_at = bus.memory.begins_at
 
     @asynccontextmanager
     async def subscribe(self, *, workers: int = 64) -> AsyncIterator[None]:
@@ -181,7 +182,10 @@ class Gateway:
         await self.catch_up()
 
     async def catch_up(self) -> None:
-        """Say what the bus would not take when it was to be said, and remove bytes that could not be removed."""
+        """Say what the bus would not take, or has lost since, and remove bytes that could not be removed."""
+        if self._bus.memory.begins_at != self._memory_began_at:
+            self._memory_began_at = self._bus.memory.begins_at
+            self._deeds.forget_announcements()
         announced = 0
         async for upload in self._all_in(Phase.PROCESSING):
             if not self._deeds.announced(upload):

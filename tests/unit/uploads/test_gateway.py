@@ -318,6 +318,18 @@ async def test_reconciliation_completes_and_announces_what_a_crash_left(world: W
     assert {complete, given_up} <= announced
 
 
+async def test_what_the_bus_has_lost_is_announced_again_once(world: World) -> None:
+    upload_id = await world.arrived()
+    assert len(await world.all_heard(BytesReceived)) == 1
+    await world.gateway.catch_up()
+    assert len(await world.all_heard(BytesReceived)) == 1
+    world.bus.memory.begin(world.clock.now())
+    for _ in range(2):
+        await world.gateway.catch_up()
+    heard = await world.all_heard(BytesReceived, 2)
+    assert [(one.event.upload_id, one.event_id) for one in heard] == [(upload_id, run_id(upload_id, 1))] * 2
+
+
 async def test_the_sweeper_expires_forgets_and_removes_orphans(world: World) -> None:
     late, orphan, alive = await world.arriving(), new_upload_id(), await world.arrived()
     await world.blobs.create(orphan)
