@@ -46,6 +46,7 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
     },
     "scanner": {
         "clamav": Backend("penstock.antivirus.clamav:ClamavScanner"),
+        "icap": Backend("penstock.antivirus.icap:IcapScanner"),
         "yara": Backend("penstock.antivirus.yara:YaraScanner"),
     },
     "step": {

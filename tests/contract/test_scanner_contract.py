@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from penstock.antivirus.clamav import ClamavScanner
+from penstock.antivirus.icap import IcapScanner
 from penstock.antivirus.several import Agreement, SeveralScanners
 from penstock.antivirus.yara import YaraScanner
 from penstock.clock import SystemClock
-from penstock.testing.scanner_contract import ScannerContract, open_files
+from penstock.testing.scanner_contract import ScannerContract, open_files, target_of
+from tests.servers.cicap import Cicap, running_cicap
 from tests.servers.clamd import LIMIT_BYTES, Clamd, running_clamd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
     from penstock.antivirus import Scanner
 
@@ -68,6 +70,56 @@ class TestClamavOverTcp(_ClamavContract):
 
     def is_scanning(self, path: Path) -> bool:
         return bool(self.clamd.temporary_files())
+
+
+@pytest.fixture(scope="module")
+def cicap(clamd: Clamd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cicap]:
+    if clamd.has_ended:
+        clamd.start_again()
+    with running_cicap(tmp_path_factory.mktemp("cicap"), clamd) as server:
+        yield server
+
+
+class _IcapContract(ScannerContract):
+    slow_bytes = LIMIT_BYTES
+    method: str
+
+    @pytest.fixture(autouse=True)
+    async def server(self, cicap: Cicap) -> None:
+        self.cicap = cicap
+        await self.revive(only_what_has_ended=True)
+
+    def open(self) -> AbstractAsyncContextManager[Scanner]:
+        return IcapScanner(
+            self.cicap.url, "avscan", clock=SystemClock(), method=self.method, max_file_bytes=LIMIT_BYTES
+        )
+
+    def pids(self) -> list[int]:
+        return [self.cicap.clamd.pid, *self.cicap.pids()]
+
+    def is_scanning(self, path: Path) -> bool:
+        if not open_files([os.getpid()], path):  # what clamd looks at is left from another test
+            return False
+        links = [*Path(f"/proc/{self.cicap.clamd.pid}/fd").iterdir()]
+        return any(str(self.cicap.folder) in target_of(link) for link in links)
+
+    async def revive(self, *, only_what_has_ended: bool = False) -> None:
+        clamd = self.cicap.clamd
+        if not only_what_has_ended:
+            clamd.kill()
+            self.cicap.kill()
+        if clamd.has_ended:
+            clamd.start_again()
+        if not self.cicap.pids():
+            self.cicap.start_again()
+
+
+class TestIcapReqmod(_IcapContract):
+    method = "reqmod"
+
+
+class TestIcapRespmod(_IcapContract):
+    method = "respmod"
 
 
 def _workers() -> list[int]:

@@ -13,6 +13,7 @@ import pytest
 
 from penstock.antivirus.eicar import eicar
 from tests.servers.clamd import Clamd, running_clamd
+from tests.servers.fake_icap import CLEAN, Peer, running_fake
 from tests.servers.nats import NatsServer, running_nats
 from tests.servers.storage import Storage, running_storage
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 
-REPLAYED = [name for name in NAMES if name.startswith("antivirus-") and "-icap-" not in name]
+REPLAYED = [name for name in NAMES if name.startswith("antivirus-")]
 
 DIFFERENCES: dict[str, list[dict[str, Any]]] = {
     # Never let through what was not scanned; an error that cannot pass by itself is not tried again.
@@ -96,6 +97,8 @@ def body_for(name: str, size_bytes: int) -> bytes:
         "antivirus-truncated-download",
         "antivirus-over-max-size",
     )
+    if "icap" in name:
+        return b"ABCDEFGHIJKL"
     if name == "antivirus-truncated-download":
         return b"x" * (size_bytes - 68) + eicar()
     return (eicar() + bytes(size_bytes))[:size_bytes] if infected else b"x" * size_bytes
@@ -129,12 +132,35 @@ def expected(name: str, number: int, captured: dict[str, Any], answer: dict[str,
     return dict(wanted)
 
 
+@pytest.fixture
+async def icap(name: str) -> AsyncIterator[dict[str, str]]:
+    """What the recorded ICAP server said of the file; it finds EICAR as well, or it would not be used."""
+    page = b"HTTP/1.0 403 Forbidden\r\n\r\n"
+    infected = b"ICAP/1.0 200 OK\r\nX-Infection-Found: Type=0; Resolution=2; Threat=Eicar-Signature;\r\n"
+    infected += b"Encapsulated: res-hdr=0, null-body=%d\r\n\r\n%b" % (len(page), page)
+
+    async def script(peer: Peer) -> None:
+        data = (await peer.request()).data
+        bad = eicar() in data or (name == "antivirus-icap-infected" and data == b"ABCDEFGHIJKL")
+        await peer.say(infected if bad else CLEAN)
+
+    async with running_fake(script) as fake:
+        url = fake.url.removesuffix("/avscan")
+        yield {"ANTIVIRUS_SCANNER_TYPE": "icap", "ANTIVIRUS_ICAP_URL": url, "ANTIVIRUS_ICAP_SERVICE": "avscan"}
+
+
 @pytest.mark.parametrize("name", REPLAYED)
 async def test_the_answers_are_those_of_the_go_service(
-    name: str, platform: Platform, storage: Storage, environment: dict[str, str], tmp_path: Path
+    name: str,
+    platform: Platform,
+    storage: Storage,
+    environment: dict[str, str],
+    icap: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     messages = capture(name)["messages"]
     ready = name != "antivirus-scanner-down"
+    environment |= icap if "-icap-" in name else {}
     async with scanning(tmp_path, environment | ENVIRONMENT.get(name, {}), ready=ready):
         for number, (question, captured) in enumerate(zip(messages[::2], messages[1::2], strict=True)):
             payload = question["payload"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ from ..antivirus.breaker import GuardedScanner
 from ..antivirus.handling import Handling
 from ..antivirus.limits import Oversize, Severity
 from ..antivirus.several import Agreement, SeveralScanners
+from ..errors import ConfigurationError
 from ..events.types import VIRUSSCAN, Outcome
 from ..health import Check
 
@@ -65,6 +67,8 @@ def _scanner(name: str, settings: Settings, clock: Clock) -> Any:
                 max_file_bytes=settings.antivirus_clamav_max_file_size_bytes,
                 max_scans=settings.antivirus_workers,
             )
+        case "icap":
+            return _icap_scanner(backend, settings, clock)
         case "yara":
             workers = min(settings.antivirus_workers, os.cpu_count() or 1)
             return backend(
@@ -76,6 +80,42 @@ def _scanner(name: str, settings: Settings, clock: Clock) -> Any:
             )
         case _:  # from another package, which reads settings of its own
             return backend(clock=clock)
+
+
+def _icap_scanner(backend: Any, settings: Settings, clock: Clock) -> Any:
+    return backend(
+        settings.antivirus_icap_url,
+        settings.antivirus_icap_service,
+        clock=clock,
+        method=settings.antivirus_icap_method,
+        profile=settings.antivirus_icap_profile,
+        header=settings.antivirus_icap_header,
+        unmodified_is_clean=settings.antivirus_icap_unmodified_is_clean,
+        max_file_bytes=settings.antivirus_icap_max_file_size_bytes,
+        max_scans=settings.antivirus_workers,
+        timeout=settings.antivirus_icap_scan_timeout,
+        tls=_tls(settings),
+    )
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    """Return how the ICAP server has to prove who it is.
+
+    Raises:
+        ConfigurationError: there is no file with certificates where one is said to be.
+    """
+    file = settings.antivirus_icap_tls_root_ca_certificate
+    try:
+        context = ssl.create_default_context(cafile=file)
+    except OSError as error:
+        origin = settings.origins.get("antivirus_icap_tls_root_ca_certificate")
+        raise ConfigurationError(
+            f"antivirus_icap_tls_root_ca_certificate={file} ({origin}): no certificates can be read from it: {error}"
+        ) from error
+    if settings.antivirus_icap_tls_insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Scanning:

@@ -45,10 +45,6 @@ SETS_NOTHING: Final = (
         ("ANTIVIRUS_ICAP_TIMEOUT",), "is deprecated. Set ANTIVIRUS_ICAP_SCAN_TIMEOUT, as a duration.", harmless=("",)
     ),
     SetsNothing(
-        ("ANTIVIRUS_ICAP_URL", "ANTIVIRUS_ICAP_SERVICE", "ANTIVIRUS_ICAP_SCAN_TIMEOUT"),
-        "is about the scanner `icap`, which cannot be chosen in this version.",
-    ),
-    SetsNothing(
         (
             "ANTIVIRUS_PRIORITY_THRESHOLD",
             "ANTIVIRUS_PRIORITY_WINDOW",

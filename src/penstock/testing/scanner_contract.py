@@ -287,7 +287,7 @@ def _zeros(folder: Path, size_bytes: int) -> Path:
 def open_files(pids: Iterable[int], path: Path) -> list[str]:
     """Return one entry for each time that one of the processes has the file open."""
     links = [link for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()]
-    return [target for target in map(_target, links) if target == str(path)]
+    return [target for target in map(target_of, links) if target == str(path)]
 
 
 def _runs(pid: int) -> bool:
@@ -298,7 +298,8 @@ def _runs(pid: int) -> bool:
     return not state.startswith("Z")  # dead, and its parent has not asked yet
 
 
-def _target(link: Path) -> str:
+def target_of(link: Path) -> str:
+    """Return what an entry of /proc/PID/fd leads to; "" when it has been closed meanwhile."""
     try:
         return str(link.readlink())
     except FileNotFoundError:  # closed in the meantime

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from penstock.antivirus.eicar import eicar
+from tests.servers.cicap import running_cicap
 from tests.servers.clamd import LIMIT_BYTES, running_clamd
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ from pathlib import Path
 import psutil
 from penstock.antivirus import ByteStream, LocalFile
 from penstock.antivirus.clamav import ClamavScanner
+from penstock.antivirus.icap import IcapScanner
 from penstock.antivirus.yara import YaraScanner
 from penstock.clock import SystemClock
 
@@ -56,6 +58,8 @@ async def scan(scanner):
 async def main():
     if address == "yara":
         opened = YaraScanner(clock=SystemClock())
+    elif address.startswith("icap"):
+        opened = IcapScanner(address, clock=SystemClock(), max_file_bytes=size_bytes)
     else:
         limit = {"stream_max_bytes": size_bytes, "max_file_bytes": size_bytes}
         opened = ClamavScanner(address, clock=SystemClock(), **limit)
@@ -94,6 +98,15 @@ def measure(address: str, size_bytes: int, way: str, folder: Path) -> tuple[int,
 @pytest.mark.parametrize("listener", ["unix_address", "tcp_address"])
 def test_clamav(clamd: Clamd, listener: str, way: str, tmp_path: Path) -> None:
     grown, verdict = measure(getattr(clamd, listener), LIMIT_BYTES, way, tmp_path)
+    assert verdict == "infected"
+    assert grown < MOST_BYTES
+
+
+@pytest.mark.parametrize("way", ["file", "stream"])
+def test_icap(clamd: Clamd, way: str, tmp_path: Path) -> None:
+    (tmp_path / "cicap").mkdir()
+    with running_cicap(tmp_path / "cicap", clamd) as server:
+        grown, verdict = measure(f"{server.url}/avscan", LIMIT_BYTES, way, tmp_path)
     assert verdict == "infected"
     assert grown < MOST_BYTES
 

@@ -18,12 +18,12 @@ from ..base import (
     Verdict,
 )
 from ..deadline import give_up_after
+from ..limit_probe import check_limit
 from ..limits import TimeAllowance, verdict_of_signature
 from ..self_test import check_scanner
 from ..sources import opened, pieces_of
 from .address import UnixAddress, parse_address
 from .connection import Connection, Received, connected
-from .limit_probe import check_limit
 from .protocol import (
     END_OF_STREAM,
     FILDES,
@@ -54,6 +54,10 @@ _REASON_SECONDS = 5.0
 """How long we wait, when clamd has broken off, for it to have said why."""
 _VERSION_KEPT_SECONDS = 300.0
 """How long we go on reporting a version before asking again: clamd loads new signatures every few hours."""
+_LIMITS_ARE_SMALLER = (
+    "clamd's MaxFileSize or MaxScanSize is smaller than the limit that we are told. Raise clamd's, or give us the "
+    "lower of the two."
+)
 _NOT_SCANNED = "clamd could not look at all of the file; it names the reason as if that were a signature"
 
 
@@ -136,7 +140,9 @@ class ClamavScanner(Scanner):
         await check_scanner(self)
         if not self._limit_checked:
             local = isinstance(self._address, UnixAddress)
-            await check_limit(self, limit_bytes=self._file_limit if local else self._stream_limit)
+            await check_limit(
+                self, limit_bytes=self._file_limit if local else self._stream_limit, because=_LIMITS_ARE_SMALLER
+            )
             self._limit_checked = True
 
     async def scan(self, source: Source, *, size_bytes: int, timeout: timedelta | None = None) -> ScanReport:

@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from ..entries import setting
-from ..kinds import Choice, Choices, Text, Whole
+from ..kinds import Choice, Choices, Flag, Text, Whole
 from ..measures import Duration, Size, SizeLimit, TimeLimit
-from ..places import Paths
+from ..places import File, Paths
 from ..services import SCANNING, Service
 
 _GROUP = "Virus scanner"
@@ -20,9 +20,10 @@ class ScannerSettings:
     """What files are scanned with, and what follows."""
 
     antivirus_scanner: tuple[str, ...] = setting(
-        Choices(Choice(("yara", "clamav"), group="penstock.scanner")),
+        Choices(Choice(("yara", "clamav", "icap"), group="penstock.scanner")),
         "yara",
-        "What the step `virusscan` scans with: rules in processes of our own, a clamd, or several at the same time.",
+        "What the step `virusscan` scans with: rules in processes of our own, a clamd, an ICAP server, or several at "
+        "the same time.",
         "ANTIVIRUS_SCANNER_TYPE",
         group=_GROUP,
         services=SCANNING,
@@ -129,6 +130,96 @@ class ScannerSettings:
         "25MiB",
         "clamd's own StreamMaxLength, which it does not tell. It takes no larger stream. The default is that of "
         "Debian's clamd.conf; ClamAV's own is 100 MiB.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_icap_url: str = setting(
+        Text(),
+        "icap://127.0.0.1:1344",
+        "Where the ICAP server is: `icap://host:port`, or `icaps://host:port` for TLS. A path in it is the service.",
+        "ANTIVIRUS_ICAP_URL",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_icap_service: str = setting(
+        Text(),
+        "avscan",
+        "The service on the ICAP server, where the URL has no path.",
+        "ANTIVIRUS_ICAP_SERVICE",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_icap_scan_timeout: timedelta | None = setting(
+        TimeLimit(),
+        "0",
+        "How long the scan of one file by ICAP may take, in place of the setting for all scanners. 0: as that says.",
+        "ANTIVIRUS_ICAP_SCAN_TIMEOUT",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_icap_method: str = setting(
+        Choice(("auto", "reqmod", "respmod")),
+        "auto",
+        "Whether files are put before the ICAP service as uploads (`reqmod`) or as downloads (`respmod`). `auto`: as "
+        "uploads if it can, as the Go service does.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_icap_profile: str = setting(
+        Choice(
+            (
+                "any",
+                "c-icap",
+                "eset",
+                "f-secure",
+                "fortinet",
+                "kaspersky",
+                "mcafee",
+                "metadefender",
+                "sophos",
+                "symantec",
+                "trend-micro",
+            )
+        ),
+        "any",
+        "The product behind ICAP: in which fields of its answers the name of a virus stands. `any` looks at them all.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_icap_header: str = setting(
+        Text(),
+        "",
+        "A further field of the answer that names what was found, for a product that calls it otherwise.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_icap_unmodified_is_clean: bool = setting(
+        Flag(),
+        "false",
+        "Whether a file counts as clean that the service sends back as it was although it could have said so by status "
+        "204. Most services do that with files that they have not looked at.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_icap_max_file_size_bytes: int = setting(
+        Size(),
+        "25MiB",
+        "Up to which size the service really looks at files, which it does not tell. Larger ones are not sent. It is "
+        "tried out at start.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_icap_tls_insecure: bool = setting(
+        Flag(),
+        "false",
+        "Whether any certificate of the ICAP server will do. Only for trying things out.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_icap_tls_root_ca_certificate: Path | None = setting(
+        File(),
+        "",
+        "File with the certificates (PEM) that the ICAP server's must be signed by. Empty: those of the system.",
         group=_GROUP,
         services=SCANNING,
     )

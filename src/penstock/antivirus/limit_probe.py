@@ -1,8 +1,9 @@
-"""Finds out whether clamd really looks at files as large as we are told that it does.
+"""Finds out whether an engine really looks at files as large as we are told that it does.
 
 A file above clamd's MaxFileSize or MaxScanSize is answered with "OK" as if it had been scanned (unless it is set to
-`AlertExceedsMax yes`). Whoever tells us larger limits than clamd has would let unscanned files pass as clean. So we
-show clamd a file of exactly the size that we are told is possible, with EICAR at its beginning.
+`AlertExceedsMax yes`), and ICAP servers have limits of the same kind. Whoever tells us larger limits than there are
+would let unscanned files pass as clean. So we show the engine a file of exactly the size that we are told is possible,
+with EICAR at its beginning.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ..base import LocalFile, Scanner, ScanReport, SelfTestFailed, Verdict
-from ..eicar import eicar
+from .base import LocalFile, Scanner, ScanReport, SelfTestFailed, Verdict
+from .eicar import eicar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +26,10 @@ log = structlog.get_logger(__name__)
 _SMALL_BYTES = 64 * 1024
 
 
-async def check_limit(scanner: Scanner, *, limit_bytes: int) -> None:
+async def check_limit(scanner: Scanner, *, limit_bytes: int, because: str) -> None:
     """Have a file of `limit_bytes` scanned that begins with EICAR and goes on with zeros.
+
+    `because` tells people what a wrong answer comes from, and what to do.
 
     Raises:
         SelfTestFailed: it is called clean, though a small file of the same kind is not.
@@ -35,11 +38,11 @@ async def check_limit(scanner: Scanner, *, limit_bytes: int) -> None:
         return
     if (await _probe(scanner, _SMALL_BYTES)).verdict is Verdict.CLEAN:
         # Its signatures know EICAR as a file of 68 bytes only, so nothing follows from the larger one.
-        log.warning("clamd_limit_not_verified", scanner=scanner.name, limit_bytes=limit_bytes)
+        log.warning("scanner_limit_not_verified", scanner=scanner.name, limit_bytes=limit_bytes)
         return
     raise SelfTestFailed(
-        f"clamd says OK of a file of {limit_bytes} bytes without looking at it: its MaxFileSize or MaxScanSize is "
-        "smaller than the limit that we are told. Raise clamd's, or give us the lower of the two."
+        f"the scanner {scanner.name} says that a file of {limit_bytes} bytes is clean without having looked at it: "
+        f"{because}"
     )
 
 

@@ -1,0 +1,276 @@
+"""Scanning with a service behind an ICAP server."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Self
+
+import structlog
+
+from ..base import Scanner, ScannerProtocolError, ScannerUnavailable, ScannerVersion, ScanReport, Source, Verdict
+from ..deadline import give_up_after
+from ..limit_probe import check_limit
+from ..limits import TimeAllowance
+from ..self_test import check_scanner
+from ..sources import pieces_of
+from .address import Address, parse_address
+from .connection import Connection, connect
+from .exchange import Exchange, Heard, Plan
+from .judgement import Finding, judge
+from .places import Places
+from .profiles import profile_of
+from .protocol import LONGEST_PREVIEW_BYTES, AnswerReader, Method, Options, options_of, options_request, scan_request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ...clock import Clock
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_LIMIT_BYTES: Final = 25 * 1024 * 1024
+"""What Debian's clamd looks at, which is often what stands behind an ICAP server."""
+_SHORT_ANSWER: Final = timedelta(seconds=30)
+_OPTIONS_KEPT_SECONDS: Final = 300.0
+"""How long we believe what a service can do, if it does not say: signatures change, and with them the ISTag."""
+_IDLE_SECONDS: Final = 15.0
+"""How long a connection is kept for the next file. Servers close idle ones after half a minute or more."""
+_CLOSE_SECONDS: Final = 0.5
+"""How long a server that said that it closes the connection may take for it, before we stop waiting for a reset."""
+_LIMIT_IS_SMALLER: Final = (
+    "the service has a smaller limit than the one that we are told (with c-icap: MaxObjectSize of virus_scan, or the "
+    "limits of the clamd behind it), or passes files of this type. Raise its limits, or lower the setting "
+    "antivirus_icap_max_file_size."
+)
+
+
+class IcapScanner(Scanner):
+    """Has files scanned by one ICAP service. Everything is streamed.
+
+    A service may pass files above some size without having looked at them, and does not tell. So the limit must be
+    given; above it the verdict is `TOO_LARGE` without the service being asked. The first self-test finds out whether it
+    is below.
+
+    Args:
+        url: `icap://host:port` or `icaps://host:port`; a path in it is the service.
+        service: the service, where the URL has no path.
+        clock: measures how long scans take.
+        method: how files are put before it: `reqmod`, as an upload, `respmod`, or `auto`: as an upload if it can.
+        profile: the product, one of `PROFILES`; `any` knows the answers of all of them.
+        header: a further field of the answer that names what was found; "" for none.
+        unmodified_is_clean: whether the file itself, sent back, is the service's way to say clean though it could have
+            answered 204.
+        max_file_bytes: the size up to which it really looks at files.
+        max_scans: how many files it is given at a time, unless it says that it takes fewer.
+        timeout: how long one scan may take, whatever the caller says; None: what the caller says.
+        allowance: how long it may take for a file when the caller does not say.
+        tls: how the server has to prove who it is, for `icaps`; None: as the system wants it.
+
+    Raises:
+        penstock.errors.ConfigurationError: the address is none, or there is no such profile.
+    """
+
+    name = "icap"
+
+    def __init__(
+        self,
+        url: str,
+        service: str = "",
+        *,
+        clock: Clock,
+        method: str = "auto",
+        profile: str = "any",
+        header: str = "",
+        unmodified_is_clean: bool = False,
+        max_file_bytes: int = DEFAULT_LIMIT_BYTES,
+        max_scans: int = 10,
+        timeout: timedelta | None = None,
+        allowance: TimeAllowance | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._address: Address = parse_address(url, service)
+        self._clock = clock
+        self._method = None if method == "auto" else Method(method.upper())
+        self._profile = profile_of(profile, header, unmodified_is_clean=unmodified_is_clean)
+        self._limit_bytes = max_file_bytes
+        self._places = Places(max_scans)
+        self._timeout = timeout
+        self._allowance = allowance or TimeAllowance()
+        self._tls = (tls or ssl.create_default_context()) if self._address.tls else None
+        self._options: Options | None = None
+        self._options_until = float("-inf")
+        self._idle: list[Connection] = []
+        self._limit_checked = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    async def version(self) -> ScannerVersion:
+        """Ask the service what it is; its ISTag stands for what it knows. See `Scanner.version`."""
+        what = f"the ICAP service {self._address} to tell what it can do"
+        async with give_up_after(_SHORT_ANSWER, what):
+            connection = await connect(self._address, self._tls)
+            try:
+                with suppress(ScannerUnavailable):  # what it said before it broke off is to be heard
+                    await connection.send(options_request(self._address))
+                reader = AnswerReader()
+                while (answer := reader.feed(await _some(connection, what))) is None:
+                    pass
+            finally:
+                connection.close()
+        if answer.icap.status == 404:
+            raise ScannerUnavailable(
+                f"the ICAP server has no service {self._address}. Look at the setting antivirus_icap_service."
+            )
+        if answer.icap.status >= 400:
+            raise ScannerUnavailable(f"the ICAP service {self._address} answered {answer.icap.status}")
+        options = options_of(answer)
+        if self._method is not None and self._method not in options.methods:
+            raise ScannerUnavailable(
+                f"the ICAP service {self._address} knows {', '.join(sorted(options.methods))}, not {self._method}. "
+                "Look at the setting antivirus_icap_method."
+            )
+        self._options = options
+        kept = min(_OPTIONS_KEPT_SECONDS, options.ttl_seconds or _OPTIONS_KEPT_SECONDS)
+        self._options_until = self._clock.monotonic() + kept
+        self._places.limit_to(options.max_connections)
+        return _version(options)
+
+    async def self_test(self) -> None:
+        """Prove that EICAR is found, the first time also in a file as large as it is said to look at."""
+        await self.version()
+        await check_scanner(self)
+        if not self._limit_checked:
+            await check_limit(self, limit_bytes=self._limit_bytes, because=_LIMIT_IS_SMALLER)
+            self._limit_checked = True
+
+    async def scan(self, source: Source, *, size_bytes: int, timeout: timedelta | None = None) -> ScanReport:
+        """Have the service look at the file; see `Scanner.scan`."""
+        started = self._clock.monotonic()
+        timeout = timeout if self._timeout is None else self._timeout
+        version = ScannerVersion(engine="")
+        if size_bytes > self._limit_bytes:
+            too_large = f"the ICAP service is set up to look at no more than {self._limit_bytes} bytes"
+            finding = Finding(Verdict.TOO_LARGE, detail=f"{too_large}; the file was not scanned")
+        else:
+            async with give_up_after(timeout, f"the ICAP service {self._address} to scan {size_bytes} bytes"):
+                await self._places.wait()
+                with self._places.taken():
+                    options = await self._known_options()
+                    finding = await self._look_at(source, size_bytes, options)
+                    version = _version(options)
+        return ScanReport(
+            verdict=finding.verdict,
+            scanner=self.name,
+            signature=finding.signature,
+            engine_version=version.engine,
+            database_version=version.database,
+            bytes_scanned=size_bytes if finding.verdict in {Verdict.CLEAN, Verdict.INFECTED} else 0,
+            duration=timedelta(seconds=self._clock.monotonic() - started),
+            detail=finding.detail,
+        )
+
+    async def _known_options(self) -> Options:
+        if self._options is None or self._clock.monotonic() >= self._options_until:
+            await self.version()
+        if self._options is None:
+            raise ScannerUnavailable(f"the ICAP service {self._address} did not tell what it can do")
+        return self._options
+
+    async def _look_at(self, source: Source, size_bytes: int, options: Options) -> Finding:
+        async with pieces_of(source, size_bytes) as pieces:
+            first = await anext(pieces, b"")
+            plan = self._plan(options, size_bytes, len(first))
+            heard = await self._ask(plan, size_bytes, first, pieces)
+        if (heard.answer.icap.fields.get("ISTag") or "").strip('"')[:200] != options.istag:
+            self._options_until = float("-inf")  # it knows more than before, or is another one
+        return judge(
+            heard.answer,
+            plan.method,
+            self._profile,
+            all_sent=heard.all_sent,
+            could_say_204=options.allows_204,
+            sent_back=heard.sent_back,
+        )
+
+    def _plan(self, options: Options, size_bytes: int, first_bytes: int) -> Plan:
+        method = self._method or (Method.REQMOD if Method.REQMOD in options.methods else Method.RESPMOD)
+        preview = None
+        if options.preview_bytes is not None and size_bytes:
+            preview = min(options.preview_bytes, LONGEST_PREVIEW_BYTES, first_bytes)
+        return Plan(
+            request=scan_request(self._address, method, size_bytes, preview),
+            preview_bytes=preview,
+            method=method,
+            profile=self._profile,
+            could_say_204=options.allows_204,
+            what=f"the ICAP service {self._address} to scan {size_bytes} bytes",
+            patience=self._allowance.base,
+            time_to_scan=self._allowance.for_size(size_bytes),
+        )
+
+    async def _ask(self, plan: Plan, size_bytes: int, first: bytes, rest: AsyncIterator[bytes]) -> Heard:
+        """Use a connection that is open, if there is one; it may turn out to have been closed meanwhile."""
+        while True:
+            connection = self._open_connection() or await connect(self._address, self._tls)
+            exchange = Exchange(connection, plan, size_bytes)
+            try:
+                heard = await exchange.run(first, rest)
+                await self._check_read(connection, heard)
+            except ScannerUnavailable:
+                connection.close()
+                if connection.used and exchange.repeatable:
+                    continue
+                raise
+            except BaseException:
+                connection.close()
+                raise
+            if heard.reusable and connection.is_quiet:
+                connection.used = True
+                connection.idle_since = self._clock.monotonic()
+                self._idle.append(connection)
+            else:
+                connection.close()
+            return heard
+
+    async def _check_read(self, connection: Connection, heard: Heard) -> None:
+        """Make sure that a server that calls a file clean has not thrown it away unread.
+
+        Raises:
+            ScannerProtocolError: it has.
+        """
+        if heard.answer.icap.status != 204 or not heard.all_sent:
+            return
+        await asyncio.sleep(0)
+        if heard.answer.is_last:
+            await connection.until_ended(_CLOSE_SECONDS)
+        if connection.was_reset:
+            raise ScannerProtocolError(
+                f"the ICAP server {self._address} called a file clean, and threw away bytes of it that it had not read"
+            )
+
+    def _open_connection(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_quiet and self._clock.monotonic() - connection.idle_since < _IDLE_SECONDS:
+                return connection
+            connection.close()
+        return None
+
+
+async def _some(connection: Connection, what: str) -> bytes:
+    data = await connection.receive()
+    if not data:
+        raise ScannerUnavailable(f"the connection was closed while waiting for {what}")
+    return data
+
+
+def _version(options: Options) -> ScannerVersion:
+    return ScannerVersion(engine=options.service, database=options.istag)
