@@ -17,6 +17,7 @@ from ..telemetry import Metrics
 from ..uploads.catalogue import Catalogue
 from ..uploads.feed import Feed
 from ..uploads.gateway import Gateway
+from ..uploads.quarantine import Quarantine
 from ..uploads.receiver import Receiver
 
 
@@ -27,6 +28,7 @@ class Parts:
     receiver: Receiver
     gateway: Gateway
     catalogue: Catalogue
+    quarantine: Quarantine
     feed: Feed
     blobs: BlobStore
     store: ProgressStore

@@ -32,6 +32,7 @@ from ..uploads.expiry import Sweeper
 from ..uploads.feed import Feed
 from ..uploads.gateway import Gateway
 from ..uploads.orphans import Orphans
+from ..uploads.quarantine import Quarantine
 from ..uploads.receiver import Receiver
 from .folder import locked_folder
 from .loops import running
@@ -173,6 +174,7 @@ class App:
             receiver=receiver,
             gateway=gateway,
             catalogue=catalogue,
+            quarantine=Quarantine(database),
             feed=feed,
             blobs=blobs,
             store=store,

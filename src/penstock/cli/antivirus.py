@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 import typer
 
 from ..errors import PenstockError
+from . import quarantine
 from .exits import Status
 from .options import AsJson, ConfigFile, quiet_logs, settings_from
 from .show import complain, plain, print_json, print_table, size
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .transfer.sources import Source
 
 app = typer.Typer(help="The virus scanner.", no_args_is_help=True)
+app.add_typer(quarantine.app, name="quarantine")
 
 _COLUMNS: Final = ("file", "size", "verdict", "signature", "seconds", "remark")
 _FAILED: Final = "failed"

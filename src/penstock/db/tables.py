@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION: Final = "0002"
+SCHEMA_REVISION: Final = "0003"
 """The newest migration, which this version of the program works with."""
 
 # SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
@@ -62,6 +62,7 @@ uploads = Table(
     Column("ended_at", BigInteger),
     Column("discard_pending", Boolean, nullable=False),
     Column("trace_parent", Text, nullable=False, server_default=""),
+    Column("scan_details", Text, nullable=False, server_default=""),
     # Lists in the order of arrival, by phase. `seq` is named in each: SQLite would append it, PostgreSQL would not.
     Index("ix_uploads_phase", "phase", "seq"),
     Index("ix_uploads_space", "space", "phase", "seq"),
@@ -87,13 +88,19 @@ uploads = Table(
         sqlite_where=text("discard_pending = 1"),
         postgresql_where=text("discard_pending"),
     ),
+    Index(
+        "ix_uploads_quarantined",
+        "seq",
+        sqlite_where=text("phase = 'rejected' AND outcome = 'quarantine'"),
+        postgresql_where=text("phase = 'rejected' AND outcome = 'quarantine'"),
+    ),
     # Numbers of removed rows are not given out again: a cursor in a client's hands stays true.
     sqlite_autoincrement=True,
 )
 """The catalogue of uploads, in the order of their arrival.
 
 `run_cause` is the event ID of the request that began the run (empty: nobody asked for it). `discard_pending` is true
-from the moment at which the upload's bytes are given up until they are gone.
+from the moment at which the upload's bytes are given up until they are gone. `scan_details` is JSON, or empty.
 """
 
 feed = Table(
@@ -153,3 +160,20 @@ step_answers = Table(
     Column("at", BigInteger, nullable=False),
 )
 """When each step was last answered."""
+
+quarantine_log = Table(
+    "quarantine_log",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("upload_id", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("signature", Text, nullable=False),
+    Index("ix_quarantine_log_upload_id", "upload_id", "seq"),
+    sqlite_autoincrement=True,
+)
+"""Who did what with files in quarantine, and why. Nothing is ever changed or removed here, also when the upload is."""

@@ -88,6 +88,8 @@ class Outcome(StrEnum):
     """Stop, delete the bytes."""
     RETRY = "retry"
     """It failed for now: do this step again after a while."""
+    QUARANTINE = "quarantine"
+    """Stop, keep the bytes aside until a person releases or removes them. Ours; to others the same as `abort`."""
 
 
 def wire_name(field: str) -> str:

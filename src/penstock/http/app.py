@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from .. import __version__, web
-from . import events, files, postprocessing, status, uploads
+from . import antivirus, events, files, postprocessing, status, uploads
 from .asgi import Asgi, Receive, Scope, Send
 from .content import Content
 from .problems import install
@@ -52,7 +52,7 @@ def build(services: Services) -> Asgi:
 def _api(services: Services) -> FastAPI:
     api = FastAPIOffline(title="Penstock", version=__version__, description=_DESCRIPTION, redoc_url=None)
     versioned = APIRouter(prefix="/api/v1")
-    for part in (uploads, files, postprocessing, events):
+    for part in (uploads, files, postprocessing, antivirus, events):
         versioned.include_router(part.router(services))
     versioned.include_router(status.api_router(services))
     api.include_router(versioned)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from ..core.progress import RETRYING, Progress, State
 from ..postprocessing.commands import Row
-from ..uploads.upload import Phase, Upload
+from ..uploads.upload import Phase, ScanMark, Upload
 
 
 class Processing(BaseModel):
@@ -53,7 +53,34 @@ class Scan(BaseModel):
     infected: bool
     signature: str
     scanned_at: str
-    error: str
+    error: Annotated[str, Field(description="Why it failed, or why a file passed that was not scanned wholly.")]
+    end: Annotated[str, Field(description="clean, infected, too-large or unscannable; empty if it is not known.")] = ""
+    scanner: str = ""
+    engine_version: str = ""
+    database_version: str = ""
+    bytes_scanned: int | None = None
+    duration_seconds: float | None = None
+    remark: str = ""
+    noted: Annotated[list[str], Field(description="What was noticed that does not count as an infection.")] = []
+
+    @classmethod
+    def of(cls, mark: ScanMark) -> Scan:
+        """Show what is known."""
+        shown = cls(infected=mark.infected, signature=mark.signature, scanned_at=mark.scanned_at, error=mark.error)
+        details = mark.details
+        if details is None:
+            return shown
+        return cls(
+            **shown.model_dump(include={"infected", "signature", "scanned_at", "error"}),
+            end=details.end,
+            scanner=details.scanner,
+            engine_version=details.engine_version,
+            database_version=details.database_version,
+            bytes_scanned=details.bytes_scanned,
+            duration_seconds=details.duration_ns / 1e9,
+            remark=details.remark,
+            noted=list(details.noted),
+        )
 
 
 class Links(BaseModel):
@@ -107,14 +134,7 @@ class UploadView(BaseModel):
             processing=Processing.of(progress, now, stalled_after_seconds) if progress and shows_run else None,
             outcome=upload.outcome,
             reason=upload.reason,
-            scan=None
-            if upload.scan is None
-            else Scan(
-                infected=upload.scan.infected,
-                signature=upload.scan.signature,
-                scanned_at=upload.scan.scanned_at,
-                error=upload.scan.error,
-            ),
+            scan=None if upload.scan is None else Scan.of(upload.scan),
             run=upload.run,
             created_at=upload.created_at,
             received_at=upload.received_at,

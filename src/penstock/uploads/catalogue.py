@@ -20,6 +20,7 @@ from ..errors import InvalidRequest, PenstockError
 from . import journal, statements
 from .filters import Filters, pages
 from .journal import Details, Happening, Kind
+from .quarantine import NOBODY, log_change
 from .rows import COLUMNS, changing_values, fixed_values, scan_values, upload_of
 from .upload import Phase, Upload
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..db import Database
     from .feed import Feed
+    from .quarantine import Doer
     from .upload import ScanMark
 
 
@@ -135,7 +137,13 @@ class Catalogue:
         return Page([upload_of(row) for row in rows[:limit]], str(rows[limit - 1][0]) if more else None)
 
     async def change(
-        self, before: Upload, after: Upload, *, cause: str = "", preceded_by: Sequence[Happening] = ()
+        self,
+        before: Upload,
+        after: Upload,
+        *,
+        cause: str = "",
+        preceded_by: Sequence[Happening] = (),
+        doer: Doer = NOBODY,
     ) -> bool:
         """Put `after` in the place of `before`; return False if somebody was faster, and nothing was changed.
 
@@ -148,6 +156,7 @@ class Catalogue:
             after: the same upload, in another phase or run. Its scan is not written: see `note`.
             cause: the event that asked for a new run, to be recognised by `caused_by`.
             preceded_by: what must have happened before and is written down now, if it was not yet.
+            doer: who does it, for the log of the quarantine.
         """
         if (before.phase, before.run) == (after.phase, after.run):
             raise ValueError(f"upload {before.id}: neither phase nor run would change")
@@ -169,6 +178,7 @@ class Catalogue:
                 return False
             journal.append(connection, before.phase, earlier)
             journal.append(connection, after.phase, [happening])
+            log_change(connection, before, after, happening.at, doer)
             return True
 
         changed = await self._database.write(work)

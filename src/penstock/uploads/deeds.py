@@ -23,7 +23,9 @@ from ..blobs.base import BlobMissing, SupportsPath
 from ..bus.base import BusUnavailable
 from ..errors import InvalidRequest, NotFound
 from ..events.types import Outcome, PostprocessingFinished, PostprocessingStepFinished
+from ..ids import derived_id
 from . import notices
+from .quarantine import in_quarantine
 from .recorder import Recorder, explained_by, unexplained
 from .upload import Phase, Upload
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from ..events.types import Envelope
     from ..tracing import Tracing
     from .catalogue import Catalogue
+    from .quarantine import Doer
 
 log = structlog.get_logger(__name__)
 
@@ -198,6 +201,48 @@ class Deeds:
             upload = gone if await self._catalogue.change(upload, gone) else await self.get(upload.id)
         return upload
 
+    async def release_from_quarantine(self, upload: Upload, doer: Doer) -> Upload:
+        """Let through what was kept aside, because somebody has looked; return the upload.
+
+        The coordinator forgets it first, so that nothing of its old decision is left. Who is interrupted does it again.
+
+        Raises:
+            InvalidRequest: it is not in quarantine, or no reason is given.
+            BlobMissing: its bytes are gone.
+            BusUnavailable: nothing was changed.
+        """
+        if not doer.reason.strip():
+            raise InvalidRequest("a release from quarantine needs a reason. Say why the file is harmless.")
+        _check_in_quarantine(upload)
+        await self._blobs.length(upload.id)
+        forget = notices.cancel(upload.id, f"{upload.run}:released")
+        await self._publisher.emit(forget, trace_parent=upload.trace_parent)
+        await self._blobs.release(upload.id)
+        released = msgspec.structs.replace(
+            upload, phase=Phase.RELEASED, outcome=Outcome.CONTINUE.value, reason="", ended_at=self._clock.now()
+        )
+        if not await self._catalogue.change(upload, released, doer=doer):
+            return await self.get(upload.id)
+        log.warning("upload_released_from_quarantine", upload=upload.id, by=doer.name, reason=doer.reason)
+        ready = notices.ready(released, derived_id(upload.id, f"{upload.run}", "released"), None, self._clock.now())
+        await self._said(ready, trace_parent=upload.trace_parent)
+        return released
+
+    async def delete_from_quarantine(self, upload: Upload, doer: Doer) -> Upload:
+        """Remove what was kept aside, for good; return the upload.
+
+        Raises:
+            InvalidRequest: it is not in quarantine.
+        """
+        _check_in_quarantine(upload)
+        deleted = msgspec.structs.replace(
+            upload, phase=Phase.DELETED, outcome=Outcome.DELETE.value, ended_at=self._clock.now()
+        )
+        if not await self._catalogue.change(upload, deleted, doer=doer):
+            return await self.get(upload.id)
+        await self.give_up(deleted)
+        return deleted
+
     async def give_up(
         self, upload: Upload, decided: PostprocessingFinished | None = None, decision_id: str = ""
     ) -> None:
@@ -244,3 +289,11 @@ class Deeds:
             log.warning("event_will_be_published_later", event_type=type(emit.event).__name__, error=str(error))
             return False
         return True
+
+
+def _check_in_quarantine(upload: Upload) -> None:
+    if not in_quarantine(upload):
+        raise InvalidRequest(
+            f"upload {upload.id} is not in quarantine: it is {upload.phase}"
+            f"{f' with the outcome {upload.outcome!r}' if upload.outcome else ''}. List those that are."
+        )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..bus.publish import Publisher
     from ..clock import Clock
     from .catalogue import Catalogue
+    from .quarantine import Doer
 
 log = structlog.get_logger(__name__)
 
@@ -148,6 +149,28 @@ class Gateway:
             upload = await self._deeds.cancel(await self._deeds.get(upload_id))
             with _later(upload):
                 await self._deeds.give_up(upload)
+
+    async def release_from_quarantine(self, upload_id: str, doer: Doer) -> Upload:
+        """Let through what is in quarantine; return the upload. The log says who did it, and why.
+
+        Raises:
+            NotFound: there is no such upload.
+            InvalidRequest: it is not in quarantine, or no reason is given.
+            BlobMissing: its bytes are gone.
+            BusUnavailable: nothing was changed.
+        """
+        async with self._turns.of(upload_id):
+            return await self._deeds.release_from_quarantine(await self._deeds.get(upload_id), doer)
+
+    async def delete_from_quarantine(self, upload_id: str, doer: Doer) -> Upload:
+        """Remove what is in quarantine, for good; return the upload. The log says who did it.
+
+        Raises:
+            NotFound: there is no such upload.
+            InvalidRequest: it is not in quarantine.
+        """
+        async with self._turns.of(upload_id):
+            return await self._deeds.delete_from_quarantine(await self._deeds.get(upload_id), doer)
 
     async def expire(self, upload: Upload, *, dry_run: bool = False) -> bool:
         """Give an upload up because its time is over; return whether it was, or (`dry_run`) would be.

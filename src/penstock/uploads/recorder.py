@@ -200,4 +200,5 @@ def _scan_of(event: PostprocessingStepFinished) -> ScanMark | None:
         signature=result.description,
         scanned_at=result.scandate,
         error=result.error_message,
+        details=None if result.scan is msgspec.UNSET else result.scan,
     )

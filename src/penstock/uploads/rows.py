@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from ..db.instants import from_microseconds, to_microseconds
 from ..db.tables import uploads
+from ..events.types import ScanDetails
 from .upload import Phase, ScanMark, Upload
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     uploads.c.received_at,
     uploads.c.ended_at,
     uploads.c.trace_parent,
+    uploads.c.scan_details,
 )
 """What `upload_of` reads, in its order; the number comes first."""
 
@@ -50,7 +54,7 @@ CHANGING: Final = (
     "trace_parent",
 )
 """The columns of `changing_values`."""
-SCANNED: Final = ("infected", "scan_signature", "scanned_at", "scan_error")
+SCANNED: Final = ("infected", "scan_signature", "scanned_at", "scan_error", "scan_details")
 """The columns of `scan_values`."""
 
 
@@ -59,7 +63,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
     (
         _, upload_id, filename, space, size_bytes, media_type, metadata, phase, run, outcome, reason,
         infected, signature, scanned_at, scan_error, initiator_id, created_at, expires_at, received_at, ended_at,
-        trace_parent,
+        trace_parent, scan_details,
     ) = row  # fmt: skip
     return Upload(
         id=upload_id,
@@ -72,7 +76,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
         run=run,
         outcome=outcome,
         reason=reason,
-        scan=None if infected is None else ScanMark(bool(infected), signature, scanned_at, scan_error),
+        scan=None if infected is None else _scan_of(bool(infected), signature, scanned_at, scan_error, scan_details),
         initiator_id=initiator_id,
         created_at=from_microseconds(created_at),
         expires_at=from_microseconds(expires_at),
@@ -117,4 +121,10 @@ def scan_values(scan: ScanMark | None) -> dict[str, Any]:
         "scan_signature": "" if scan is None else scan.signature,
         "scanned_at": "" if scan is None else scan.scanned_at,
         "scan_error": "" if scan is None else scan.error,
+        "scan_details": "" if scan is None or scan.details is None else msgspec.json.encode(scan.details).decode(),
     }
+
+
+def _scan_of(infected: bool, signature: str, scanned_at: str, error: str, details: str) -> ScanMark:
+    read = msgspec.json.decode(details, type=ScanDetails) if details else None
+    return ScanMark(infected, signature, scanned_at, error, read)

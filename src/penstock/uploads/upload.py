@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from ..events.types import ScanDetails
+
 
 class Phase(StrEnum):
     """Where an upload stands for the people who wait for it."""
@@ -45,6 +47,8 @@ class ScanMark(msgspec.Struct, frozen=True):
     scanned_at: str = ""
     """RFC 3339."""
     error: str = ""
+    details: ScanDetails | None = None
+    """Who looked, and how far; None where the scanner does not say."""
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,9 +46,11 @@ class ScannerSettings:
         services=SCANNING,
     )
     antivirus_infected_file_handling: str = setting(
-        Choice(("delete", "abort", "continue")),
+        Choice(("delete", "abort", "continue", "quarantine")),
         "delete",
-        "What happens to an infected file: its bytes are removed, or kept unreadable, or it is released all the same.",
+        "What happens to an infected file: its bytes are removed, or kept unreadable, or it is released all the same. "
+        "`quarantine`, of `penstock serve`: kept aside until somebody releases or removes it, see `penstock antivirus "
+        "quarantine`; to the storage of the Go services it is the same as `abort`.",
         "ANTIVIRUS_INFECTED_FILE_HANDLING",
         group=_GROUP,
         services=SCANNING,
