@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from penstock.antivirus.eicar import eicar
+from tests.servers.clamd import running_clamd
 from tests.servers.penstock import PenstockServer
 
 STEPS = """
@@ -166,6 +168,35 @@ def test_scan_tells_by_its_exit_status(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert [one["verdict"] for one in json.loads(found.stdout)] == ["clean", "infected"]
     assert penstock("antivirus", "scan", str(tmp_path / "nothing")).returncode == 2
+
+
+def test_each_scanner_is_put_to_the_test(tmp_path: Path) -> None:
+    with running_clamd(tmp_path) as clamd:
+        check = partial(
+            penstock,
+            "antivirus",
+            "check",
+            ANTIVIRUS_SCANNER_TYPE="clamav,yara",
+            ANTIVIRUS_CLAMAV_SOCKET=clamd.unix_address,
+            PENSTOCK_ANTIVIRUS_CLAMAV_MAX_FILE_SIZE="16MiB",
+        )
+        well = check("--json")
+        assert well.returncode == 0, well.stdout
+        found = {one["scanner"]: one for one in json.loads(well.stdout)}
+        assert found["clamav"]["engine_version"].startswith("ClamAV ")
+        assert found["yara"]["engine_version"].startswith("yara-x ")
+        assert found["yara"]["database_version"]
+        clamd.kill()
+        ill = check()
+    assert ill.returncode == 1
+    clamav, yara = ill.stdout.splitlines()[-2:]
+    assert clamav.startswith("wrong")
+    assert "no connection to clamd" in clamav
+    assert yara.startswith("ok")
+    (tmp_path / "bad.yar").write_text("rule {")
+    broken = penstock("antivirus", "check", "--json", PENSTOCK_ANTIVIRUS_YARA_RULES=str(tmp_path / "bad.yar"))
+    assert broken.returncode == 1
+    assert f"{tmp_path}/bad.yar:1" in json.loads(broken.stdout)[0]["detail"]
 
 
 def test_config_says_where_values_come_from(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from .desk import open_requests, open_set_aside
 from .parts import Parts
 from .policy import check_handlers, policy_of, step_rules_of
 from .postprocessing import PostprocessingService
-from .scanner import scanner_of
+from .scanner import one_scanner_of, scanner_of
 from .serve import App
 from .steps import StepService
 from .takeover import Found, open_takeover
@@ -20,6 +20,7 @@ __all__ = [
     "StepService",
     "check_handlers",
     "check_set_aside",
+    "one_scanner_of",
     "open_requests",
     "open_set_aside",
     "open_takeover",

@@ -39,7 +39,7 @@ def scanner_of(settings: Settings, clock: Clock) -> Any:
     """
     scanners = [
         GuardedScanner(
-            _scanner(name, settings, clock),
+            one_scanner_of(name, settings, clock),
             clock=clock,
             failures=settings.antivirus_breaker_failures,
             pause=settings.antivirus_breaker_pause,
@@ -56,7 +56,12 @@ def scanner_of(settings: Settings, clock: Clock) -> Any:
     )
 
 
-def _scanner(name: str, settings: Settings, clock: Clock) -> Any:
+def one_scanner_of(name: str, settings: Settings, clock: Clock) -> Any:
+    """Return the scanner of a name as the settings describe it, by itself and not opened yet.
+
+    Raises:
+        ConfigurationError: it is not known, what it needs is not installed, or a setting of it is wrong.
+    """
     backend = backends.load("scanner", name)
     match name:
         case "clamav":

@@ -1,4 +1,4 @@
-"""`penstock antivirus server|scan`: the scanner as a service, and for files on this machine."""
+"""`penstock antivirus server|scan|check|quarantine`: the scanner as a service, and for files on this machine."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ app = typer.Typer(help="The virus scanner.", no_args_is_help=True)
 app.add_typer(quarantine.app, name="quarantine")
 
 _COLUMNS: Final = ("file", "size", "verdict", "signature", "seconds", "remark")
+_CHECKED: Final = ("", "scanner", "engine", "signatures", "seconds", "found")
 _FAILED: Final = "failed"
 
 
@@ -75,6 +76,25 @@ def scan(
     raise typer.Exit(_status(results))
 
 
+@app.command()
+def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Put each scanner that the settings choose to the test: is it there, which version, does it find the EICAR file?
+
+    Exit status: 0 all work, 1 one does not.
+    """
+    import asyncio
+
+    from .scanners import examine
+
+    quiet_logs()
+    findings = asyncio.run(examine(settings_from(config)))
+    if as_json:
+        print_json([finding.document() for finding in findings])
+    else:
+        print_table(_CHECKED, [finding.row() for finding in findings])
+    raise typer.Exit(Status.DONE if all(finding.ok for finding in findings) else Status.NOT_WELL)
+
+
 @dataclass(slots=True)
 class Result:
     """What the scanner said of one file."""
@@ -86,10 +106,16 @@ class Result:
     seconds: float = 0.0
     detail: str = ""
     scanner: str = ""
+    engine: str = ""
+    database: str = ""
+    bytes_scanned: int = 0
+    noted: tuple[str, ...] = ()
 
     def row(self) -> tuple[str, ...]:
         """Return it for people."""
-        return (self.file, size(self.size_bytes), self.verdict, self.signature, f"{self.seconds:.1f}", self.detail)
+        remarks = [self.detail, f"also noted: {', '.join(self.noted)}" if self.noted else ""]
+        remark = "; ".join(filter(None, remarks))
+        return (self.file, size(self.size_bytes), self.verdict, self.signature, f"{self.seconds:.1f}", remark)
 
     def document(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -101,6 +127,10 @@ class Result:
             "seconds": round(self.seconds, 3),
             "detail": self.detail,
             "scanner": self.scanner,
+            "engine_version": self.engine,
+            "database_version": self.database,
+            "bytes_scanned": self.bytes_scanned,
+            "noted": list(self.noted),
         }
 
 
@@ -142,7 +172,9 @@ async def _scan_one(scanner: Scanner, settings: Settings, source: Source, result
         result.detail = str(error)
         return
     result.verdict, result.signature, result.detail = str(report.verdict), report.signature, report.detail
-    result.seconds, result.scanner = report.duration.total_seconds(), report.engine_version or report.scanner
+    result.seconds, result.scanner = report.duration.total_seconds(), report.scanner
+    result.engine, result.database = report.engine_version, report.database_version
+    result.bytes_scanned, result.noted = report.bytes_scanned, report.noted
 
 
 def _status(results: Sequence[Result]) -> Status:

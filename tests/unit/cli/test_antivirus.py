@@ -42,7 +42,16 @@ class Scanner:
             raise ScannerUnavailable("clamd went away")
         verdict = Verdict(name) if name in set(Verdict) else Verdict.CLEAN
         signature = "EICAR" if verdict is Verdict.INFECTED else ""
-        return ScanReport(verdict=verdict, scanner="fake", signature=signature, duration=timedelta(seconds=1.25))
+        return ScanReport(
+            verdict=verdict,
+            scanner="fake",
+            signature=signature,
+            engine_version="engine 1",
+            database_version="2",
+            bytes_scanned=size_bytes,
+            duration=timedelta(seconds=1.25),
+            noted=("Macro (low)",) if signature else (),
+        )
 
 
 @pytest.fixture
@@ -86,7 +95,8 @@ def test_one_that_fails_does_not_stop_the_others(penstock: Penstock, scanner: Sc
     assert found[0]["detail"] == "clamd went away"
     assert found[1] == {
         "file": str(tmp_path / "infected.bin"), "size": 5, "verdict": "infected", "signature": "EICAR",
-        "seconds": 1.25, "detail": "", "scanner": "fake",
+        "seconds": 1.25, "detail": "", "scanner": "fake", "engine_version": "engine 1", "database_version": "2",
+        "bytes_scanned": 5, "noted": ["Macro (low)"],
     }  # fmt: skip
 
 
@@ -119,3 +129,8 @@ def test_no_files_at_all_is_an_error(penstock: Penstock, scanner: Scanner, tmp_p
     (tmp_path / "empty").mkdir()
     ended = penstock("antivirus", "scan", tmp_path / "empty")
     assert (ended.status, ended.err) == (2, "penstock: there are no files.\n")
+
+
+def test_what_was_only_noted_is_shown(penstock: Penstock, scanner: Scanner, tmp_path: Path) -> None:
+    del scanner
+    assert "also noted: Macro (low)" in penstock("antivirus", "scan", *make(tmp_path, "infected")).out

@@ -76,7 +76,7 @@ def test_progress_beyond_its_bounds_is_refused(fraction: str) -> None:
 
 
 def test_outcomes_compare_with_what_is_on_the_wire() -> None:
-    assert [outcome.value for outcome in Outcome] == ["continue", "abort", "delete", "retry"]
+    assert [outcome.value for outcome in Outcome] == ["continue", "abort", "delete", "retry", "quarantine"]
     assert PostprocessingStepFinished(upload_id="u", finished_step="s", outcome="abort").outcome == Outcome.ABORT
 
 

@@ -1,0 +1,67 @@
+"""What `penstock antivirus check` finds out about each scanner, one by one and without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import PenstockError
+
+if TYPE_CHECKING:
+    from ..antivirus.base import Scanner
+    from ..clock import Clock
+    from ..settings import Settings
+
+
+@dataclass(slots=True)
+class Finding:
+    """How one scanner is."""
+
+    scanner: str
+    ok: bool = False
+    engine: str = ""
+    database: str = ""
+    seconds: float = 0.0
+    detail: str = ""
+
+    def row(self) -> tuple[str, ...]:
+        """Return it for people."""
+        state = "ok" if self.ok else "wrong"
+        return (state, self.scanner, self.engine, self.database, f"{self.seconds:.2f}", self.detail)
+
+    def document(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return {
+            "scanner": self.scanner,
+            "ok": self.ok,
+            "engine_version": self.engine,
+            "database_version": self.database,
+            "seconds": round(self.seconds, 3),
+            "detail": self.detail,
+        }
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Put each scanner that the settings name to the test, all at the same time."""
+    from ..clock import SystemClock
+
+    clock = SystemClock()
+    return list(await asyncio.gather(*(_examine(name, settings, clock) for name in settings.antivirus_scanner)))
+
+
+async def _examine(name: str, settings: Settings, clock: Clock) -> Finding:
+    from ..app import one_scanner_of
+
+    finding, began_at = Finding(name), clock.monotonic()
+    try:
+        scanner: Scanner
+        async with one_scanner_of(name, settings, clock) as scanner:
+            version = await scanner.version()
+            finding.engine, finding.database = version.engine, version.database
+            await scanner.self_test()
+            finding.ok, finding.detail = True, "The EICAR test file is found, harmless bytes are clean."
+    except PenstockError as error:
+        finding.detail = str(error)
+    finding.seconds = clock.monotonic() - began_at
+    return finding
