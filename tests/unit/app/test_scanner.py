@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -120,3 +121,27 @@ async def test_a_scanner_that_goes_away_is_left_alone_and_that_is_to_be_seen(tmp
             assert (await scanning.definition(upload)).outcome is Outcome.CONTINUE
             assert circuit() == ["closed"]
             assert [check.ok for check in scanning.checks()] == [True]
+
+
+@pytest.mark.parametrize(("handling", "outcome"), [("", Outcome.ABORT), ("continue", Outcome.CONTINUE)])
+async def test_what_clamd_cannot_look_into_is_handled_as_set(tmp_path: Path, handling: str, outcome: Outcome) -> None:
+    path = tmp_path / "encrypted.zip"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("secret", b"a secret")
+    data = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(header) + flags] |= 1  # says that it is encrypted
+    path.write_bytes(data)
+    with running_clamd(tmp_path, AlertEncrypted="yes") as clamd:
+        settings = settings_of(
+            tmp_path,
+            ANTIVIRUS_SCANNER_TYPE="clamav",
+            ANTIVIRUS_CLAMAV_SOCKET=clamd.unix_address,
+            PENSTOCK_ANTIVIRUS_UNSCANNABLE_FILE_HANDLING=handling,
+        )
+        async with AsyncExitStack() as stack:
+            scanning = await open_virusscan(stack, settings, SystemClock())
+            answer = await scanning.definition(StepUpload.from_file(path))
+    assert answer.outcome is outcome
+    assert (answer.result.infected, answer.result.scan.end) == (False, "unscannable")
+    assert "Heuristics.Encrypted.Zip" in answer.result.error_message
