@@ -97,9 +97,10 @@ class Platform:
 
     async def __aexit__(self, *exc_info: object) -> None:
         tasks = {*self._sending, *([self._reading] if self._reading else [])}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := {task for task in tasks if not task.done()}:
+            for task in tasks:  # nats-py may swallow a cancellation that comes together with what it waits for
+                task.cancel()
+            await asyncio.wait(tasks, timeout=0.5)
         if self._client is not None:
             await self._client.close()
 

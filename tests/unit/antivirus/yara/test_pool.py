@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +76,12 @@ async def closing(pool: WorkerPool) -> AsyncIterator[WorkerPool]:
 
 def workers(parent: int | None = None) -> list[int]:
     children = psutil.Process(parent or os.getpid()).children()
-    return [child.pid for child in children if "penstock.antivirus.yara_worker" in child.cmdline()]
+    found = []
+    for child in children:
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            if "penstock.antivirus.yara_worker" in child.cmdline():
+                found.append(child.pid)
+    return found
 
 
 def gone(pid: int) -> bool:

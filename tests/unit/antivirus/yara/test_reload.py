@@ -106,7 +106,7 @@ async def test_a_changed_rule_is_used_without_a_restart(rules: Path) -> None:
         await changed(rules, B)
         old = workers()
         await it.until_reloaded()
-        await eventually(lambda: not any(map(runs, old)))
+        await eventually(lambda: not any(map(runs, old)), timeout_seconds=30)
         assert [await it.finds(b"aaa"), await it.finds(b"bbb")] == ["", "Has_B"]
         assert await it.database() != before
         assert it.outdated == ""
