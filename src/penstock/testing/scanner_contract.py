@@ -10,6 +10,7 @@ import os
 import random
 import signal
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -232,7 +233,8 @@ class ScannerContract(ABC):
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.pids():
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # it was given up, and has ended since
+                os.kill(pid, number)
 
 
 class Scan:
