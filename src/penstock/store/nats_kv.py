@@ -26,20 +26,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ..clock import SystemClock
 from ..events.gojson import Decoder, dumps
 from .base import RevisionConflict
 from .layout import BadRecord
-from .streams.answers import Answers
 from .streams.bucket import Bucket, Found, checked_name, fits, raise_conflict
-from .streams.store import PATIENCE, TIMEOUT, StreamStore
+from .streams.store import StreamStore
 from .streams.stream import Stream, WrongSequence, config_of
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from ..clock import Clock
-    from ..jetstream import NatsServers
     from .streams.bucket import Interpreter
     from .streams.requests import Requests
     from .streams.stream import Message
@@ -157,36 +151,5 @@ def _found(upload_id: str, message: Message) -> Found:
 class NatsKvStore(StreamStore):
     """The store `nats-js-kv`."""
 
-    def __init__(
-        self,
-        target: StoreTarget,
-        *,
-        servers: NatsServers,
-        clock: Clock | None = None,
-        timeout: timedelta = TIMEOUT,
-        patience: timedelta = PATIENCE,
-        indexed: bool = True,
-    ) -> None:
-        """Name the bucket; nothing is connected yet.
-
-        Args:
-            target: which bucket and table; where a bucket has to be made, how long it keeps records, and where.
-            servers: the nodes of `target`.
-            clock: for the pauses between looks at what others have written.
-            timeout: how long to wait for an answer of the server.
-            patience: how long to wait for the first connection.
-            indexed: whether to read the bucket at once and follow it; who lists once and goes does without.
-
-        Raises:
-            ConfigurationError: the database is no name for a bucket.
-        """
-        checked_name(target.database)
-        super().__init__(
-            servers=servers,
-            clock=clock or SystemClock(),
-            bucket=lambda requests: KvBucket(requests, target),
-            answers=lambda requests: Answers(requests, target.database, persistent=target.persistent),
-            timeout=timeout,
-            patience=patience,
-            indexed=indexed,
-        )
+    def _make_bucket(self, requests: Requests) -> KvBucket:
+        return KvBucket(requests, self._target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
+from ...clock import SystemClock
 from ...jetstream import NatsUnavailable, connect
 from .. import layout
 from ..base import ProgressStore, Revision, Saved, StoreUnavailable
 from .answers import Answers
-from .bucket import Bucket
+from .bucket import Bucket, checked_name
 from .follower import Follower
 from .index import Index
 from .markers import Markers
@@ -25,12 +27,13 @@ from .requests import Requests
 from .stream import keeps_conditions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
     from datetime import datetime
 
     from ...clock import Clock
     from ...core.progress import Progress
     from ...jetstream import NatsServers
+    from ..target import StoreTarget
     from .bucket import Found
 
 log = structlog.get_logger(__name__)
@@ -65,30 +68,31 @@ class StreamStore(ProgressStore):
 
     def __init__(
         self,
+        target: StoreTarget,
         *,
         servers: NatsServers,
-        clock: Clock,
-        bucket: Callable[[Requests], Bucket],
-        answers: Callable[[Requests], Answers],
-        timeout: timedelta,
-        patience: timedelta,
-        indexed: bool,
+        clock: Clock | None = None,
+        timeout: timedelta = TIMEOUT,
+        patience: timedelta = PATIENCE,
+        indexed: bool = True,
     ) -> None:
-        """Build a store that is not open.
+        """Name the bucket; nothing is connected yet.
 
         Args:
-            servers: where NATS is.
-            clock: for pauses.
-            bucket: makes this part for a connection.
-            answers: likewise.
-            timeout: how long to wait for an answer.
+            target: which bucket and table; where a bucket has to be made, how long it keeps records, and where.
+            servers: the nodes of `target`.
+            clock: for the pauses between looks at what others have written.
+            timeout: how long to wait for an answer of the server.
             patience: how long to wait for the first connection.
-            indexed: whether to read the bucket at once, and to follow it from then on.
+            indexed: whether to read the bucket at once and follow it; who lists once and goes does without.
+
+        Raises:
+            ConfigurationError: the database is no name for a bucket.
         """
+        checked_name(target.database)
+        self._target = target
         self._servers = servers
-        self._clock = clock
-        self._make_bucket = bucket
-        self._make_answers = answers
+        self._clock = clock or SystemClock()
         self._timeout = timeout
         self._patience = patience
         self._indexed = indexed
@@ -127,11 +131,16 @@ class StreamStore(ProgressStore):
         self._open = None
         await self._context.aclose()
 
+    @abstractmethod
+    def _make_bucket(self, requests: Requests) -> Bucket:
+        """Return the bucket for a connection: what each of these stores has of its own."""
+
     def _make_parts(self, requests: Requests) -> _Parts:
         bucket, index = self._make_bucket(requests), Index()
+        answers = Answers(requests, self._target.database, persistent=self._target.persistent)
         markers = Markers(bucket.stream, self._clock)
         follower = Follower(bucket, index, markers, decode=_decode, clock=self._clock)
-        return _Parts(bucket, self._make_answers(requests), index, markers, follower)
+        return _Parts(bucket, answers, index, markers, follower)
 
     @property
     def _parts(self) -> _Parts:
