@@ -7,18 +7,20 @@ import ssl
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from .. import backends
 from ..antivirus.base import Circuit, SupportsStates
 from ..antivirus.breaker import GuardedScanner
 from ..antivirus.handling import Handling
 from ..antivirus.limits import Oversize, Severity
 from ..antivirus.several import Agreement, SeveralScanners
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, PenstockError
 from ..events.types import VIRUSSCAN, Outcome
 from ..health import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AsyncExitStack
 
     from ..antivirus.base import Scanner, ScannerState
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..steps.base import GuardedStep
     from ..telemetry import Metrics
+
+log = structlog.get_logger(__name__)
 
 _SELF_TEST_EVERY: Final = timedelta(minutes=5)
 _SELF_TEST_AGAIN: Final = timedelta(seconds=5)
@@ -126,14 +130,34 @@ def _tls(settings: Settings) -> ssl.SSLContext:
 class Scanning:
     """The step `virusscan` with its scanner, and what is to be seen of them."""
 
-    def __init__(self, step: GuardedStep, scanner: Scanner) -> None:
+    def __init__(self, step: GuardedStep, scanner: Scanner, clock: Clock) -> None:
         self.definition = step.definition
         self._step = step
         self._scanner = scanner
+        self._clock = clock
 
     async def watch(self) -> None:
         """Put the scanner to the test again and again, until cancelled."""
         await self._step.watch(_SELF_TEST_EVERY, _SELF_TEST_AGAIN)
+
+    async def look_after(self, recovered: Callable[[], Awaitable[object]]) -> None:
+        """Try again and again a scanner that is left alone, and call `recovered` when it works, until cancelled.
+
+        Otherwise nobody might ask it for hours: all uploads wait for their next try, in longer and longer pauses.
+        """
+        held = False
+        while True:
+            if any(state.circuit is Circuit.OPEN for state in self._states()):
+                await self._step.check()  # the breaker makes a probe of it as soon as the pause is over
+            holds = bool(self._step.problem) or any(state.circuit is not Circuit.CLOSED for state in self._states())
+            if held and not holds:
+                try:
+                    await recovered()
+                except PenstockError as error:
+                    log.warning("uploads_not_hurried", error=str(error))
+                    holds = True
+            held = holds
+            await self._clock.sleep(_SELF_TEST_AGAIN)
 
     def checks(self) -> list[Check]:
         """Tell whether the scanner is used, and if not, why; and what else is not as it should be."""
@@ -184,4 +208,4 @@ async def open_virusscan(stack: AsyncExitStack, settings: Settings, clock: Clock
         timeout=settings.antivirus_scan_timeout,
     )
     await virusscan.check()
-    return Scanning(virusscan, scanner)
+    return Scanning(virusscan, scanner, clock)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from .. import backends
@@ -169,6 +170,7 @@ class App:
         loops = [*processing.loops(), sweeper.run()]
         if scanning is not None:
             loops.append(scanning.watch())
+            loops.append(scanning.look_after(partial(processing.commands.hurry, VIRUSSCAN)))
         await stack.enter_async_context(running(loops))
         self.services = Parts(
             receiver=receiver,

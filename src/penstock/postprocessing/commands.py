@@ -53,8 +53,18 @@ class Commands:
 
         An upload that fails does not stop the others.
         """
+        return await self._resume(self.select(upload_id, step))
+
+    async def hurry(self, step: str) -> list[Row]:
+        """Start a step at once for all uploads that wait for their next try of it: what failed works again.
+
+        Those whose step is running are left alone.
+        """
+        return await self._resume(_pausing(self._store, step))
+
+    async def _resume(self, chosen: AsyncIterator[Saved]) -> list[Row]:
         rows: list[Row] = []
-        async for batch in in_batches(self.select(upload_id, step)):
+        async for batch in in_batches(chosen):
             await self._coordinator.room()
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self.resume_one(saved)) for saved in batch]
@@ -89,6 +99,12 @@ async def select(store: ProgressStore, upload_id: str | None, step: str | None) 
         return
     async for saved in listed(store, step or FINISHED):
         yield saved
+
+
+async def _pausing(store: ProgressStore, step: str) -> AsyncIterator[Saved]:
+    async for saved in store.in_step(step):
+        if saved.progress.state is State.BACKOFF:
+            yield saved
 
 
 async def listed(store: ProgressStore, step: str | None) -> AsyncIterator[Saved]:
