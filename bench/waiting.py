@@ -25,7 +25,8 @@ import httpx
 import psutil
 from _platform import Load
 from _servers import cpu_seconds, free_port
-from _waiting import POLICY, STEP, STORES, fill, running, settings_of
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests know how to start the servers
 
 from penstock.app.opening import store_of
 from penstock.bus.local import LocalBus
@@ -35,11 +36,12 @@ from penstock.postprocessing.coordinator import Coordinator
 from penstock.postprocessing.reconcile import Reconciler
 from penstock.postprocessing.survey import Survey
 from penstock.telemetry import Metrics
+from tests.servers.waiting import POLICY, STEP, STORES, fill, running, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from _waiting import Environment
+    from tests.servers.waiting import Environment
 
 _EVERY_SECONDS: Final = 0.05
 _LIMIT_SECONDS: Final = 900.0
@@ -59,6 +61,7 @@ class Command(NamedTuple):
     """What a command cost."""
 
     seconds: float
+    cpu_seconds: float
     peak_mib: float
     rows: int
 
@@ -88,8 +91,7 @@ class Service:
     @property
     def peak_mib(self) -> float:
         """The most memory that it had so far."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+        return _peak_mib(self.pid)
 
     async def ready(self) -> float:
         """Wait until it is ready; return how long it took from its start, in seconds."""
@@ -137,9 +139,10 @@ def main() -> None:
     """Measure each store."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     for store in sys.argv[2:] or STORES:
-        with running(store) as (nats_port, environment), tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as base:
             print(f"\n{store}, {count} uploads waiting, load {os.getloadavg()[0]:.1f}", flush=True)
-            asyncio.run(_measure(store, count, nats_port, environment, Path(folder)))
+            with running(store, Path(base)) as (nats_port, environment):
+                asyncio.run(_measure(store, count, nats_port, environment, Path(base)))
 
 
 async def _measure(store: str, count: int, nats_port: int, environment: Environment, folder: Path) -> None:
@@ -296,7 +299,11 @@ def _run(environment: Environment, folder: Path, arguments: tuple[str, ...]) -> 
             stdout=output,
             cwd=folder,
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        peak_mib = 0.0
+        while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            peak_mib = max(peak_mib, _peak_mib(process.pid))
+            time.sleep(0.01)
+        _, status, usage = ended
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - begin
         output.seek(0)
@@ -306,8 +313,14 @@ def _run(environment: Environment, folder: Path, arguments: tuple[str, ...]) -> 
     )
 
 
+def _peak_mib(pid: int) -> float:
+    """Return the most memory that a process had so far; the system counts that of its parent to `ru_maxrss`."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
 def _tell_command(name: str, command: Command) -> None:
-    _tell(name, seconds=command.seconds, peak_mib=command.peak_mib, rows=command.rows)
+    _tell(name, seconds=command.seconds, cpu_s=command.cpu_seconds, peak_mib=command.peak_mib, rows=command.rows)
 
 
 def _tell(what: str, **figures: float) -> None:

@@ -106,7 +106,7 @@ class Processing:
         metrics = self._metrics
         self._watch.look_up()
         try:
-            steps, numbers = await self._store.count_by_step(), await self.survey.numbers()
+            steps, numbers = await self.survey.counts(), await self.survey.numbers()
         except Unavailable as error:
             log.warning("numbers_not_known", error=str(error))
             return

@@ -31,7 +31,7 @@ async def wait_for_room(bus: Bus, group: str, clock: Clock) -> None:
 
 
 class Rests:
-    """The rests of one walk: as long as it has walked since the last one, so that half of the time is left."""
+    """The rests of one walk: half as long as it has walked since the last one, for whoever waits to run."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -45,5 +45,5 @@ class Rests:
             return
         self._records = 0
         walked = timedelta(seconds=self._clock.monotonic() - self._since)
-        await self._clock.sleep(min(walked, _LONGEST_REST))
+        await self._clock.sleep(min(walked / 2, _LONGEST_REST))
         self._since = self._clock.monotonic()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _KEPT_SECONDS: Final = 10.0
 _QUICK_SECONDS: Final = 0.5
 """A walk that took longer is not repeated for who asks; there is one every minute or so anyway."""
+_COUNT_SHARE: Final = 20
+"""Counts that took a second are kept for this many."""
 
 
 class Numbers(msgspec.Struct, frozen=True):
@@ -73,6 +75,9 @@ class Survey:
         self._taken_at = 0.0
         self._took_seconds = 0.0
         self._walking = asyncio.Lock()
+        self._counts: dict[str, int] | None = None
+        self._count_again_at = 0.0
+        self._counting = asyncio.Lock()
 
     async def numbers(self) -> Numbers:
         """Return numbers that are at most ten seconds old; where a walk takes long, those of the last one.
@@ -87,6 +92,20 @@ class Survey:
             if known is None or self._clock.monotonic() - self._taken_at > _KEPT_SECONDS:
                 known = await self._walk()
         return known
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many records are in each step: now, or where counting takes long, some time ago.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        async with self._counting:
+            begun_at = self._clock.monotonic()
+            if self._counts is None or begun_at >= self._count_again_at:
+                self._counts = await self._store.count_by_step()
+                ended_at = self._clock.monotonic()
+                self._count_again_at = ended_at + _COUNT_SHARE * (ended_at - begun_at)
+            return self._counts
 
     @asynccontextmanager
     async def counted(self) -> AsyncIterator[Tally]:

@@ -43,13 +43,13 @@ async def test_it_goes_on_in_the_end_however_much_waits() -> None:
     assert waiting.done()
 
 
-async def test_a_walk_rests_as_long_as_it_has_walked() -> None:
+async def test_a_walk_rests_half_as_long_as_it_has_walked() -> None:
     clock = ManualClock()
     rests = Rests(clock)
     await clock.advance(timedelta(milliseconds=30))
     await rests.after(100)
     resting = asyncio.create_task(rests.after(100))
-    await clock.advance(timedelta(milliseconds=29))
+    await clock.advance(timedelta(milliseconds=14))
     assert not resting.done()
     await clock.advance(timedelta(milliseconds=1))
     assert resting.done()

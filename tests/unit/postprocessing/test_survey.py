@@ -63,3 +63,22 @@ async def test_a_walk_that_takes_long_is_not_repeated_for_who_asks(world: World)
     assert world.store.calls["all"] == walks
     await world.reconciler.mend()
     assert (await world.survey.numbers()).stalled == 1
+
+
+async def test_counts_that_take_long_are_kept_for_a_while(world: World) -> None:
+    """etcd has to look at all keys: 100,000 take some seconds, and who collects metrics asks every 15."""
+    await world.coordinator.handle(RECEIVED)
+    assert await world.survey.counts() == {"virusscan": 1}
+    await world.survey.counts()
+    assert world.store.calls["count_by_step"] == 2  # they take no time at all
+    world.store.takes = timedelta(seconds=2)
+    counting = asyncio.create_task(world.survey.counts())
+    await world.clock.advance(timedelta(seconds=2))
+    await counting
+    await world.clock.advance(timedelta(seconds=39))
+    await world.survey.counts()
+    assert world.store.calls["count_by_step"] == 3
+    await world.clock.advance(timedelta(seconds=2))
+    world.store.takes = timedelta()
+    await world.survey.counts()
+    assert world.store.calls["count_by_step"] == 4

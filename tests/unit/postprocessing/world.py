@@ -39,7 +39,7 @@ POLICY = Policy.create(["virusscan", "ocr"], retry_backoff=timedelta(seconds=4),
 class Recording:
     """A store that tells in which order things were done, and fails on demand."""
 
-    def __init__(self, store: MemoryStore, log: list[str]) -> None:
+    def __init__(self, store: MemoryStore, log: list[str], clock: ManualClock) -> None:
         self._store = store
         self._log = log
         self.failing = 0
@@ -49,6 +49,15 @@ class Recording:
         self.unwritable: dict[str, Exception] = {}
         """What a save of these uploads raises."""
         self.calls: Counter[str] = Counter()
+        self.clock = clock
+        self.takes = timedelta()
+        """How long counting takes."""
+
+    async def count_by_step(self) -> dict[str, int]:
+        self._check("count_by_step")
+        if self.takes:
+            await self.clock.sleep(self.takes)
+        return await self._store.count_by_step()
 
     def __getattr__(self, name: str) -> Any:
         method: Callable[..., Any] = getattr(self._store, name)
@@ -117,7 +126,7 @@ class World:
         self.policy = policy
         self.log: list[str] = []
         self.memory = MemoryStore()
-        self.store: Any = Recording(self.memory, self.log)
+        self.store: Any = Recording(self.memory, self.log, clock)
         self.metrics = Metrics()
         self.heard: list[Envelope] = []
         self.coordinator = self.another()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import tempfile
 import uuid
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,11 +17,9 @@ from penstock.core.policy import Policy
 from penstock.core.transition import Tick
 from penstock.events.types import BytesReceived, Envelope, ResourceId, User, UserId
 from penstock.settings import Service, Settings, load_settings
-
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests know how to start the servers
-
 from tests.servers.etcd import running_etcd
 from tests.servers.nats import running_nats
+from tests.servers.platform import Platform
 from tests.servers.postgres import PASSWORD, USER, running_postgres
 from tests.servers.redis import running_redis, running_sentinels
 
@@ -37,9 +33,6 @@ STEP: Final = "virusscan"
 """In which they wait."""
 POLICY: Final = Policy.create((STEP,), ended_kept=timedelta(minutes=2))
 _AT_ONCE: Final = 256
-_AGE: Final = timedelta(hours=3)
-"""Since when they wait: what is awaited has been said as often as it ever is."""
-
 Environment: TypeAlias = dict[str, str]
 """Settings that name a store, and a bus."""
 
@@ -93,21 +86,21 @@ STORES: Final[dict[str, Callable[[str, Path, str], AbstractContextManager[Enviro
 
 
 @contextmanager
-def running(store: str) -> Iterator[tuple[int, Environment]]:
+def running(store: str, base: Path) -> Iterator[tuple[int, Environment]]:
     """Run NATS for the bus, and what a store needs; yield the port of NATS, and the settings of a service on both."""
-    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as base:
-        folders = [Path(base, name) for name in ("nats", "store")]
-        for folder in folders:
-            folder.mkdir()
-        with running_nats(folders[0]) as nats, STORES[store](store, folders[1], nats.endpoint) as environment:
-            yield (
-                nats.port,
-                {
-                    **environment,
-                    "POSTPROCESSING_EVENTS_ENDPOINT": nats.endpoint,
-                    "POSTPROCESSING_STEPS": STEP,
-                },
-            )
+    folders = [base / name for name in ("nats", "store")]
+    for folder in folders:
+        folder.mkdir()
+    with running_nats(folders[0]) as nats, STORES[store](store, folders[1], nats.endpoint) as environment:
+        asyncio.run(_make_stream(nats.endpoint))
+        bus = {"POSTPROCESSING_EVENTS_ENDPOINT": nats.endpoint, "POSTPROCESSING_STEPS": STEP}
+        yield nats.port, environment | bus
+
+
+async def _make_stream(endpoint: str) -> None:
+    """Make the stream as a storage provider does: what is older than it would be said again at the service's start."""
+    async with Platform(endpoint, name="first"):
+        pass
 
 
 def settings_of(environment: Environment) -> Settings:
@@ -130,8 +123,8 @@ async def fill(environment: Environment, count: int) -> None:
 
 
 def waiting() -> Progress:
-    """Return the record of an upload that has waited for long, having gone through the rules."""
-    now = datetime.now(UTC) - _AGE
+    """Return the record of an upload that has been asked for as often as it ever is."""
+    now = datetime.now(UTC)
     received = BytesReceived(
         upload_id="template",
         url="https://cloud.example.test/data/eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.template",
@@ -148,7 +141,7 @@ def waiting() -> Progress:
         progress = decide(progress, Tick(), progress.announce_at, POLICY).progress
     if progress is None:
         raise RuntimeError("the upload has ended instead of waiting")
-    return progress
+    return msgspec.structs.replace(progress, updated_at=now)
 
 
 def upload(template: Progress, number: int) -> Progress:
