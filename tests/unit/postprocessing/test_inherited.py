@@ -13,7 +13,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def by_go(step: str, outcome: str = "", *, steps: tuple[str, ...] = STEPS, finished: bool = False) -> Progress:
-    return Progress(upload_id="", steps=steps, status=Status(step, outcome), finished=finished)
+    return Progress(upload_id="u", steps=steps, status=Status(step, outcome), finished=finished)
 
 
 @pytest.mark.parametrize(
