@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from ..errors import PenstockError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -110,6 +110,20 @@ class BlobStore(Protocol):
         Raises:
             BlobMissing: nothing is staged under this ID.
             OffsetConflict: the blob does not end at `offset`.
+        """
+        ...
+
+    async def concatenate(self, upload_id: str, sources: Sequence[str]) -> int:
+        """Replace the staged bytes by those of other blobs, one after the other; return how many they are.
+
+        The sources, staged or released, stay as they are; nobody may append to them meanwhile. The same one may come
+        more than once. All or nothing: after an error, a cancellation or a crash in the middle, nothing counts. When
+        this returns, the bytes are not forced to disk: `seal` does that.
+
+        Raises:
+            BlobMissing: nothing is staged under this ID, or nothing is kept under that of a source.
+            StorageFull: there is no room for all of them.
+            BlobUnavailable: the storage failed.
         """
         ...
 

@@ -185,6 +185,54 @@ class BlobContract(ABC):
                 await blobs.release(upload)
                 assert await _read(blobs, upload) == b"bytes"
 
+    async def test_blobs_are_put_together_in_their_order(self) -> None:
+        one, two, released = random.Random(1).randbytes(5 * _MIB + 1), b"two", b"released"
+        async with self.open() as blobs:
+            parts = [await _blob(blobs, body) for body in (one, two, b"", released)]
+            await blobs.seal(parts[3])
+            await blobs.release(parts[3])
+            whole = await _blob(blobs)
+            assert await blobs.concatenate(whole, [*parts, parts[1]]) == len(one + two + released + two)
+        async with self.open() as blobs:
+            assert self.peek(whole) == one + two + released + two
+            assert await blobs.length(whole) == len(one + two + released + two)
+            assert [self.peek(part) for part in parts] == [one, two, b"", released]
+            assert await blobs.seal(whole) == len(one + two + released + two)
+            for part in parts:
+                await blobs.discard(part)
+            assert await _read(blobs, whole) == one + two + released + two
+
+    async def test_putting_together_again_replaces_what_was_there(self) -> None:
+        async with self.open() as blobs:
+            part, whole = await _blob(blobs, b"part"), await _blob(blobs, b"something longer than it")
+            for _ in range(2):
+                assert await blobs.concatenate(whole, [part, part]) == 8
+                assert self.peek(whole) == b"partpart"
+            assert await blobs.concatenate(whole, []) == 0
+            assert self.peek(whole) == b""
+
+    async def test_nothing_is_put_together_when_a_source_is_missing(self) -> None:
+        async with self.open() as blobs:
+            part, whole = await _blob(blobs, random.Random(2).randbytes(_MIB)), await _blob(blobs)
+            with pytest.raises(BlobMissing):
+                await blobs.concatenate(whole, [part, new_upload_id(), part])
+            assert await blobs.length(whole) == 0
+            with pytest.raises(BlobMissing):
+                await blobs.concatenate(new_upload_id(), [part])
+            assert await blobs.concatenate(whole, [part]) == _MIB
+
+    async def test_what_is_cancelled_while_it_is_put_together_leaves_no_trace(self) -> None:
+        async with self.open() as blobs:
+            part, whole = await _blob(blobs, random.Random(3).randbytes(4 * _MIB)), await _blob(blobs)
+            task = asyncio.create_task(blobs.concatenate(whole, [part] * 100))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await blobs.length(whole) == 0
+            await _append(blobs, whole, 0, b"something else")
+            assert self.peek(whole) == b"something else"
+
     async def test_sealing_inside_an_append_keeps_everything(self) -> None:
         async with self.open() as blobs:
             upload = await _blob(blobs)
@@ -303,6 +351,7 @@ class BlobContract(ABC):
                 blobs.create(name),
                 blobs.length(name),
                 blobs.seal(name),
+                blobs.concatenate(name, []),
                 blobs.release(name),
                 _append(blobs, name, 0, b"x"),
                 _read(blobs, name),

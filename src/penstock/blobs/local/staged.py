@@ -10,7 +10,7 @@ from .tree import FILE_MODE, STAGED, Tree, errors_about, remove, sync_folder
 from .writeback import begin_writeback
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _OPEN: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _EVERYTHING: Final = 1 << 62
@@ -45,6 +45,21 @@ class StagedFile:
             if self._tentative and not self._marked:
                 self._set_mark()
             self._write(descriptor, pieces)
+
+    def begin_anew(self) -> None:
+        """Open the file for bytes that replace all that is in it, and count only from `finish` on."""
+        with errors_about(self._id):
+            self._descriptor = os.open(self._tree.staged(self._id), _OPEN)
+            settle(self._tree, self._id, self._descriptor)  # what died before may have left a mark: not to be rewritten
+            # The new mark comes first: whoever dies from here on leaves an empty file.
+            self._set_mark()
+            self._cut(self._descriptor, 0)
+
+    def take(self, copy: Callable[[int, int], int]) -> int:
+        """Have `copy` write to a descriptor, at an offset: the end of the file; return how many bytes it wrote."""
+        copied = copy(self._open(), self.length_bytes)
+        self.length_bytes += copied
+        return copied
 
     def rollback(self) -> None:
         """Let the file end where it ended when it was opened."""
