@@ -1,6 +1,7 @@
 """Reads what the server sends: messages that somebody listens to at once, everything else as nats-py does.
 
-Nearly all that comes are messages, many of them in one piece of data. nats-py copies the rest of the piece for each.
+Nearly all that comes are messages, many of them in one piece of data, whose last one is cut as a rule. nats-py copies
+the rest of the piece for each, so it is given none of them.
 """
 
 from __future__ import annotations
@@ -27,8 +28,23 @@ class MessageParser(Parser):
         super().__init__(client)
         self._hear = hear
 
+    def reset(self) -> None:
+        """Begin anew, on another connection."""
+        super().reset()
+        self._cut: list[bytes] = []
+        """What has come of a message that is not complete."""
+        self._missing = 0
+        """How many bytes of it have not."""
+
     async def parse(self, data: bytes = b"") -> None:
         """Take the next piece of data."""
+        if self._cut:
+            self._cut.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._cut)
+            self._cut = []
         if self.state == AWAITING_CONTROL_LINE:
             data = bytes(self.buf) + data if self.buf else data
             self.buf.clear()
@@ -37,7 +53,10 @@ class MessageParser(Parser):
             await super().parse(data)
 
     def _hear_messages(self, data: bytes) -> int:
-        """Hand over the messages at the beginning that are complete and listened to; return where they end."""
+        """Hand over the messages at the beginning that are listened to; return where they end.
+
+        One that is not complete is kept until it is, and counts to them.
+        """
         at = 0
         while True:
             with_headers = data.startswith(b"HMSG ", at)
@@ -49,8 +68,11 @@ class MessageParser(Parser):
             hear = self._hear.get(int(words[2]))
             begin = line_end + 2
             end = begin + int(words[-1])
-            if hear is None or len(data) < end + 2:
+            if hear is None:
                 return at
+            if len(data) < end + 2:
+                self._cut, self._missing = [data[at:]], end + 2 - len(data)
+                return len(data)
             body = begin + int(words[-2]) if with_headers else begin
             reply = words[3] if len(words) - with_headers == 5 else b""
             hear(words[1], reply, data[body:end], data[begin:body])

@@ -12,7 +12,7 @@ from ..errors import ConfigurationError
 from ..http.debug import build_debug
 from ..http.status import Observed
 from .embed import check_free, serve, stop_signal
-from .starting import begin_logging
+from .starting import begin_logging, collect_rarely
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,4 +72,6 @@ def run_single(settings: Settings, make: Callable[[Settings], Single]) -> None:
         )
     if settings.debug_addr is not None:
         check_free(settings.debug_addr.host, settings.debug_addr.port, "debug_addr")
-    uvloop.run(run_forever(settings, make(settings)))
+    service = make(settings)
+    collect_rarely()
+    uvloop.run(run_forever(settings, service))

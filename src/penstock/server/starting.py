@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import gc
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 log = structlog.get_logger(__name__)
+
+_NEW_OBJECTS: Final = 50_000
+"""At most some 5 MiB. What a few hundred events in work hold on to stays below it, and is not looked at in vain."""
 
 
 def begin_logging(settings: Settings) -> None:
@@ -23,3 +27,14 @@ def begin_logging(settings: Settings) -> None:
     configure(settings.log_level, settings.log_format, color=settings.log_color, file=settings.log_file)
     for warning in settings.warnings:
         log.warning("setting", message=warning)
+
+
+def collect_rarely() -> None:
+    """Have the garbage collector look at what is new after `_NEW_OBJECTS` of it, and never again at what is here now.
+
+    Nearly all that an event leaves behind is freed without it, but with its usual 700 new objects it looks at the
+    events in work several times for each that is done: a tenth of all CPU time, with 256 uploads at a time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])

@@ -63,7 +63,7 @@ class Heard:
         self.all.append((subject, reply, data, headers))
 
     async def message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        # Of a message that comes in pieces, nats-py's parser takes the rest; the client then hands it on.
+        # What comes in one piece behind something else is read by nats-py; the client then hands it on.
         self.all.append((subject, reply, data, (headers or b"") if sid == 1 else b"not listened to"))
 
 
@@ -91,6 +91,25 @@ def _parse(pieces: list[bytes]) -> None:
     with pytest.raises(StopIteration):
         run().send(None)  # nothing in there waits for anything
     assert heard.all == HEARD
+
+
+@pytest.mark.parametrize("cut", range(1, 32))
+async def test_a_message_that_is_cut_does_not_make_nats_py_read_what_follows(cut: int) -> None:
+    messages = b"MSG a 1 5\r\nhello\r\n" * 3
+    heard = Heard()
+    heard.parser.nc = None
+    await heard.parser.parse(messages[:cut])
+    await heard.parser.parse(messages[cut : cut + 2])
+    await heard.parser.parse(messages[cut + 2 :])
+    assert heard.all == [(b"a", b"", b"hello", b"")] * 3
+
+
+async def test_what_a_lost_connection_has_cut_is_forgotten() -> None:
+    heard = Heard()
+    await heard.parser.parse(b"MSG a 1 5\r\nhel")
+    heard.parser.reset()
+    await heard.parser.parse(b"MSG a 1 5\r\nhello\r\n")
+    assert heard.all == [(b"a", b"", b"hello", b"")]
 
 
 async def test_what_is_no_protocol_is_refused() -> None:
