@@ -67,12 +67,18 @@ class Peer:
         data, ieof = await self._chunks()
         if b"\r\nPreview:" not in head:
             return Request(head, data, None, ieof=ieof)
-        preview = len(data)
-        if not ieof and go_on:
-            await self.say(b"ICAP/1.0 100 Continue\r\n\r\n")
-            rest, _ = await self._chunks()
-            data += rest
-        return Request(head, data, preview, ieof=ieof)
+        request = Request(head, data, len(data), ieof=ieof)
+        if go_on:
+            request.data += await self.rest(request)
+        return request
+
+    async def rest(self, request: Request) -> bytes:
+        """Ask for what comes behind a preview, and read it."""
+        if request.preview is None or request.ieof:
+            return b""
+        await self.say(b"ICAP/1.0 100 Continue\r\n\r\n")
+        data, _ = await self._chunks()
+        return data
 
     async def _chunks(self) -> tuple[bytes, bool]:
         data = b""
