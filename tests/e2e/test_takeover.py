@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nats
 import pytest
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, RetentionPolicy, StreamConfig
+from nats.js.api import RetentionPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
+from tests.e2e.go_site import DECIDED, DELAYED, GROUP, Site
 from tests.servers.nats import NatsServer, running_nats
 from tests.servers.platform import Platform, Upload
 from tests.servers.single import running_services
 
-DATA = Path(__file__).parents[1] / "data" / "wire"
 SCANNED, RETRIED, REFUSED = (f"0b2d9c2e-6b0f-4f57-9a9e-00000000040{number}" for number in (1, 2, 3))
-DELAYED = "0b2d9c2e-6b0f-4f57-9a9e-000000000501"
-DECIDED = "0b2d9c2e-6b0f-4f57-9a9e-000000000502"
-GROUP = "postprocessing"
 
 
 @pytest.fixture
@@ -37,118 +26,6 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
         yield running
 
 
-@dataclass
-class Ended:
-    """What a command printed, and how it ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Site:
-    """An installation, as a Go service has left it."""
-
-    def __init__(self, server: NatsServer, folder: Path, client: Any) -> None:
-        self.server = server
-        self.folder = folder
-        self.client = client
-        self.settings = {
-            "OCIS_EVENTS_ENDPOINT": server.endpoint,
-            "OCIS_PERSISTENT_STORE_NODES": server.endpoint,
-            "POSTPROCESSING_STEPS": "virusscan,customstep",
-            "POSTPROCESSING_DELAY": "1s",
-            "OCIS_LOG_LEVEL": "warning",
-        }
-
-    async def leave_records(self) -> None:
-        """Write the records of the captures, byte for byte, and two more like them."""
-        captured = json.loads((DATA / "store-nats-js-kv.json").read_text())
-        config = captured["stream_config"]
-        jetstream = self.client.jetstream()
-        await jetstream.add_stream(
-            StreamConfig(
-                name=config["name"],
-                description=config["description"],
-                subjects=config["subjects"],
-                max_msgs_per_subject=1,
-                discard=DiscardPolicy.NEW,
-                deny_delete=True,
-                allow_rollup_hdrs=True,
-                allow_direct=True,
-            )
-        )
-        values = [json.loads(entry["value"]) for entry in captured["entries"] if entry["value"]]
-        for entry in captured["entries"]:
-            if entry["value"]:
-                await jetstream.publish(entry["subject"], entry["value"].encode())
-        record = json.loads(base64.b64decode(values[0]["data"]))
-        delayed = {
-            "ID": DELAYED,
-            "Steps": ["virusscan", "delay", "customstep"],
-            "Status": {"CurrentStep": "customstep", "Outcome": ""},
-        }
-        decided = {"ID": DECIDED, "Status": {"CurrentStep": "finished", "Outcome": "continue"}}
-        for change in (delayed, decided):
-            key = base64.b32encode(change["ID"].encode()).decode()  # type: ignore[attr-defined]
-            data = json.dumps(record | change, separators=(",", ":")).encode()
-            value = {"key": change["ID"], "data": base64.b64encode(data).decode(), "metadata": None}
-            await jetstream.publish(f"$KV.postprocessing.{key}", json.dumps(value, separators=(",", ":")).encode())
-
-    async def leave_consumer(self) -> str:
-        """Make the durable consumer of an older Go service, with events handled and others that are not."""
-        jetstream = self.client.jetstream()
-        inbox: str = self.client.new_inbox()
-        await jetstream.add_consumer(
-            "main-queue",
-            ConsumerConfig(
-                durable_name=GROUP,
-                deliver_group=GROUP,
-                deliver_subject=inbox,
-                filter_subject="main-queue",
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=30,
-                deliver_policy=DeliverPolicy.NEW,
-                max_deliver=-1,
-                max_ack_pending=1000,
-            ),
-        )
-        return inbox
-
-    async def consumers(self) -> dict[str, Any]:
-        """Return the consumers of the group."""
-        infos = await self.client.jetstream().consumers_info("main-queue")
-        return {info.name: info for info in infos if info.name.startswith(GROUP)}
-
-    async def take_over(self, *options: str) -> Ended:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK", "POST", "OC"))}
-        ended = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "penstock", "postprocessing", "takeover", *options],
-            env={**kept, **self.settings},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return Ended(ended.returncode, ended.stdout, ended.stderr)
-
-    async def resumes(self) -> list[str]:
-        """Return the uploads that the stream has a ResumePostprocessing for."""
-        jetstream = self.client.jetstream()
-        found = []
-        for number in range(1, (await jetstream.stream_info("main-queue")).state.last_seq + 1):
-            body = json.loads((await jetstream.get_msg("main-queue", seq=number)).data)
-            if body["Metadata"]["eventtype"] == "events.ResumePostprocessing":
-                found.append(json.loads(base64.b64decode(body["Payload"]))["UploadID"])
-        return sorted(found)
-
-
 @pytest.fixture
 async def site(server: NatsServer, tmp_path: Path) -> AsyncIterator[Site]:
     client = await nats.connect(server.endpoint)
@@ -157,7 +34,10 @@ async def site(server: NatsServer, tmp_path: Path) -> AsyncIterator[Site]:
 
 
 @pytest.mark.timeout(120)
-async def test_everything_that_a_go_service_left_ends_with_ours(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("options", "consumer"), [([], GROUP), (["--replace-consumer"], f"{GROUP}-pull")], ids=["its consumer", "a new one"]
+)
+async def test_everything_that_a_go_service_left_ends_with_ours(site: Site, options: list[str], consumer: str) -> None:
     async with Platform(site.server.endpoint) as platform:
         await platform.put(3)  # before the Go service ever came: nobody knows of these any more
         await platform.settled(0.5)
@@ -187,14 +67,15 @@ async def test_everything_that_a_go_service_left_ends_with_ours(site: Site) -> N
         assert await site.resumes() == []
         assert list(await site.consumers()) == [GROUP]
 
-        ended = await site.take_over()
+        ended = await site.take_over(*options)
         assert ended.status == 0, ended.err
         for text in ("main-queue holds", "postprocessing pushes", "a Go instance wrote 4", SCANNED, "take over"):
             assert text in ended.out
-        assert "consumer postprocessing-pull" in ended.err
         consumers = await site.consumers()
-        assert list(consumers) == [f"{GROUP}-pull"]
-        assert consumers[f"{GROUP}-pull"].config.opt_start_seq == handled + 1
+        assert list(consumers) == [consumer]
+        if options:
+            assert f"consumer {consumer}" in ended.err
+            assert consumers[consumer].config.opt_start_seq == handled + 1
         assert await site.resumes() == sorted([SCANNED, RETRIED, DELAYED, DECIDED])
 
         lost = known - {SCANNED, RETRIED, DELAYED}  # acknowledged by the Go service before it had a record
@@ -206,6 +87,7 @@ async def test_everything_that_a_go_service_left_ends_with_ours(site: Site) -> N
         # The decision about one was said by nobody else; the others are decided once.
         assert not platform.wrong()
         assert len(platform.uploads) == 9
+        assert list(await site.consumers()) == [consumer]
 
 
 async def test_nothing_is_changed_while_an_instance_is_connected_unless_that_is_meant(site: Site) -> None:
@@ -233,14 +115,25 @@ async def test_the_consumer_stays_for_a_way_back_and_it_can_be_repeated(site: Si
     async with Platform(site.server.endpoint):
         await site.leave_consumer()
         await site.leave_records()
-        kept = await site.take_over("--keep-consumer", "--json")
+        kept = await site.take_over("--json")
         assert (kept.status, kept.json["consumer"]) == (0, None)
         assert list(await site.consumers()) == [GROUP]
         assert len(await site.resumes()) == 4
         for _ in range(2):
-            assert (await site.take_over()).status == 0
+            assert (await site.take_over("--replace-consumer")).status == 0
             assert list(await site.consumers()) == [f"{GROUP}-pull"]
         assert len(await site.resumes()) == 12
+
+
+async def test_a_consumer_that_somebody_is_connected_to_is_not_replaced(site: Site) -> None:
+    async with Platform(site.server.endpoint):
+        inbox = await site.leave_consumer()
+        await site.client.subscribe(inbox, queue=GROUP)
+        await site.client.flush()
+        refused = await site.take_over("--replace-consumer", "--while-it-runs")
+        assert refused.status == 2
+        assert "Stop the Go service first" in refused.err
+        assert list(await site.consumers()) == [GROUP]
 
 
 async def test_where_no_go_service_ever_was(site: Site) -> None:

@@ -71,31 +71,34 @@ class TakeOver:
         )
 
     async def run(
-        self, found: Found, *, dry_run: bool = False, while_it_runs: bool = False, keep_consumer: bool = False
+        self, found: Found, *, dry_run: bool = False, while_it_runs: bool = False, replace_consumer: bool = False
     ) -> tuple[PlaceFound | None, list[Row]]:
-        """Resume every upload that the Go service left; have the next instances go on where its consumer has got to.
+        """Resume every upload that the Go service left. Its consumer stays: it serves us as well as a way back.
 
         Args:
             found: what `look` has returned just now.
             dry_run: only return what would be resumed.
-            while_it_runs: do it though an instance is connected; its consumer stays then.
-            keep_consumer: leave the consumer as it is in any case, for a way back.
+            while_it_runs: do it though an instance is connected.
+            replace_consumer: put a consumer that is pulled from in the place of one that pushes, where that has got to.
+                An older Go service that comes back would make itself a new one, at the end of the stream.
 
         Returns:
             The consumer that was put in the place of the other, None when none was; and a row for each upload.
 
         Raises:
-            StillConnected: an instance takes events still, and `while_it_runs` does not say that this is meant.
+            StillConnected: an instance takes events still, and `while_it_runs` does not say that this is meant, or its
+                consumer is to be replaced.
             Unavailable: the bus or the store does not answer. What was done is done; it can be repeated.
         """
         if dry_run:
             return None, await self._requests.take_over(dry_run=True)
-        if found.connected and not while_it_runs:
+        if found.connected and (replace_consumer or not while_it_runs):
+            way_out = "" if replace_consumer else "; or say --while-it-runs, if both are to run side by side"
             raise StillConnected(
                 f"an instance takes events from {' and '.join(found.connected)} still. Stop the Go service first, and "
-                "run this before Penstock is started; or say --while-it-runs, if both are to run side by side."
+                f"run this before Penstock is started{way_out}."
             )
-        placed = None if keep_consumer or found.connected else await self._inheritance.replace(GROUP)
+        placed = await self._inheritance.replace(GROUP) if replace_consumer else None
         return placed, await self._requests.take_over()
 
 

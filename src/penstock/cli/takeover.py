@@ -27,24 +27,29 @@ def takeover(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is, and what would be done.")] = False,
     while_it_runs: Annotated[
         bool,
-        typer.Option("--while-it-runs", help="Also while an instance is connected; its consumer stays then."),
+        typer.Option("--while-it-runs", help="Also while an instance is connected."),
     ] = False,
-    keep_consumer: Annotated[
-        bool, typer.Option("--keep-consumer", help="Leave the Go service's consumer, for a way back to it.")
+    replace_consumer: Annotated[
+        bool,
+        typer.Option(
+            "--replace-consumer",
+            help="Put a consumer that is pulled from in the place of one that pushes. An older Go service that came"
+            " back would miss what is waiting then.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Take over from the Go service `postprocessing`, when it is stopped and before Penstock is started.
 
-    Looks at stream, consumer and store; resumes every upload whose pause or delay was in the Go service's memory; and
-    has the instances of Penstock go on where the Go service's consumer has got to. It can be repeated.
+    Looks at stream, consumer and store, and resumes every upload whose pause or delay was in the Go service's memory.
+    Instances of Penstock go on with the Go service's consumer, so that there is a way back. It can be repeated.
 
     Exit status: 0 done, 1 something is not as it should be (with --dry-run), 2 an instance is still connected, or a
     server is away, and nothing was changed, 4 some uploads could not be resumed.
     """
     quiet_logs()
     settings = settings_from(config, "postprocessing")
-    options = {"dry_run": dry_run, "while_it_runs": while_it_runs, "keep_consumer": keep_consumer}
+    options = {"dry_run": dry_run, "while_it_runs": while_it_runs, "replace_consumer": replace_consumer}
     found, placed, rows = asyncio.run(_taken(settings, options, as_json=as_json))
     if as_json:
         print_json(_document(found, placed, rows))
