@@ -8,6 +8,7 @@ docs/reference/stores.md.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -27,6 +28,7 @@ _TIMES: Final = (
     "updated_at",
     "sent_at",
 )
+_times_of: Final = attrgetter(*_TIMES)
 
 
 class BadRecord(PenstockError):
@@ -55,7 +57,7 @@ def decode(data: bytes) -> Progress:
     """
     try:
         progress = _DECODER.decode(data)
-        times = {name: _in_utc(at) for name in _TIMES if _is_foreign(at := getattr(progress, name))}
+        times = {} if all(map(_is_usual, _times_of(progress))) else _times_in_utc(progress)
     except (ValueError, OverflowError) as error:
         raise BadRecord(f"not a record of postprocessing: {error}") from error
     if not progress.upload_id:
@@ -63,9 +65,15 @@ def decode(data: bytes) -> Progress:
     return msgspec.structs.replace(progress, **times) if times else progress
 
 
-def _is_foreign(at: datetime | None) -> bool:
-    """Tell whether a time has another form than the one that we write."""
-    return at is not None and (at.tzinfo is not UTC or at.year == 1)
+def _is_usual(at: datetime | None) -> bool:
+    """Tell whether a time has the form that we write."""
+    return at is None or (at.tzinfo is UTC and at.year != 1)
+
+
+def _times_in_utc(progress: Progress) -> dict[str, datetime | None]:
+    """Return what is to be put in the place of times of another form."""
+    named = zip(_TIMES, _times_of(progress), strict=True)
+    return {name: None if at is None else _in_utc(at) for name, at in named if not _is_usual(at)}
 
 
 def _in_utc(at: datetime) -> datetime | None:

@@ -18,8 +18,7 @@ forbids that.
 
 from __future__ import annotations
 
-import binascii
-from base64 import b32decode, b32encode
+from base64 import b32encode
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -59,11 +58,32 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _DECODER: Final = Decoder(Entry)
 
+_NO_DIGITS: Final = "0189abcdefghijklmnopqrstuvwxyz"
+_AS_NUMBER: Final = str.maketrans(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" + _NO_DIGITS, "0123456789abcdefghijklmnopqrstuv" + "!" * len(_NO_DIGITS)
+)
+"""What stands for a digit, as Python writes it; and what does not."""
+_PADDINGS: Final = (0, 1, 3, 4, 6)
+"""How many `=` may end a key."""
+
 
 @lru_cache(maxsize=8192)
 def _key(name: str) -> str:
     """Return a name in base32, which takes a while: an upload's record is written four times and more."""
     return b32encode(name.encode()).decode()
+
+
+def _name(key: str) -> bytes:
+    """Return what `_key` was made of. The library's way takes a third of the time of a walk.
+
+    Raises:
+        ValueError: it is no base32.
+    """
+    digits = key.rstrip("=").translate(_AS_NUMBER)
+    size, rest = divmod(5 * len(digits), 8)
+    if len(key) % 8 or not (digits.isascii() and digits.isalnum()) or len(key) - len(digits) not in _PADDINGS:
+        raise ValueError(f"not base32: {key}")
+    return (int(digits, 32) >> rest).to_bytes(size, "big")
 
 
 class KvBucket(Bucket):
@@ -91,8 +111,8 @@ class KvBucket(Bucket):
     def _id_of(self, subject: str) -> str | None:
         """Return the upload of a subject; None when it is not one of our keys."""
         try:
-            name = b32decode(subject.removeprefix(self._subjects)).decode()
-        except (binascii.Error, UnicodeDecodeError):
+            name = _name(subject.removeprefix(self._subjects)).decode()
+        except ValueError:
             return None
         return name.removeprefix(self._table) if name.startswith(self._table) else None
 

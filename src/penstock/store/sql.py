@@ -21,6 +21,7 @@ from ..db.prepared import Prepared
 from ..db.tables import progress as records
 from ..db.tables import step_answers
 from . import layout
+from .ahead import ahead
 from .base import ProgressStore, RecordRefused, Revision, RevisionConflict, Saved, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -162,12 +163,16 @@ class SqlStore(ProgressStore):
 
     async def _walk(self, *conditions: ColumnElement[bool]) -> AsyncIterator[Saved]:
         """Yield what was there when this began, a page at a time: nothing is held open in between."""
-        last = await self._read(lambda connection: connection.execute(_LAST).scalar())
-        page, after = _PAGE.where(*conditions), 0
-        while rows := await self._rows(page, {"after": after, "last": last or 0}):
-            after = rows[-1].seq
+        async for rows in ahead(self._pages(_PAGE.where(*conditions))):
             for saved in _readable(rows):
                 yield saved
+
+    async def _pages(self, page: Records) -> AsyncIterator[Sequence[RecordRow]]:
+        last = await self._read(lambda connection: connection.execute(_LAST).scalar())
+        after = 0
+        while rows := await self._rows(page, {"after": after, "last": last or 0}):
+            after = rows[-1].seq
+            yield rows
 
     async def _rows(self, statement: Records, values: dict[str, Any]) -> Sequence[RecordRow]:
         return await self._read(lambda connection: connection.execute(statement, values).all())

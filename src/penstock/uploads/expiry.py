@@ -5,6 +5,7 @@ It removes bytes only of uploads that the catalogue has given up, or that no ent
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -16,7 +17,6 @@ from ..errors import PenstockError
 from .upload import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from ..blobs.base import BlobStore
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _INTERVAL: Final = timedelta(minutes=1)
+_PAGE: Final = 500
+"""Entries of staged bytes that are in memory at a time."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -145,11 +147,14 @@ class Sweeper:
         """Return how many staged blobs were orphans, and how many should have been elsewhere."""
         seen = await self._orphans.seen()
         staged = await self._blobs.staged()
+        unknown, misplaced = set[str](), dict[str, Callable[[str], Awaitable[None]]]()
         # Asked after `staged`: an entry that comes a moment after its bytes is there by the next sweep, at the latest.
-        known = await self._catalogue.get_many(staged)
-        unknown = {upload_id for upload_id in staged if upload_id not in known}
+        for start in range(0, len(staged), _PAGE):
+            page = staged[start : start + _PAGE]
+            known = await self._catalogue.get_many(page)
+            unknown.update(upload_id for upload_id in page if upload_id not in known)
+            misplaced |= {id_: deed for id_, one in known.items() if (deed := self._right_place(one)) is not None}
         removed = {upload_id for upload_id in unknown & seen.keys() if await self._is_nobodys(upload_id, seen)}
-        misplaced = {upload.id: deed for upload in known.values() if (deed := self._right_place(upload)) is not None}
         if not dry_run:
             removed = {upload_id for upload_id in removed if await self._done(upload_id, self._blobs.discard)}
             misplaced = {id_: deed for id_, deed in misplaced.items() if await self._done(id_, deed)}

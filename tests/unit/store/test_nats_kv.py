@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from base64 import b32encode, b64encode
+from base64 import b32decode, b32encode, b64encode
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
@@ -14,6 +14,8 @@ from typing import Any
 
 import nats
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nats.aio.client import Client
 from structlog.testing import capture_logs
 
@@ -22,7 +24,7 @@ from penstock.errors import ConfigurationError
 from penstock.jetstream import NatsServers
 from penstock.store.base import RevisionConflict, Saved, StoreUnavailable
 from penstock.store.layout import BadRecord, encode
-from penstock.store.nats_kv import NatsKvStore
+from penstock.store.nats_kv import NatsKvStore, _name
 from penstock.store.streams.follower import INTERVAL
 from penstock.store.streams.markers import GRACE
 from penstock.store.streams.stream import Info
@@ -84,6 +86,22 @@ async def comes_back(store: NatsKvStore, upload_id: str) -> Saved | None:
             return []
 
     return (await eventually(read, timeout_seconds=WHILE_A_SERVER_STARTS))[0]
+
+
+class TestKeys:
+    @given(st.binary(min_size=1, max_size=60))
+    def test_a_key_says_what_it_was_made_of(self, name: bytes) -> None:
+        assert _name(b32encode(name).decode()) == name
+
+    @given(st.text("AB27=", min_size=1, max_size=16) | st.text("AMZ27=0189av_- ٣é", min_size=1, max_size=16))
+    def test_what_is_no_base32_is_refused(self, text: str) -> None:
+        try:
+            expected = b32decode(text)
+        except ValueError:
+            with pytest.raises(ValueError, match="not base32"):
+                _name(text)
+        else:
+            assert _name(text) == expected
 
 
 class TestSeveralInstances:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from .. import layout
+from ..ahead import ahead
 from . import keys, wire
 from .reading import read_many, readable, saved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from ..base import Saved
     from .client import EtcdClient
     from .wire import KeyValue, Range
+
+T = TypeVar("T")
 
 _RECORDS_AT_ONCE: Final = 250
 """About 1 MiB: etcd's answers are limited to 4 MiB, and wrap each record twice in base64."""
@@ -35,23 +39,46 @@ class _Noted(NamedTuple):
 
 async def all_records(client: EtcdClient) -> AsyncIterator[Saved]:
     """Yield every record: from ranges that are known to be short."""
+    async for page in ahead(_short_pages(client)):
+        for one in readable(page):
+            yield one
+
+
+async def _short_pages(client: EtcdClient) -> AsyncIterator[list[KeyValue]]:
     async for found in _pages(client, limit=_KEYS_AT_ONCE, keys_only=True):
-        for first in range(0, len(found), _RECORDS_AT_ONCE):
-            some = found[first : first + _RECORDS_AT_ONCE]
-            async for page in _pages(client, some[0].key, keys.after(some[-1].key)):
-                for one in readable(page):
-                    yield one
+        async for page in _by_stretches(found, lambda some: _between(client, some[0].key, some[-1].key)):
+            yield page
+
+
+async def _by_stretches(
+    found: Sequence[T], read: Callable[[Sequence[T]], Awaitable[list[KeyValue]]]
+) -> AsyncIterator[list[KeyValue]]:
+    """Have what was found read, stretch by stretch, and two of them at a time: to answer takes longer than to ask."""
+    for first in range(0, len(found), 2 * _RECORDS_AT_ONCE):
+        both = (found[start : start + _RECORDS_AT_ONCE] for start in (first, first + _RECORDS_AT_ONCE))
+        for page in await asyncio.gather(*(read(some) for some in both if some)):
+            yield page
+
+
+async def _between(client: EtcdClient, first: bytes, last: bytes) -> list[KeyValue]:
+    return [stored async for page in _pages(client, first, keys.after(last)) for stored in page]
 
 
 async def records_in(client: EtcdClient, step: str) -> AsyncIterator[Saved]:
     """Yield the records of a step; of the others, only those are read that a Go service has written."""
-    async for page in _noted(client):
-        for first in range(0, len(page), _RECORDS_AT_ONCE):
-            some = page[first : first + _RECORDS_AT_ONCE]
-            async for stored in _read(client, some, [noted.key for noted in some if noted.step in (step, None)]):
-                for one in readable([stored]):
-                    if one.progress.status.current_step == step:
-                        yield one
+    async for page in ahead(_pages_of(client, step)):
+        for one in readable(page):
+            if one.progress.status.current_step == step:
+                yield one
+
+
+async def _pages_of(client: EtcdClient, step: str) -> AsyncIterator[list[KeyValue]]:
+    def read(some: Sequence[_Noted]) -> Awaitable[list[KeyValue]]:
+        return _read(client, some, [noted.key for noted in some if noted.step in (step, None)])
+
+    async for found in _noted(client):
+        async for page in _by_stretches(found, read):
+            yield page
 
 
 async def count_steps(client: EtcdClient) -> dict[str, int]:
@@ -67,20 +94,15 @@ async def count_steps(client: EtcdClient) -> dict[str, int]:
     return dict(counts)
 
 
-async def _read(client: EtcdClient, neighbours: list[_Noted], wanted: list[bytes]) -> AsyncIterator[KeyValue]:
+async def _read(client: EtcdClient, neighbours: Sequence[_Noted], wanted: list[bytes]) -> list[KeyValue]:
     """Read the keys `wanted` of `neighbours`: all from the first to the last at once, unless most of it is for nothing.
 
     etcd needs three times as long for keys that are asked for one by one.
     """
     if len(wanted) * 3 < len(neighbours):
-        async for stored in read_many(client, wanted):
-            yield stored
-        return
+        return [stored async for stored in read_many(client, wanted)]
     chosen = set(wanted)
-    async for page in _pages(client, wanted[0], keys.after(wanted[-1])):
-        for stored in page:
-            if stored.key in chosen:
-                yield stored
+    return [stored for stored in await _between(client, wanted[0], wanted[-1]) if stored.key in chosen]
 
 
 async def _pages(

@@ -96,9 +96,18 @@ def _without_write_id(value: bytes) -> bytes:
 
 def filing(progress: Progress, value: bytes) -> Filing:
     """Return how `value`, which says `progress`, is to be filed."""
+    return _filed_as(progress, revision_digits(value))
+
+
+def filing_of(saved: Saved) -> Filing:
+    """Return how what was read is to be filed."""
+    return _filed_as(saved.progress, spelled(saved.revision))
+
+
+def _filed_as(progress: Progress, revision: bytes) -> Filing:
     due_at = progress.due_at
     due = b"" if due_at is None else b"%d" % to_microseconds(due_at)
-    return Filing(revision_digits(value), b":" + progress.status.current_step.encode(), due)
+    return Filing(revision, b":" + progress.status.current_step.encode(), due)
 
 
 def revision_digits(value: bytes) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from .. import layout
+from ..ahead import ahead
 from ..base import ProgressStore, Revision, RevisionConflict, Saved
 from . import scripts
 from .entries import (
@@ -17,6 +18,7 @@ from .entries import (
     decode,
     encode,
     filing,
+    filing_of,
     from_microseconds,
     revision_digits,
     spelled,
@@ -152,15 +154,19 @@ class IndexedStore(ProgressStore):
 
     async def _walk(self, sorted_set: str) -> AsyncIterator[Saved]:
         """Yield what was there when this began, a batch at a time: nothing is held open in between."""
-        last: bytes = await self._server.command("GET", self._keys.own("last")) or b"0"
-        after = b"-inf"
-        while rows := await self._rows(sorted_set, after, last, _BATCH):
-            after = b"(" + rows[-1].score
+        async for rows in ahead(self._pages(sorted_set)):
             found, wrong = self._sorted_out(rows)
             if wrong:
                 await self._finder.refile(wrong)
             for saved in found:
                 yield saved
+
+    async def _pages(self, sorted_set: str) -> AsyncIterator[list[Row]]:
+        last: bytes = await self._server.command("GET", self._keys.own("last")) or b"0"
+        after = b"-inf"
+        while rows := await self._rows(sorted_set, after, last, _BATCH):
+            after = b"(" + rows[-1].score
+            yield rows
 
     async def _rows(self, sorted_set: str, least: bytes, most: bytes, limit: int) -> list[Row]:
         name = sorted_set.encode()
@@ -176,7 +182,7 @@ class IndexedStore(ProgressStore):
             saved, right = None, Filing(b"", b"", b"")
             if value is not None:
                 saved = _readable(upload.decode(), value)
-                right = filing(saved.progress, value) if saved else Filing(revision_digits(value), b"", b"")
+                right = filing_of(saved) if saved else Filing(revision_digits(value), b"", b"")
             if saved:
                 found.append(saved)
             if right.entry != entry:
