@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 
 from ..blobs.base import BlobStore
 from ..bus.base import Bus
@@ -40,6 +41,10 @@ class Parts:
     stalled_after: timedelta
     public_url: str | None
     """The server's address as clients see it; None: as each request names it."""
+    trusted_proxies: Sequence[IPv4Network | IPv6Network]
+    """Whose word about the address that a request was sent to is believed."""
+    cors_origins: Sequence[str]
+    """Origins of web pages that may upload from a browser; `*`: all."""
     checks: Callable[[], Awaitable[list[Check]]]
     """Looks at everything that can be wrong while running."""
     look_up: Callable[[], Awaitable[None]]

@@ -187,6 +187,8 @@ class App:
             clock=clock,
             stalled_after=settings.stalled_after,
             public_url=settings.public_url,
+            trusted_proxies=settings.trusted_proxies,
+            cors_origins=settings.cors_origins,
             checks=lambda: self._checks(settings.data_dir, processing, scanning),
             look_up=lambda: self._look_up(processing, catalogue, scanning),
         )

@@ -15,7 +15,7 @@ from .asgi import Asgi, Receive, Scope, Send
 from .content import Content
 from .problems import install
 from .put import Put
-from .tus import Tus
+from .tus import ROOT, Tus
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -37,7 +37,7 @@ def build(services: Services) -> Asgi:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
-        if scope["type"] == "http" and path.startswith("/uploads"):
+        if scope["type"] == "http" and (path == ROOT or path.startswith(f"{ROOT}/")):
             await tus(scope, receive, send)
         elif scope["type"] == "http" and path.startswith("/files/"):
             await (put if scope["method"] == "PUT" else content)(scope, receive, send)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -26,7 +25,6 @@ _DRAIN_PAUSE_SECONDS: Final = 0.5
 """How much of a refused body is read and thrown away, for how long, and until what pause: a client that only listens
 after it has sent everything would otherwise find its connection reset, and never see why."""
 _ANNOUNCE: Final = frozenset({"content-length", "transfer-encoding", "content-type"})
-_HOST: Final = re.compile(r"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?", re.ASCII)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -127,15 +125,3 @@ async def start(send: Send, status: int, headers: Mapping[str, str]) -> None:
     """Send status and headers; the body follows."""
     pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
-
-
-def base_url(scope: Scope, headers: Mapping[str, str], public_url: str | None) -> str:
-    """Return the server's address as the client knows it: as configured, or as the request names it.
-
-    What proxies say in `Forwarded` and `X-Forwarded-…` is not looked at, since anybody can say it: a server behind a
-    proxy is told its address by `public_url`. Empty, for a relative URL, when the request names no proper host.
-    """
-    if public_url:
-        return public_url.rstrip("/")
-    host = headers.get("host", "")
-    return f"{scope.get('scheme', 'http')}://{host}" if _HOST.fullmatch(host) else ""

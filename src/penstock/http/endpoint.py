@@ -9,7 +9,7 @@ from .asgi import Answer, Body, Receive, Scope, Send, headers_of, send_answer
 from .problems import answer_to, answer_to_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class Work(Protocol):
@@ -21,9 +21,17 @@ class Work(Protocol):
 
 
 async def respond(
-    work: Work, scope: Scope, receive: Receive, send: Send, *, always: Mapping[str, str] | None = None
+    work: Work,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    always: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
 ) -> None:
-    """Have a request worked on, and answer it, whatever happens. `always` are headers that no answer goes without."""
+    """Have a request worked on, and answer it, whatever happens.
+
+    `always` takes the request's headers and returns those that no answer goes without.
+    """
     headers = headers_of(scope)
     body: Body | None = None
     try:
@@ -33,7 +41,8 @@ async def respond(
         answer = answer_to(error)
     except Exception as error:  # noqa: BLE001  the last line: what went wrong is logged and answered
         answer = answer_to_failure(scope["method"], scope["path"], error)
-    marked = Answer(answer.status, {**answer.headers, **(always or {})}, answer.body)
-    await send_answer(send, marked, head=scope["method"] == "HEAD")
+    if always is not None:
+        answer = Answer(answer.status, {**answer.headers, **always(headers)}, answer.body)
+    await send_answer(send, answer, head=scope["method"] == "HEAD")
     if body is not None:
         await body.drain()

@@ -14,7 +14,7 @@ import msgspec
 from ..uploads.errors import BadHeader
 from ..uploads.metadata import checked_space, media_type_of
 from ..uploads.names import UnsafeName
-from .asgi import Answer, Body, Receive, Scope, Send, base_url
+from .asgi import Answer, Body, Receive, Scope, Send
 from .endpoint import respond
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Put:
 
     def __init__(self, services: Services) -> None:
         self._receiver = services.receiver
-        self._public_url = services.public_url
+        self._address = services.address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a file in; it is not there for readers before its steps have passed it, hence 202."""
@@ -54,7 +54,7 @@ class Put:
             except BaseException:
                 await self._receiver.terminate(upload_id)
                 raise
-        status = f"{base_url(scope, headers, self._public_url)}/api/v1/uploads/{upload_id}"
+        status = f"{self._address.base(scope, headers)}/api/v1/uploads/{upload_id}"
         told = {
             "id": upload_id,
             "filename": standing.upload.filename,

@@ -11,6 +11,8 @@ from ..errors import NotFound
 from ..postprocessing.commands import listed
 from ..postprocessing.pace import Rests
 from ..uploads.upload import Phase, Upload
+from .address import PublicAddress
+from .cors import Cors
 from .views import RecordView, UploadView
 
 
@@ -18,10 +20,17 @@ from .views import RecordView, UploadView
 class Services(Parts):
     """The parts of the application, and what several routes do with them."""
 
+    address: PublicAddress
+    cors: Cors
+
     @classmethod
     def of(cls, parts: Parts) -> Self:
         """Return the services over the parts of an open application."""
-        return cls(**{field.name: getattr(parts, field.name) for field in fields(parts)})
+        return cls(
+            **{field.name: getattr(parts, field.name) for field in fields(parts)},
+            address=PublicAddress(parts.public_url, parts.trusted_proxies),
+            cors=Cors(parts.cors_origins),
+        )
 
     async def upload(self, upload_id: str) -> Upload:
         """Return one upload.

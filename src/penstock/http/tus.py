@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..uploads import tus
 from ..uploads.metadata import UNKNOWN_TYPE
-from .asgi import Answer, Body, Receive, Scope, Send, base_url
+from .asgi import Answer, Body, Receive, Scope, Send
 from .endpoint import respond
 from .problems import method_not_allowed
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..uploads.standing import Standing
     from .services import Services
 
-_ROOT: Final = "/uploads"
+ROOT: Final = "/uploads"
 _COLLECTION: Final = ("OPTIONS", "POST")
 _ITEM: Final = ("OPTIONS", "HEAD", "PATCH", "DELETE")
 
@@ -30,15 +30,20 @@ class Tus:
 
     def __init__(self, services: Services) -> None:
         self._receiver = services.receiver
-        self._public_url = services.public_url
+        self._address = services.address
+        self._cors = services.cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await respond(self._answer, scope, receive, send, always={"Tus-Resumable": tus.VERSION})
+
+        def always(headers: Mapping[str, str]) -> Mapping[str, str]:
+            return {"Tus-Resumable": tus.VERSION, **self._cors.headers(scope["method"], headers)}
+
+        await respond(self._answer, scope, receive, send, always=always)
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         method = tus.method_of(scope["method"], headers)
-        upload_id = scope["path"].removeprefix(_ROOT).removeprefix("/")
+        upload_id = scope["path"].removeprefix(ROOT).removeprefix("/")
         allowed = _ITEM if upload_id else _COLLECTION
         if method not in allowed:
             return method_not_allowed(method, scope["path"], allowed)
@@ -77,7 +82,7 @@ class Tus:
                 # Its address was never told to anybody, so nobody could go on with what arrived.
                 await self._receiver.terminate(upload_id)
                 raise
-        location = f"{base_url(scope, headers, self._public_url)}{_ROOT}/{upload_id}"
+        location = f"{self._address.base(scope, headers)}{ROOT}/{upload_id}"
         sent = {"Location": location, "Upload-Offset": str(standing.offset)}
         return Answer(201, {**sent, **self._whereabouts(scope, headers, standing)})
 
@@ -103,7 +108,7 @@ class Tus:
         """Return until when to continue; or, once all is there, where to follow what becomes of it (RFC 8288)."""
         if not standing.complete:
             return tus.expiry_headers(standing.upload)
-        base, upload_id = base_url(scope, headers, self._public_url), standing.upload.id
+        base, upload_id = self._address.base(scope, headers), standing.upload.id
         return {
             "Link": f'<{base}/api/v1/uploads/{upload_id}>; rel="status", '
             f'<{base}/api/v1/files/{upload_id}/content>; rel="enclosure"'

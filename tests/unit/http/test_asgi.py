@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from penstock.http.asgi import Answer, Body, base_url, headers_of, send_answer
+from penstock.http.asgi import Answer, Body, headers_of, send_answer
 from penstock.uploads.errors import BadHeader, Disconnected
 
 HTTP1 = {"http_version": "1.1"}
@@ -107,30 +107,6 @@ async def test_a_client_that_waits_to_be_asked_is_not_asked() -> None:
 def test_repeated_headers_are_joined() -> None:
     scope = {"headers": [(b"Upload-Offset", b"1"), (b"a", b"x"), (b"upload-offset", b"2")]}
     assert headers_of(scope) == {"upload-offset": "1, 2", "a": "x"}
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("example.org", "https://example.org"),
-        ("example.org:8080", "https://example.org:8080"),
-        ("[2001:db8::1]:80", "https://[2001:db8::1]:80"),
-        ("", ""),
-        ("a b", ""),
-        ("evil/path", ""),
-        ("user@evil", ""),
-        ("a, b", ""),
-        ("x:port", ""),
-    ],
-)
-def test_the_address_is_what_the_request_names(host: str, url: str) -> None:
-    assert base_url({"scheme": "https"}, {"host": host, "x-forwarded-host": "evil"}, None) == url
-
-
-def test_a_configured_address_is_used_instead() -> None:
-    assert base_url({"scheme": "http"}, {"host": "internal"}, "https://files.example.org/") == (
-        "https://files.example.org"
-    )
 
 
 async def sent_by(answer: Answer, *, head: bool = False) -> tuple[dict[bytes, bytes], bytes]:

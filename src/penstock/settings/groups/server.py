@@ -9,6 +9,7 @@ from pathlib import Path
 from ..entries import setting
 from ..kinds import Text
 from ..measures import Duration
+from ..peers import Network, Networks, Origins
 from ..places import Address, Folder, Listen, MaybeListen, WebAddress
 from ..services import COORDINATING, Service
 
@@ -38,6 +39,22 @@ class ServerSettings:
         WebAddress(),
         "",
         "The server's address as clients see it, for a server behind a proxy. Empty: what each request names.",
+        group=_GROUP,
+        services=(Service.SERVE,),
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        Networks(),
+        "",
+        "Proxies whose word about the address that clients see is believed, where `public_url` is empty: `Forwarded`,"
+        " `X-Forwarded-Proto`, `-Host` and `-Prefix`. They must write these themselves, whatever their clients send.",
+        group=_GROUP,
+        services=(Service.SERVE,),
+    )
+    cors_origins: tuple[str, ...] = setting(
+        Origins(),
+        "*",
+        "Web pages that may upload from a browser, by their origin; `*`: all of them; empty: only pages of this server."
+        " Nothing but `/uploads/` is open to them, and without credentials.",
         group=_GROUP,
         services=(Service.SERVE,),
     )

@@ -1,0 +1,57 @@
+"""Which web pages of other origins may upload from a browser, and what they may see (Fetch, 3.3).
+
+Only the upload addresses are open to them, and without credentials: those are of no use without the address of an
+upload, which cannot be guessed, and which the page learns only from its own creation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_METHODS: Final = "OPTIONS, POST, HEAD, PATCH, DELETE"
+_REQUEST_HEADERS: Final = ", ".join((
+    *("Authorization", "Content-Type", "Initiator-ID", "Tus-Resumable", "Traceparent", "Tracestate"),
+    *("Upload-Checksum", "Upload-Concat", "Upload-Defer-Length", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
+    *("X-HTTP-Method-Override", "X-Request-ID", "X-Requested-With"),
+))  # fmt: skip
+_RESPONSE_HEADERS: Final = ", ".join((
+    *("Link", "Location", "Retry-After"),
+    *("Tus-Checksum-Algorithm", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version"),
+    *("Upload-Concat", "Upload-Defer-Length", "Upload-Expires", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
+))  # fmt: skip
+_REMEMBERED_SECONDS: Final = 86_400
+"""For how long a browser need not ask again; most ask after two hours all the same."""
+
+
+class Cors:
+    """Answers browsers.
+
+    Args:
+        origins: those that may upload; `*` alone: all.
+    """
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        self._origins = frozenset(origins)
+        self._all = "*" in self._origins
+
+    def headers(self, method: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return what is added to the answer to a request; nothing when no web page of a known origin has sent it."""
+        origin = headers.get("origin")
+        if origin is None:
+            return {}
+        if not self._all and origin.lower() not in self._origins:
+            return {"Vary": "Origin"}
+        allowed = {"Access-Control-Allow-Origin": "*"}
+        if not self._all:
+            allowed = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+        if method == "OPTIONS" and "access-control-request-method" in headers:
+            return {
+                **allowed,
+                "Access-Control-Allow-Methods": _METHODS,
+                "Access-Control-Allow-Headers": _REQUEST_HEADERS,
+                "Access-Control-Max-Age": str(_REMEMBERED_SECONDS),
+            }
+        return {**allowed, "Access-Control-Expose-Headers": _RESPONSE_HEADERS}

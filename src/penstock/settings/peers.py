@@ -1,0 +1,83 @@
+"""Kinds of settings that say whom to believe: proxies by their network, web pages by their origin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
+
+from .kinds import Kind, Words, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True)
+class Networks(Kind[tuple[Network, ...]]):
+    """Addresses and networks."""
+
+    form: str = "list of addresses and networks, separated by commas"
+    empty_is_value: bool = True
+
+    def from_text(self, text: str, folder: Path) -> tuple[Network, ...]:
+        """Take `10.0.0.0/8`, `::1` and the like."""
+        return tuple(_network(word) for word in Words().from_text(text, folder))
+
+    def from_toml(self, value: object, folder: Path) -> tuple[Network, ...]:
+        """Take an array of texts too."""
+        if isinstance(value, list):
+            return self.from_text(",".join(texts(value)), folder)
+        return super().from_toml(value, folder)
+
+    def show(self, value: Sequence[Network]) -> str:
+        """Return them with commas."""
+        return ",".join(map(str, value))
+
+
+@dataclass(frozen=True)
+class Origins(Kind[tuple[str, ...]]):
+    """Origins of web pages (RFC 6454), or `*` for all."""
+
+    form: str = "list of origins, separated by commas, or `*`"
+    empty_is_value: bool = True
+
+    def from_text(self, text: str, folder: Path) -> tuple[str, ...]:
+        """Take `https://app.example.org` and the like, or `*` alone."""
+        origins = Words().from_text(text, folder)
+        if origins == ("*",):
+            return origins
+        for origin in origins:
+            _check_origin(origin)
+        return tuple(origin.lower() for origin in origins)
+
+    def from_toml(self, value: object, folder: Path) -> tuple[str, ...]:
+        """Take an array of texts too."""
+        if isinstance(value, list):
+            return self.from_text(",".join(texts(value)), folder)
+        return super().from_toml(value, folder)
+
+    def show(self, value: Sequence[str]) -> str:
+        """Return them with commas."""
+        return ",".join(value)
+
+
+def _network(word: str) -> Network:
+    try:
+        return ip_network(word)
+    except ValueError as error:
+        raise ValueError(f"{error}. Write an address, or a network such as 10.0.0.0/8.") from error
+
+
+def _check_origin(origin: str) -> None:
+    try:
+        parts = urlsplit(origin)
+        well_formed = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        well_formed = well_formed and origin.partition("://")[2] == parts.netloc and "@" not in origin
+    except ValueError:
+        well_formed = False
+    if not well_formed:
+        raise ValueError(f"{origin!r} is not an origin. Write it like https://app.example.org, without a path; or *.")

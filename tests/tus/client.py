@@ -1,0 +1,204 @@
+"""HTTP/1.1 over a bare socket: sends exactly what a test says, and forgives nothing in the answers.
+
+A library would mend, merge or repeat; here a response with a wrong frame is a failed test.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+TUS: dict[str, str | int] = {"Tus-Resumable": "1.0.0"}
+BYTES: dict[str, str | int] = {**TUS, "Content-Type": "application/offset+octet-stream"}
+_BODILESS = (204, 304)
+
+Headers = Mapping[str, str | int]
+
+
+def b64(data: bytes | str) -> str:
+    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    pairs: list[tuple[str, str]]
+    """All headers as they came, names in lower case."""
+    body: bytes
+
+    def __getitem__(self, name: str) -> str:
+        """The value of a header that has to be there exactly once."""
+        values = [value for key, value in self.pairs if key == name.lower()]
+        assert len(values) == 1, f"{name}: {values} in {self}"
+        return values[0]
+
+    def __contains__(self, name: str) -> bool:
+        return any(key == name.lower() for key, _ in self.pairs)
+
+    def words(self, name: str) -> set[str]:
+        """The members of a header that is a list, in lower case."""
+        return {word.strip().lower() for word in self[name].split(",")}
+
+
+class Connection:
+    """One connection; what a test does with it is up to the test."""
+
+    def __init__(self, port: int, source: str) -> None:
+        self._port = port
+        self._buffer = b""
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=15, source_address=(source, 0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def begin(self, method: str, target: str, headers: Headers) -> None:
+        """Send a request's head, with nothing in it that the test did not name, but Host."""
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        if "Host" not in headers:
+            lines.insert(1, f"Host: 127.0.0.1:{self._port}")
+        self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+
+    def chunk(self, data: bytes) -> None:
+        """Send one chunk of a chunked body; an empty one ends it."""
+        self.send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def exchange(self, method: str, target: str, headers: Headers, body: bytes = b"") -> Response:
+        framed = {"Content-Length": len(body), **headers} if body or method in {"POST", "PATCH"} else headers
+        self.begin(method, target, framed)
+        self.send(body)
+        return self.answer(to=method)
+
+    def answer(self, *, to: str) -> Response:
+        """Read one answer; interim ones are answers too."""
+        while b"\r\n\r\n" not in self._buffer:
+            self._fill()
+        raw, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
+        first, *lines = raw.decode("latin-1").split("\r\n")
+        version, status, *_ = first.split(" ", 2)
+        assert version == "HTTP/1.1"
+        pairs = [(name.lower(), value.strip(" \t")) for name, _, value in (line.partition(":") for line in lines)]
+        response = Response(int(status), pairs, b"")
+        if response.status < 200:
+            return response
+        return replace(response, body=self._body(response, to))
+
+    def closed(self) -> bool:
+        """Whether the server ends the connection, without another byte."""
+        try:
+            return not self._buffer and self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def quiet(self, seconds: float = 0.2) -> bool:
+        """Whether nothing comes for a while."""
+        self.socket.settimeout(seconds)
+        try:
+            return not self._buffer and not self.socket.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(15)
+
+    def reset(self) -> None:
+        """Go away with RST, as a machine that crashed does."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def _body(self, response: Response, to: str) -> bytes:
+        if to == "HEAD":
+            return b""
+        if response.status in _BODILESS:
+            assert "content-length" not in response, f"a {response.status} with a Content-Length"
+            assert "transfer-encoding" not in response, f"a {response.status} with a body"
+            return b""
+        if "transfer-encoding" in response:
+            assert response["transfer-encoding"].lower() == "chunked"
+            return self._chunked()
+        length = int(response["content-length"])
+        return self._take(length)
+
+    def _chunked(self) -> bytes:
+        body = b""
+        while True:
+            while b"\r\n" not in self._buffer:
+                self._fill()
+            line, self._buffer = self._buffer.split(b"\r\n", 1)
+            chunk = self._take(int(line.split(b";")[0], 16))
+            assert self._take(2) == b"\r\n"
+            if not chunk:
+                return body
+            body += chunk
+
+    def _take(self, length: int) -> bytes:
+        while len(self._buffer) < length:
+            self._fill()
+        taken, self._buffer = self._buffer[:length], self._buffer[length:]
+        return taken
+
+    def _fill(self) -> None:
+        received = self.socket.recv(65536)
+        assert received, f"the connection was closed after {self._buffer!r}"
+        self._buffer += received
+
+
+class Client:
+    """A tus client without any of its own mind: each request on a new connection."""
+
+    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+        self.port = port
+        self.base = f"http://127.0.0.1:{port}"
+        self._source = source
+
+    def connect(self) -> Connection:
+        return Connection(self.port, self._source)
+
+    def ask(self, method: str, target: str, headers: Headers | None = None, body: bytes = b"") -> Response:
+        with self.connect() as connection:
+            return connection.exchange(method, target, TUS if headers is None else headers, body)
+
+    def post(self, headers: Headers | None = None, body: bytes = b"") -> Response:
+        """Ask for a new upload; with nothing said, of ten bytes."""
+        return self.ask(
+            "POST", "/uploads/", {"Upload-Length": 10, **TUS} if headers is None else {**TUS, **headers}, body
+        )
+
+    def create(self, size: int | None = 10, headers: Headers | None = None) -> str:
+        """Create an upload; return its path. Without a size, the length is deferred."""
+        length: Headers = {"Upload-Defer-Length": 1} if size is None else {"Upload-Length": size}
+        created = self.post({**length, **(headers or {})})
+        assert created.status == 201, created
+        return self.path(created)
+
+    def path(self, created: Response) -> str:
+        location = created["location"]
+        assert location.startswith(f"{self.base}/"), location
+        return location.removeprefix(self.base)
+
+    def patch(self, path: str, offset: int | str, body: bytes = b"", headers: Headers | None = None) -> Response:
+        return self.ask("PATCH", path, {**BYTES, "Upload-Offset": offset, **(headers or {})}, body)
+
+    def head(self, path: str) -> Response:
+        return self.ask("HEAD", path, TUS)
+
+    def offset(self, path: str) -> int:
+        response = self.head(path)
+        assert response.status == 200, response
+        return int(response["upload-offset"])
+
+    def partial(self, body: bytes, *, sent: int | None = None) -> str:
+        """Create a partial upload, and send it, or the first bytes of it."""
+        path = self.create(len(body), {"Upload-Concat": "partial"})
+        part = body if sent is None else body[:sent]
+        if part:
+            assert self.patch(path, 0, part).status == 204
+        return path

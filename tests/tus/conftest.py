@@ -1,0 +1,72 @@
+"""One server for all requirements: what is complete is released at once, and so can be read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import httpx
+import pytest
+
+from tests.servers.penstock import PenstockServer
+from tests.tus.client import Client
+
+MAX_SIZE = 8 * 1024 * 1024
+PROXY = "127.0.0.2"
+"""The address of this machine that the server takes for that of its proxy."""
+
+
+@pytest.fixture(scope="session")
+def tus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]:
+    environment = {
+        "PENSTOCK_ASYNC_UPLOADS": "false",
+        "PENSTOCK_MAX_SIZE": str(MAX_SIZE),
+        "PENSTOCK_TRUSTED_PROXIES": PROXY,
+    }
+    with PenstockServer(tmp_path_factory.mktemp("tus"), **environment) as running:
+        yield running
+
+
+@pytest.fixture
+def client(tus_server: PenstockServer) -> Client:
+    return Client(tus_server.port)
+
+
+@pytest.fixture
+def proxy(tus_server: PenstockServer) -> Client:
+    return Client(tus_server.port, PROXY)
+
+
+class Show(Protocol):
+    def __call__(self, path: str) -> dict[str, object]: ...
+
+
+class Content(Protocol):
+    def __call__(self, path: str) -> bytes: ...
+
+
+@pytest.fixture
+def show(tus_server: PenstockServer) -> Show:
+    """What the server's own interface says of an upload, by its tus path."""
+
+    def look(path: str) -> dict[str, object]:
+        found: dict[str, object] = httpx.get(f"{tus_server.url}/api/v1{path}").raise_for_status().json()
+        return found
+
+    return look
+
+
+@pytest.fixture
+def content(tus_server: PenstockServer) -> Content:
+    """The bytes of a complete upload, once it is released."""
+
+    def read(path: str) -> bytes:
+        upload_id = path.rpartition("/")[2]
+        with httpx.Client(transport=httpx.HTTPTransport(retries=1)) as http:
+            for _ in range(400):
+                answer = http.get(f"{tus_server.url}/api/v1/files/{upload_id}/content")
+                if answer.status_code != 425:
+                    return answer.raise_for_status().content
+        raise AssertionError(f"{path} is not released")
+
+    return read
