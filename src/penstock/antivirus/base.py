@@ -157,6 +157,15 @@ class SupportsStates(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsLimitProof(Protocol):
+    """A scanner whose self-test goes on in the background, for files as large as it is said to look at."""
+
+    async def limit_proved(self) -> None:
+        """Wait until that is done; raises like `Scanner.self_test`."""
+        ...
+
+
 class Scanner(Protocol):
     """Looks for malware in one file at a time; may be used for several files at once."""
 

@@ -51,6 +51,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
 
 async def _examine(name: str, settings: Settings, clock: Clock) -> Finding:
+    from ..antivirus.base import SupportsLimitProof
     from ..app import one_scanner_of
 
     finding, began_at = Finding(name), clock.monotonic()
@@ -60,6 +61,8 @@ async def _examine(name: str, settings: Settings, clock: Clock) -> Finding:
             version = await scanner.version()
             finding.engine, finding.database = version.engine, version.database
             await scanner.self_test()
+            if isinstance(scanner, SupportsLimitProof):
+                await scanner.limit_proved()
             finding.ok, finding.detail = True, "The EICAR test file is found, harmless bytes are clean."
     except PenstockError as error:
         finding.detail = str(error)

@@ -12,7 +12,7 @@ import structlog
 
 from ..base import Scanner, ScannerProtocolError, ScannerUnavailable, ScannerVersion, ScanReport, Source, Verdict
 from ..deadline import give_up_after
-from ..limit_probe import check_limit
+from ..limit_proof import LimitProof
 from ..limits import TimeAllowance
 from ..self_test import check_scanner
 from ..sources import pieces_of
@@ -52,7 +52,7 @@ class IcapScanner(Scanner):
 
     A service may pass files above some size without having looked at them, and does not tell. So the limit must be
     given; above it the verdict is `TOO_LARGE` without the service being asked. The first self-test finds out whether it
-    is below.
+    is below; of a large one, in the background, while larger files wait (see `LimitProof`).
 
     Args:
         url: `icap://host:port` or `icaps://host:port`; a path in it is the service.
@@ -103,12 +103,13 @@ class IcapScanner(Scanner):
         self._options: Options | None = None
         self._options_until = float("-inf")
         self._idle: list[Connection] = []
-        self._limit_checked = False
+        self._limit = LimitProof(self, limit_bytes=max_file_bytes, because=_LIMIT_IS_SMALLER)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        await self._limit.close()
         while self._idle:
             self._idle.pop().close()
 
@@ -144,12 +145,14 @@ class IcapScanner(Scanner):
         return _version(options)
 
     async def self_test(self) -> None:
-        """Prove that EICAR is found, the first time also in a file as large as it is said to look at."""
+        """Prove that EICAR is found, the first time also in a large file; see `Scanner.self_test` and `LimitProof`."""
         await self.version()
         await check_scanner(self)
-        if not self._limit_checked:
-            await check_limit(self, limit_bytes=self._limit_bytes, because=_LIMIT_IS_SMALLER)
-            self._limit_checked = True
+        await self._limit.go_on()
+
+    async def limit_proved(self) -> None:
+        """Wait until EICAR was found in a file as large as it is said to look at; see `SupportsLimitProof`."""
+        await self._limit.finish()
 
     async def scan(self, source: Source, *, size_bytes: int, timeout: timedelta | None = None) -> ScanReport:
         """Have the service look at the file; see `Scanner.scan`."""
@@ -161,6 +164,7 @@ class IcapScanner(Scanner):
             finding = Finding(Verdict.TOO_LARGE, detail=f"{too_large}; the file was not scanned")
         else:
             async with give_up_after(timeout, f"the ICAP service {self._address} to scan {size_bytes} bytes"):
+                await self._limit.wait_for(size_bytes)
                 await self._places.wait()
                 with self._places.taken():
                     options = await self._known_options()
