@@ -31,7 +31,7 @@ class Heard(NamedTuple):
     all_sent: bool
     """Whether the server had been given everything when it answered."""
     sent_back: bool | None
-    """Whether the body of the answer is the file; None: not looked at."""
+    """Whether the answer encapsulates the file; None: not looked at."""
     reusable: bool
     """Whether the connection is as it was before."""
 
@@ -177,6 +177,8 @@ class Exchange:
     async def _compare(self, answer: Answer, data: bytes) -> bool | None:
         """Tell whether the body is the file; None when that does not matter. It may come while we still send."""
         plan = self._plan
+        if not self._size_bytes and not answer.has_body:
+            return True
         if not needs_body(answer, plan.method, plan.profile, could_say_204=plan.could_say_204):
             return None
         body, digest = ChunkReader(), hashlib.sha256()

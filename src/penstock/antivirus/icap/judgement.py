@@ -5,7 +5,7 @@
 | a field that names a find, whatever else | infected; unscannable for archives that could not be looked into |
 | 204, after everything was sent | clean |
 | 204, or the file itself, before that | unscannable: the service did not want to see the rest |
-| 200, and instead of the file an HTTP answer with status 403 | infected, without a name |
+| 200, and instead of the file an HTTP answer with status 403 | infected; unscannable where the reason says so |
 | 200, and instead of the file anything else | unscannable: it was rejected, for whatever reason |
 | 200, and the file itself, where the service could have answered 204 | unscannable: it gave up (or so we are told) |
 | 200, and the file itself, where it could not | clean |
@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..base import ScannerProtocolError, ScannerUnavailable, Verdict
 from ..limits import verdict_of_signature
@@ -24,11 +24,18 @@ from .profiles import Means, Profile
 from .protocol import Answer, Fields, Method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 _NOTHING = {"", "-", "0", "no", "none", "clean", "false", "no threats", "no threat", "no virus", "ok"}
 _BAD = {"1", "yes", "true", "block", "blocked", "deny", "denied", "infected", "virus", "virusfound"}
+_SUSPECT = _BAD | {"suspected", "suspicious", "malware", "spyware", "riskware", "spam", "phishing"}
 _CONTAINER = {"encrypted archive", "encrypted document", "encrypted", "password protected", "password-protected"}
+_NOT_LOOKED = re.compile(
+    r"encrypt|password|not supported|unsupported|(media|file|content) ?type|size|exceed|limit|too (large|deep)|nest|"
+    r"corrupt|damaged|fail|error|time ?out|timed out",
+    re.IGNORECASE,
+)
+"""What a reason says, never the name of a virus, when the service did not look, or not everywhere."""
 _THREAT = re.compile(r"Threat=(?P<name>.*?)\s*;?\s*$", re.IGNORECASE | re.DOTALL)
 _TYPE = re.compile(r"(?:^|;)\s*Type=(?P<type>\d+)", re.IGNORECASE)
 _CONTAINER_TYPE = "2"
@@ -61,7 +68,7 @@ def judge(
         profile: of the product.
         all_sent: whether the service was given all of the file before it answered.
         could_say_204: whether it has said that it can.
-        sent_back: whether the body of the answer is the file, byte for byte; None: not looked at.
+        sent_back: whether the answer encapsulates the file, byte for byte; None: not looked at.
 
     Raises:
         ScannerUnavailable: the service says that it failed.
@@ -106,7 +113,7 @@ def _changed(
     if not answer.parts:
         raise ScannerProtocolError("the ICAP server answered 200 and does not say what it encapsulates")
     if _is_replaced(answer, method):
-        return _replaced(answer)
+        return _replaced(answer, profile)
     if could_say_204 and not profile.unmodified_is_clean:
         return Finding(
             Verdict.UNSCANNABLE,
@@ -125,7 +132,7 @@ def _is_replaced(answer: Answer, method: Method) -> bool:
     return answer.http is not None and answer.http.status != 200
 
 
-def _replaced(answer: Answer) -> Finding:
+def _replaced(answer: Answer, profile: Profile) -> Finding:
     head = answer.http
     if head is None:
         raise ScannerProtocolError("the ICAP server encapsulates an HTTP answer without a status")
@@ -133,40 +140,76 @@ def _replaced(answer: Answer) -> Finding:
     if head.status >= 500:
         raise ScannerUnavailable(f"the ICAP server stands for a server that fails: {said}")
     if head.status == 403:
-        return Finding(Verdict.INFECTED, said)
+        return _for_a_reason(_reason(_heads(answer), profile) or said)
     return Finding(Verdict.UNSCANNABLE, detail=f"the ICAP server rejected the file with {said!r}, without a reason")
 
 
 def _find(answer: Answer, profile: Profile) -> Finding | None:
-    heads = [answer.icap.fields, *([answer.http.fields] if answer.http else [])]
+    heads = _heads(answer)
     for fields in heads:
-        for name, container in _names(fields, profile):
-            signature = name or _reason(heads, profile) or _UNNAMED
-            if container or signature.lower() in _CONTAINER:
-                detail = "the ICAP server could not look inside of the file"
-                return Finding(Verdict.UNSCANNABLE, signature, detail)
-            verdict = verdict_of_signature(signature)
-            return Finding(verdict, signature, "" if verdict is Verdict.INFECTED else "it could not be scanned wholly")
+        for field, means in profile.fields:
+            value = fields.get(field)
+            if value is None or value.strip().lower() in _NOTHING:
+                continue
+            found = _READ[means](value)
+            if found is not None:
+                return found if found.signature else _for_a_reason(_reason(heads, profile) or _UNNAMED)
     return None
 
 
-def _names(fields: Fields, profile: Profile) -> Iterator[tuple[str, bool]]:
-    """Yield what the fields name ("" for something without a name), and whether it is about an archive."""
-    for field, means in profile.fields:
-        value = fields.get(field)
-        if value is None or value.strip().lower() in _NOTHING:
-            continue
-        if means is Means.ACTION:
-            if value.strip().lower() in _BAD:
-                yield "", False
-        elif means is Means.THREAT:
-            kind = _TYPE.search(value)
-            yield _threat(value), bool(kind and kind["type"] == _CONTAINER_TYPE)
-        elif means is Means.VIOLATIONS:
-            lines = [line.strip() for line in value.splitlines()]
-            yield _short(lines[2]) if len(lines) > 2 else "", False
-        else:
-            yield _short(value), False
+def _heads(answer: Answer) -> list[Fields]:
+    return [answer.icap.fields, *([answer.http.fields] if answer.http else [])]
+
+
+def _read_name(value: str) -> Finding:
+    return _named(_short(value))
+
+
+def _read_threat(value: str) -> Finding:
+    kind = _TYPE.search(value)
+    if kind and kind["type"] == _CONTAINER_TYPE:
+        return _not_inside(_threat(value) or "container")
+    return _named(_threat(value))
+
+
+def _read_violations(value: str) -> Finding:
+    lines = [line.strip() for line in value.splitlines()]
+    return _named(_short(lines[2]) if len(lines) > 2 else "")
+
+
+def _read_action(value: str) -> Finding | None:
+    return Finding(Verdict.INFECTED) if value.strip().lower() in _BAD else None
+
+
+def _read_result(value: str) -> Finding:
+    if value.strip().lower() in _SUSPECT:
+        return Finding(Verdict.INFECTED)
+    return Finding(Verdict.UNSCANNABLE, _short(value), "the ICAP server did not look at all of the file")
+
+
+_READ: Final[dict[Means, Callable[[str], Finding | None]]] = {
+    Means.THREAT: _read_threat,
+    Means.VIOLATIONS: _read_violations,
+    Means.NAME: _read_name,
+    Means.ACTION: _read_action,
+    Means.RESULT: _read_result,
+}
+"""How a field is read; a finding without a signature is one whose name is to be found elsewhere."""
+
+
+def _named(signature: str) -> Finding:
+    if signature.lower() in _CONTAINER:
+        return _not_inside(signature)
+    verdict = verdict_of_signature(signature)
+    return Finding(verdict, signature, "" if verdict is Verdict.INFECTED else "it could not be scanned wholly")
+
+
+def _for_a_reason(reason: str) -> Finding:
+    return _not_inside(reason) if _NOT_LOOKED.search(reason) else _named(reason)
+
+
+def _not_inside(signature: str) -> Finding:
+    return Finding(Verdict.UNSCANNABLE, signature, "the ICAP server could not look inside of the file")
 
 
 def _threat(value: str) -> str:

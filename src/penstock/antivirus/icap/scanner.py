@@ -207,7 +207,7 @@ class IcapScanner(Scanner):
     def _plan(self, options: Options, size_bytes: int, first_bytes: int) -> Plan:
         method = self._method or (Method.REQMOD if Method.REQMOD in options.methods else Method.RESPMOD)
         preview = None
-        if options.preview_bytes is not None and size_bytes:
+        if options.preview_bytes is not None and size_bytes and self._profile.preview:
             preview = min(options.preview_bytes, LONGEST_PREVIEW_BYTES, first_bytes)
         return Plan(
             request=scan_request(self._address, method, size_bytes, preview),

@@ -168,6 +168,22 @@ def test_the_offsets_of_a_request_are_those_of_its_parts(method: Method, size_by
         ('X-FSecure-Infection-Name: "Malware.A"', Verdict.INFECTED, "Malware.A"),
         ("X-FSecure-Scan-Result: infected", Verdict.INFECTED, "an unnamed threat"),
         ("X-FSecure-Scan-Result: clean", Verdict.CLEAN, ""),
+        ("X-FSecure-Scan-Result: suspected", Verdict.INFECTED, "an unnamed threat"),
+        ("X-FSecure-Scan-Result: not_scanned", Verdict.UNSCANNABLE, "not_scanned"),
+        (
+            "X-Infection-Found: Type=1; Resolution=0; Threat=Encrypted Archive;",
+            Verdict.UNSCANNABLE,
+            "Encrypted Archive",
+        ),
+        ("X-Infection-Found: Type=2; Resolution=2; Threat=;", Verdict.UNSCANNABLE, "container"),
+        ("X-Blocked: Virus found during virus scan", Verdict.INFECTED, "Virus found during virus scan"),
+        ("X-Virus-ID: no threats\r\nX-Response-Info: passed", Verdict.CLEAN, ""),
+        ("X-Virus-ID: no threats\r\nX-Response-Info: blocked", Verdict.INFECTED, "an unnamed threat"),
+        (
+            "X-Response-Info: Blocked\r\nX-Blocked-Reason: Encrypted Archive",
+            Verdict.UNSCANNABLE,
+            "Encrypted Archive",
+        ),
         ("X-Violations-Found: 1\r\n\tfile\r\n\tEicar\r\n\t0\r\n\t0", Verdict.INFECTED, "Eicar"),
         ("X-Violations-Found: 0", Verdict.CLEAN, ""),
         ("X-Response-Info: Blocked\r\nX-Response-Desc: Infected", Verdict.INFECTED, "Infected"),
@@ -200,6 +216,26 @@ def test_what_is_put_in_the_place_of_the_file_is_a_verdict(status: str, verdict:
     found = judge(answer, method, PROFILES["any"], all_sent=True, could_say_204=True)
     assert found.verdict is verdict
     assert status in (found.signature or found.detail)
+
+
+@pytest.mark.parametrize(
+    ("reason", "verdict"),
+    [
+        ("Malware found", Verdict.INFECTED),
+        ("Archive not supported", Verdict.UNSCANNABLE),
+        ("Media Type (Block List)", Verdict.UNSCANNABLE),
+        ("Scan failed", Verdict.UNSCANNABLE),
+    ],
+)
+@pytest.mark.parametrize("in_http", [False, True])
+def test_a_page_instead_of_the_file_may_come_for_a_reason(reason: str, verdict: Verdict, *, in_http: bool) -> None:
+    field = f"X-Block-Reason: {reason}\r\n"
+    http = f"HTTP/1.0 403 Forbidden\r\n{field if in_http else ''}\r\n"
+    icap = f"ICAP/1.0 200 OK\r\n{'' if in_http else field}Encapsulated: res-hdr=0, null-body={len(http)}\r\n\r\n"
+    answer = read(f"{icap}{http}".encode())
+    assert answer is not None
+    found = judge(answer, Method.REQMOD, PROFILES["any"], all_sent=True, could_say_204=True)
+    assert (found.verdict, found.signature) == (verdict, reason)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,11 @@ async def half_an_answer(peer: Peer) -> None:
         (answering(b"ICAP/1.0 500 Server error\r\n\r\n"), ScannerUnavailable, "500 Server error"),
         (answering(b"ICAP/1.0 200 OK\r\n\r\n"), ScannerProtocolError, "does not say what it encapsulates"),
         (answering(b"ICAP/1.0 201 Made\r\n\r\n"), ScannerProtocolError, "no answer to a scan"),
+        (
+            answering(b"ICAP/1.0 206 Partial\r\nEncapsulated: null-body=0\r\n\r\n"),
+            ScannerProtocolError,
+            "206 Partial, which is no answer",
+        ),
         (answering(b"HTTP/1.1 200 OK\r\n\r\n"), ScannerProtocolError, "status line"),
         (answering(b"\x00\xff garbage"), ScannerProtocolError, "garbage"),
         (answering(b"ICAP/1.0 204 x\r\n" + b"A: b\r\n" * 20_000), ScannerProtocolError, "too long"),
@@ -237,6 +242,12 @@ async def test_the_file_arrives_as_it_is(size_bytes: int, method: str, options: 
     assert b"\r\nAllow: 204\r\n" in request.head
 
 
+async def test_a_product_that_answers_previews_without_looking_gets_none() -> None:
+    async with running_fake(serving) as fake, scanner(fake.url, profile="fortinet") as client:
+        assert (await scan(client, eicar())).verdict is Verdict.INFECTED
+    assert [request.preview for request in fake.requests] == [None]
+
+
 async def serving(peer: Peer) -> None:
     """Answer every request on a connection."""
     head: bytes | None = None
@@ -346,6 +357,16 @@ class TestWithoutStatus204:
         async with running_fake(script, options=NO_204) as fake, scanner(fake.url, method=method) as client:
             report = await scan(client, bytes(range(256)) * 10_000)
         assert report.verdict is verdict
+
+    @pytest.mark.parametrize("method", ["reqmod", "respmod"])
+    async def test_an_empty_file_comes_back_without_a_body(self, method: str) -> None:
+        part = "req" if method == "reqmod" else "res"
+        http = b"POST / HTTP/1.1\r\n\r\n" if method == "reqmod" else b"HTTP/1.1 200 OK\r\n\r\n"
+        head = f'ICAP/1.0 200 OK\r\nISTag: "one"\r\nEncapsulated: {part}-hdr=0, null-body={len(http)}\r\n\r\n'
+        answer = answering(head.encode() + http)
+        async with running_fake(answer, options=NO_204) as fake, scanner(fake.url, method=method) as client:
+            assert (await scan(client, b"")).verdict is Verdict.CLEAN
+            assert (await scan(client, SMALL)).verdict is Verdict.UNSCANNABLE
 
     async def test_where_it_could_have_said_204_it_is_not_clean_unless_we_are_told_so(self) -> None:
         http = b"HTTP/1.1 200 OK\r\n\r\n"
