@@ -15,7 +15,7 @@ Errors, beside `penstock.errors.Unavailable`, which they all are, for all of the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -112,6 +112,9 @@ class ByteStream:
     """
 
     pieces: AsyncIterable[bytes]
+    again: Callable[[], AsyncIterable[bytes]] | None = None
+    """Reads the same bytes from the beginning once more, for a scanner of which a part has failed in the middle. None:
+    they can be had only once."""
 
 
 Source = LocalFile | ByteStream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -139,7 +140,8 @@ class Virusscan(GuardedStep):
 def _source(upload: StepUpload, plan: ScanPlan) -> Source:
     if plan.complete and upload.is_file:
         return LocalFile(upload.path)
-    return ByteStream(upload.stream() if plan.complete else upload.stream(stop=plan.scan_bytes))
+    read = partial(upload.stream, stop=None if plan.complete else plan.scan_bytes)
+    return ByteStream(read(), again=read)
 
 
 def _details(report: ScanReport, decision: Decision) -> ScanDetails:

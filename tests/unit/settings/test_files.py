@@ -91,7 +91,7 @@ def test_the_file_of_the_scanner_is_read_in_the_structure_of_the_go_service(fold
     assert (settings.log_level, settings.events_endpoint) == ("warning", ("a:1",))
     assert settings.antivirus_infected_file_handling == "abort"
     assert settings.antivirus_max_scan_size_bytes == 100_000_000
-    assert settings.antivirus_clamav_socket == "tcp://127.0.0.1:3310"
+    assert settings.antivirus_clamav_socket == ("tcp://127.0.0.1:3310",)
     assert settings.antivirus_scan_timeout == timedelta(minutes=5)
     assert settings.warnings == ()
 

@@ -108,7 +108,7 @@ def test_the_names_of_the_go_services_set_the_same(tmp_path: Path) -> None:
         workers=7,
         step_timeout={"virusscan": timedelta(minutes=10), "ocr": timedelta(hours=2)},
         antivirus_scanner=("clamav",),
-        antivirus_clamav_socket="tcp://127.0.0.1:3310",
+        antivirus_clamav_socket=("tcp://127.0.0.1:3310",),
         antivirus_infected_file_handling="abort",
         antivirus_max_scan_size_bytes=100_000_000,
         antivirus_max_scan_size_mode="skip",

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 
 from penstock import backends
-from penstock.antivirus.clamav.scanner import DEFAULT_LIMIT_BYTES
+from penstock.antivirus.clamav.daemon import DEFAULT_LIMIT_BYTES
 from penstock.settings import Service, Settings
 from penstock.settings.entries import Entry
 from penstock.settings.table import table

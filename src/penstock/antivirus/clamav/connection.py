@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..base import ScannerUnavailable
 from .address import Address, UnixAddress
-from .protocol import LONGEST_REPLY_BYTES
+from .protocol import LONGEST_REPLY_BYTES, ClamdBrokeOff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,23 +40,23 @@ class Connection:
         """Send all of `data`.
 
         Raises:
-            ScannerUnavailable: the connection broke. The other side may have said why: `receive` still works.
+            ClamdBrokeOff: the connection broke. The other side may have said why: `receive` still works.
         """
         try:
             await self._loop.sock_sendall(self._sock, data)
         except OSError as err:
-            raise ScannerUnavailable(f"clamd at {self._address} broke off the connection: {err.strerror}") from err
+            raise ClamdBrokeOff(f"clamd at {self._address} broke off the connection: {err.strerror}") from err
 
     async def send_descriptor(self, fd: int) -> None:
         """Send one byte with a copy of an open file descriptor; over a unix socket only.
 
         Raises:
-            ScannerUnavailable: the connection broke.
+            ClamdBrokeOff: the connection broke.
         """
         try:
             socket.send_fds(self._sock, [b"\0"], [fd])
         except OSError as err:
-            raise ScannerUnavailable(f"clamd at {self._address} takes no file descriptor: {err.strerror}") from err
+            raise ClamdBrokeOff(f"clamd at {self._address} takes no file descriptor: {err.strerror}") from err
 
     async def receive(self) -> Received:
         """Read until the connection ends, or a complete answer was not followed by its end.

@@ -7,19 +7,29 @@ A scan is answered by one of::
     stream: Eicar-Test-Signature FOUND
     INSTREAM size limit exceeded. ERROR
 
-For FILDES the subject is `fd[12]`, with clamd's own number, instead of `stream`. The subject of SCAN is a path and
+For FILDES the subject is `fd[12]`, with clamd's own number, instead of `stream`. The subject of SCAN is the path and
 may hold anything, so answers are read from the right. "OK" alone is read strictly: what is not exactly the answer to
 the command that we sent is no clean verdict.
+
+What goes wrong has names of its own::
+
+    ScannerUnavailable
+    ├── ClamdBrokeOff   no answer: it was stopped, has crashed, or something on the way has cut the connection
+    └── ClamdFailed     the answer ERROR: out of memory, no room for the stream, no right to read, ...
 """
 
 from __future__ import annotations
 
 import re
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..base import ScannerProtocolError, ScannerUnavailable, ScannerVersion
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 INSTREAM = b"zINSTREAM\0"
 """Announces bytes in chunks, each behind its length; `END_OF_STREAM` ends them."""
@@ -32,9 +42,27 @@ LONGEST_REPLY_BYTES = 64 * 1024
 """More than any reply to these commands; a server that sends more is not clamd."""
 
 _CLEAN = {INSTREAM: re.compile(rb"stream: OK"), FILDES: re.compile(rb"fd\[[0-9]+\]: OK")}
+_SCAN = b"zSCAN "
 # With `ExtendedDetectionInfo yes` the name is followed by the hash and the size of what was found.
 _FOUND = re.compile(r".*: (?P<signature>.+?)(?:\([0-9a-f]{32,128}:[0-9]+\))? FOUND", re.DOTALL)
 _TIMED_OUT = b"COMMAND READ TIMED OUT\n"
+
+
+class ClamdBrokeOff(ScannerUnavailable):
+    """clamd closed the connection without an answer, or it broke. Nothing is known of the file."""
+
+    code = "clamd-broke-off"
+
+
+class ClamdFailed(ScannerUnavailable):
+    """clamd answered ERROR: it could not look at the file. It may well be able to look at others."""
+
+    code = "clamd-failed"
+
+
+def scan_command(path: Path) -> bytes:
+    """Return what has clamd open a file by its path, which must be absolute, and as it is without links in it."""
+    return _SCAN + bytes(path) + b"\0"
 
 
 def chunk_header(length_bytes: int) -> bytes:
@@ -51,7 +79,7 @@ class Answer(Enum):
 
 
 class ScanReply(msgspec.Struct, frozen=True):
-    """One answer to INSTREAM or FILDES."""
+    """One answer to INSTREAM, FILDES or SCAN."""
 
     answer: Answer
     text: str = ""
@@ -62,9 +90,14 @@ class ScanReply(msgspec.Struct, frozen=True):
         """Whether clamd refused the stream because it is longer than its StreamMaxLength."""
         return self.answer is Answer.ERROR and "size limit exceeded" in self.text
 
+    @property
+    def stalled(self) -> bool:
+        """Whether clamd has given up waiting for more of what we send (its CommandReadTimeout)."""
+        return self.answer is Answer.ERROR and self.text == _TIMED_OUT.decode().strip()
+
 
 def parse_scan_reply(raw: bytes, command: bytes) -> ScanReply:
-    """Read everything that clamd sent, in answer to INSTREAM or FILDES, until it closed the connection.
+    """Read everything that clamd sent, in answer to INSTREAM, FILDES or SCAN, until it closed the connection.
 
     Raises:
         ScannerProtocolError: that is no answer, not a whole one, or more than one.
@@ -72,7 +105,7 @@ def parse_scan_reply(raw: bytes, command: bytes) -> ScanReply:
     if raw == _TIMED_OUT:  # the one reply that ends in a line end even in the z form
         return ScanReply(Answer.ERROR, raw.decode().strip())
     body = _single(raw)
-    if _CLEAN[command].fullmatch(body):
+    if _is_clean(body, command):
         return ScanReply(Answer.CLEAN)
     text = body.decode(errors="backslashreplace")
     found = _FOUND.fullmatch(text)
@@ -81,6 +114,12 @@ def parse_scan_reply(raw: bytes, command: bytes) -> ScanReply:
     if text.endswith((" ERROR", ": ERROR")) or text == "UNKNOWN COMMAND":
         return ScanReply(Answer.ERROR, text)
     raise _not_understood(raw)
+
+
+def _is_clean(body: bytes, command: bytes) -> bool:
+    if command.startswith(_SCAN):
+        return body == command[len(_SCAN) : -1] + b": OK"
+    return _CLEAN[command].fullmatch(body) is not None
 
 
 def conclude(raw: bytes, command: bytes, *, all_sent: bool, closed_cleanly: bool) -> ScanReply:
@@ -92,18 +131,16 @@ def conclude(raw: bytes, command: bytes, *, all_sent: bool, closed_cleanly: bool
 
     Args:
         raw: Everything that was received.
-        command: What was sent, INSTREAM or FILDES.
+        command: What was sent.
         all_sent: Whether the last byte had been sent when the answer came.
         closed_cleanly: Whether the other side ended the connection, with nothing of ours left unread.
 
     Raises:
-        ScannerUnavailable: there is no answer.
+        ClamdBrokeOff: there is no answer.
         ScannerProtocolError: it is not understood, or clean too early.
     """
     if not raw:
-        raise ScannerUnavailable(
-            "clamd closed the connection without an answer; it may have been stopped or have crashed"
-        )
+        raise ClamdBrokeOff("clamd closed the connection without an answer; it may have been stopped or have crashed")
     reply = parse_scan_reply(raw, command)
     if reply.answer is Answer.CLEAN and not (all_sent and closed_cleanly):
         raise ScannerProtocolError(

@@ -1,244 +1,238 @@
-"""Scanning with clamd."""
+"""Scanning with clamd, or with several that stand in for each other."""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
+import msgspec
 import structlog
 
+from ...errors import ConfigurationError, PenstockError
 from ..base import (
+    ByteStream,
     LocalFile,
     Scanner,
+    ScannerProtocolError,
     ScannerUnavailable,
     ScannerVersion,
     ScanReport,
+    ScanTimeout,
     Source,
-    Verdict,
 )
 from ..deadline import give_up_after
-from ..limit_probe import check_limit
-from ..limits import TimeAllowance, verdict_of_signature
-from ..self_test import check_scanner
-from ..sources import opened, pieces_of
-from .address import UnixAddress, parse_address
-from .connection import Connection, Received, connected
-from .protocol import (
-    END_OF_STREAM,
-    FILDES,
-    INSTREAM,
-    VERSION,
-    Answer,
-    ScanReply,
-    chunk_header,
-    conclude,
-    parse_version_reply,
-)
+from ..limits import TimeAllowance
+from .address import parse_address
+from .daemon import DEFAULT_LIMIT_BYTES, Clamd, Limits
+from .local import LocalWay
+from .rota import Member, next_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterable, AsyncIterator, Sequence
+    from pathlib import Path
 
     from ...clock import Clock
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_LIMIT_BYTES = 25 * 1024 * 1024
-"""What Debian configures. clamd's own default is 100M, but a figure above the real one would be dangerous."""
-ENGINE_LIMIT_BYTES = 2**31 - 1
-"""clamd looks at no larger file, whatever its configuration says; it answers OK."""
-_SHORT_ANSWER = timedelta(seconds=30)
-"""For commands that look at no file. They may have to wait for one of clamd's threads."""
-_REASON_SECONDS = 5.0
-"""How long we wait, when clamd has broken off, for it to have said why."""
-_VERSION_KEPT_SECONDS = 300.0
-"""How long we go on reporting a version before asking again: clamd loads new signatures every few hours."""
-_LIMITS_ARE_SMALLER = (
-    "clamd's MaxFileSize or MaxScanSize is smaller than the limit that we are told. Raise clamd's, or give us the "
-    "lower of the two."
-)
-_NOT_SCANNED = "clamd could not look at all of the file; it names the reason as if that were a signature"
-
-
-class _Finding(NamedTuple):
-    verdict: Verdict
-    signature: str = ""
-    detail: str = ""
+_FAILURES = (ScannerUnavailable, ScannerProtocolError, ScanTimeout)
+"""What says something about a clamd; other errors are about the bytes."""
 
 
 class ClamavScanner(Scanner):
-    """Has files scanned by one clamd.
+    """Has each file scanned by one of some clamds; how, see `Clamd`.
 
-    A file on this machine is passed as an open descriptor (FILDES) where clamd listens on a unix socket: clamd needs
-    no permission for it, and nothing is copied. Everything else is streamed (INSTREAM).
+    Of several, the one that has least to do is asked, in turns. When it is not there, breaks off, answers ERROR or
+    does not answer in time, the next one is given the file from its beginning: a file on this machine always, a stream
+    where it can be had again (`ByteStream.again`) or has not been read yet. The one that failed rests, and is taken
+    back when it passes a self-test in the background.
 
     clamd says "OK" of files above its MaxFileSize or MaxScanSize without having looked at them, and does not tell
     these limits. So they must be given, and above them the verdict is `TOO_LARGE` without clamd being asked. The
     first self-test finds out whether clamd's own limits are below those given.
 
     Args:
-        address: `/path`, `unix:///path` or `tcp://host:port`.
-        clock: Measures how long scans take.
+        addresses: `/path`, `unix:///path` or `tcp://host:port`, one or several; all with the same limits.
+        clock: Measures how long scans take, and rests.
         stream_max_bytes: clamd's StreamMaxLength.
         max_file_bytes: The lower of clamd's MaxFileSize and MaxScanSize.
-        max_scans: How many files it is given at a time; more than its MaxThreads would wait there.
-        allowance: How long it may take for a file when the caller does not say.
+        max_scans: How many files they are given at a time, all together; more than their MaxThreads would wait there.
+        allowance: How long one may take for a file when the caller does not say.
+        local_way: How files on this machine are handed over: `auto`, `fd`, `path` or `stream`.
+        shared_folder: Where files lie that clamd sees under the same path; None: nowhere.
 
     Raises:
-        penstock.errors.ConfigurationError: the address is none.
+        penstock.errors.ConfigurationError: an address is none, or is there twice, or `path` is without a folder.
     """
 
     name = "clamav"
 
     def __init__(
         self,
-        address: str,
+        addresses: str | Sequence[str],
         *,
         clock: Clock,
         stream_max_bytes: int = DEFAULT_LIMIT_BYTES,
         max_file_bytes: int = DEFAULT_LIMIT_BYTES,
         max_scans: int = 10,
         allowance: TimeAllowance | None = None,
+        local_way: str = LocalWay.AUTO,
+        shared_folder: Path | None = None,
     ) -> None:
-        self._address = parse_address(address)
+        where = [parse_address(one) for one in ([addresses] if isinstance(addresses, str) else addresses)]
+        if not where or len(set(where)) < len(where):
+            raise ConfigurationError(f"no addresses of clamd: {', '.join(map(str, where)) or 'none'}. Name each once.")
+        if local_way == LocalWay.PATH and shared_folder is None:
+            raise ConfigurationError(
+                "clamd is to open files by their paths, but it is not said in which folder they are the same for both. "
+                "Set antivirus_clamav_shared_folder."
+            )
+        limits = Limits(stream_max_bytes, max_file_bytes)
         self._clock = clock
-        self._file_limit = min(max_file_bytes, ENGINE_LIMIT_BYTES)
-        self._stream_limit = min(stream_max_bytes, self._file_limit)
+        self._members = [
+            Member(
+                Clamd(
+                    one,
+                    clock=clock,
+                    limits=limits,
+                    allowance=allowance or TimeAllowance(),
+                    local_way=LocalWay(local_way),
+                    shared_folder=shared_folder,
+                ),
+                clock,
+            )
+            for one in where
+        ]
         self._places = asyncio.Semaphore(max_scans)
-        self._allowance = allowance or TimeAllowance()
-        self._version = ScannerVersion(engine="")
-        self._version_until = float("-inf")
-        self._limit_checked = False
+        self._turn = 0
+        self._rests = asyncio.Condition()
+        self._tests: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
+        if len(self._members) > 1:
+            self._tests = [asyncio.create_task(self._test_when_rested(member)) for member in self._members]
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        return None
+        for task in self._tests:
+            task.cancel()
+        await asyncio.gather(*self._tests, return_exceptions=True)
 
     async def version(self) -> ScannerVersion:
-        """Ask clamd; see `Scanner.version`."""
-        async with (
-            give_up_after(_SHORT_ANSWER, f"clamd at {self._address} to tell its version"),
-            connected(self._address) as connection,
-        ):
-            await connection.send(VERSION)
-            received = await connection.receive()
-        if not received.raw:
-            raise ScannerUnavailable(f"clamd at {self._address} closed the connection without telling its version")
-        self._version = parse_version_reply(received.raw)
-        self._version_until = self._clock.monotonic() + _VERSION_KEPT_SECONDS
-        return self._version
+        """Ask them one after the other until one answers; see `Scanner.version`."""
+        tried: list[Member] = []
+        while True:
+            member = self._next(tried)
+            try:
+                return await member.clamd.version()
+            except _FAILURES as error:
+                await self._failed(member, error)
+                tried.append(member)
+                if len(tried) == len(self._members):
+                    raise
 
     async def self_test(self) -> None:
-        """Prove that EICAR is found, the first time also in a file as large as clamd is said to look at.
+        """Put all to the test that are asked; pass when one does. See `Scanner.self_test`.
 
-        See `Scanner.self_test`.
+        Each proves that EICAR is found, the first time also in a file as large as clamd is said to look at. One that
+        does not is not asked again before it does.
         """
-        await self.version()
-        await check_scanner(self)
-        if not self._limit_checked:
-            local = isinstance(self._address, UnixAddress)
-            await check_limit(
-                self, limit_bytes=self._file_limit if local else self._stream_limit, because=_LIMITS_ARE_SMALLER
-            )
-            self._limit_checked = True
+        tested = [member for member in self._members if not member.rests] or self._members
+        said = await asyncio.gather(*(self._test(member) for member in tested))
+        failures = [error for error in said if error is not None]
+        if len(failures) == len(tested):
+            raise failures[0]
 
     async def scan(self, source: Source, *, size_bytes: int, timeout: timedelta | None = None) -> ScanReport:
-        """Have clamd look at the file; see `Scanner.scan`."""
+        """Have one of them look at the file; see `Scanner.scan`."""
         started = self._clock.monotonic()
-        by_descriptor = isinstance(source, LocalFile) and isinstance(self._address, UnixAddress)
-        limit = self._file_limit if by_descriptor else self._stream_limit
-        if size_bytes > limit:
-            finding = _too_large(f"clamd is set up to look at no more than {limit} bytes")
-        else:
-            async with give_up_after(timeout, f"clamd at {self._address} to scan {size_bytes} bytes"), self._places:
-                if started >= self._version_until:
-                    await self.version()
-                finding = await self._look_at(source, size_bytes, by_descriptor=by_descriptor)
-        return ScanReport(
-            verdict=finding.verdict,
-            scanner=self.name,
-            signature=finding.signature,
-            engine_version=self._version.engine,
-            database_version=self._version.database,
-            bytes_scanned=size_bytes if finding.verdict in {Verdict.CLEAN, Verdict.INFECTED} else 0,
-            duration=timedelta(seconds=self._clock.monotonic() - started),
-            detail=finding.detail,
-        )
+        able = [member for member in self._members if size_bytes <= member.clamd.limit_for(source)]
+        if not able:
+            return await self._members[0].clamd.scan(source, size_bytes=size_bytes)  # which says so without asking
+        async with give_up_after(timeout, f"clamd to scan {size_bytes} bytes"), self._places:
+            report = await self._ask(able, source, size_bytes)
+        return msgspec.structs.replace(report, duration=timedelta(seconds=self._clock.monotonic() - started))
 
-    async def _look_at(self, source: Source, size_bytes: int, *, by_descriptor: bool) -> _Finding:
-        if by_descriptor and isinstance(source, LocalFile):
-            reply = await self._pass_descriptor(source, size_bytes)
-            if reply.answer is not Answer.ERROR:
-                return _finding(reply)
-            # Something such as AppArmor may keep clamd from taking descriptors; it can still be given the bytes.
-            log.warning("clamd_took_no_descriptor", address=str(self._address), answer=reply.text)
-        return _finding(await self._stream(source, size_bytes))
-
-    async def _pass_descriptor(self, source: LocalFile, size_bytes: int) -> ScanReply:
-        async with opened(source, size_bytes) as file, connected(self._address) as connection:
-            await connection.send(FILDES)
-            await connection.send_descriptor(file.fd)
-            async with self._time_for(size_bytes):
-                received = await connection.receive()
-            await file.verify_unchanged()
-        return conclude(received.raw, FILDES, all_sent=True, closed_cleanly=received.closed_cleanly)
-
-    async def _stream(self, source: Source, size_bytes: int) -> ScanReply:
-        async with pieces_of(source, size_bytes) as pieces, connected(self._address) as connection:
-            receiving = asyncio.create_task(connection.receive())
-            sending = asyncio.create_task(self._send(connection, pieces))
+    async def _ask(self, able: list[Member], source: Source, size_bytes: int) -> ScanReport:
+        readings, tried = _Readings(source), list[Member]()
+        while True:
+            member = self._next(tried, able)
             try:
-                await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
-                all_sent = sending.done() and await _ended_well(sending)
-                received = await self._answer(receiving, size_bytes, all_sent=all_sent)
-            finally:
-                sending.cancel()
-                receiving.cancel()
-                await asyncio.gather(sending, receiving, return_exceptions=True)
-        return conclude(received.raw, INSTREAM, all_sent=all_sent, closed_cleanly=received.closed_cleanly)
+                with member.working(self._turn):
+                    report = await member.clamd.scan(readings.next(), size_bytes=size_bytes)
+            except _FAILURES as error:
+                await self._failed(member, error)
+                tried.append(member)
+                if not readings.has_next or all(one in tried or one.rests for one in able):
+                    raise
+                log.info("file_given_to_next_clamd", failed=str(member.clamd.address), error=str(error))
+            else:
+                member.answered()
+                return report
 
-    async def _send(self, connection: Connection, pieces: AsyncIterator[bytes]) -> None:
-        await connection.send(INSTREAM)
+    def _next(self, tried: Sequence[Member], able: Sequence[Member] | None = None) -> Member:
+        """Choose who is asked.
+
+        Raises:
+            SelfTestFailed: nobody is left but such as miss EICAR.
+        """
+        left = [member for member in able or self._members if member not in tried]
+        self._turn += 1
+        if len(self._members) == 1:
+            return left[0]
+        if chosen := next_of(left):
+            return chosen
+        raise left[0].last_error or ScannerUnavailable("no clamd is left to ask")
+
+    async def _test(self, member: Member) -> PenstockError | None:
+        try:
+            await member.clamd.self_test()
+        except PenstockError as error:
+            await self._failed(member, error)
+            return error
+        member.answered()
+        return None
+
+    async def _failed(self, member: Member, error: Exception) -> None:
+        if len(self._members) == 1:  # nobody would stand in for it while it rests
+            member.clamd.forget()
+            return
+        member.failed(error)
+        async with self._rests:
+            self._rests.notify_all()
+
+    async def _test_when_rested(self, member: Member) -> None:
+        """Put one to the test whenever its rest is over, until cancelled."""
+        while True:
+            async with self._rests:
+                await self._rests.wait_for(lambda: member.rests)
+            await self._clock.sleep(member.rest_left)
+            if member.rests and not member.rest_left:
+                await self._test(member)
+
+
+class _Readings:
+    """Gives what is to be scanned to one after the other, from its beginning."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._begun = False
+
+    @property
+    def has_next(self) -> bool:
+        """Whether the bytes can be had from the beginning."""
+        return isinstance(self._source, LocalFile) or not self._begun or self._source.again is not None
+
+    def next(self) -> Source:
+        """Return them."""
+        if isinstance(self._source, LocalFile):
+            return self._source
+        if self._begun and self._source.again is not None:
+            return ByteStream(self._source.again())
+        return ByteStream(self._noting(self._source.pieces))
+
+    async def _noting(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        self._begun = True
         async for piece in pieces:
-            async with give_up_after(self._allowance.base, f"clamd at {self._address} to take more bytes"):
-                await connection.send(chunk_header(len(piece)) + piece)
-        await connection.send(END_OF_STREAM)
-
-    async def _answer(self, receiving: asyncio.Task[Received], size_bytes: int, *, all_sent: bool) -> Received:
-        if all_sent:
-            # clamd begins to look at a stream when it has all of it, so its time begins now.
-            async with self._time_for(size_bytes):
-                return await receiving
-        await asyncio.wait({receiving}, timeout=_REASON_SECONDS)
-        return receiving.result() if receiving.done() else Received(b"", closed_cleanly=False)
-
-    def _time_for(self, size_bytes: int) -> AbstractAsyncContextManager[None]:
-        return give_up_after(
-            self._allowance.for_size(size_bytes), f"clamd at {self._address} to answer about {size_bytes} bytes"
-        )
-
-
-async def _ended_well(sending: asyncio.Task[None]) -> bool:
-    try:
-        await sending
-    except ScannerUnavailable:
-        return False  # clamd broke off in the middle; what it says is more telling than how the socket failed
-    return True
-
-
-def _too_large(detail: str) -> _Finding:
-    return _Finding(Verdict.TOO_LARGE, detail=f"{detail}; the file was not scanned")
-
-
-def _finding(reply: ScanReply) -> _Finding:
-    if reply.answer is Answer.CLEAN:
-        return _Finding(Verdict.CLEAN)
-    if reply.answer is Answer.FOUND:
-        verdict = verdict_of_signature(reply.text)
-        return _Finding(verdict, reply.text, "" if verdict is Verdict.INFECTED else _NOT_SCANNED)
-    if reply.over_stream_limit:
-        return _too_large("clamd's StreamMaxLength is smaller than this file, and smaller than we are told")
-    raise ScannerUnavailable(f"clamd could not scan the file: {reply.text}")
+            yield piece

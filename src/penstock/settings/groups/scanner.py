@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ..entries import setting
-from ..kinds import Choice, Choices, Flag, Text, Whole
+from ..kinds import Choice, Choices, Flag, Text, Whole, Words
 from ..measures import Duration, Size, SizeLimit, TimeLimit
 from ..places import File, Paths
 from ..services import SCANNING, Service
@@ -109,11 +109,30 @@ class ScannerSettings:
         group=_GROUP,
         services=SCANNING,
     )
-    antivirus_clamav_socket: str = setting(
-        Text(),
+    antivirus_clamav_socket: tuple[str, ...] = setting(
+        Words(),
         "/run/clamav/clamd.ctl",
-        "Where clamd listens: a path, or `tcp://host:port`.",
+        "Where clamd listens: a path, or `tcp://host:port`; several, which may be mixed, share the work and stand in "
+        "for each other. All must be set to the same limits.",
         "ANTIVIRUS_CLAMAV_SOCKET",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_clamav_local_files: str = setting(
+        Choice(("auto", "fd", "path", "stream")),
+        "auto",
+        "How clamd gets at files on this machine: by an open descriptor over a unix socket (`fd`), by their path where "
+        "the next setting allows it (`path`), or as a stream. `auto`: the first of these that works. What does not "
+        "work falls back to the stream.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_clamav_shared_folder: Path | None = setting(
+        File(),
+        "",
+        "A folder that clamd sees under the same path, such as the data folder on a volume that both have mounted. "
+        "Files below are then opened by a clamd that listens on TCP, once the self-test has found EICAR there. Empty: "
+        "there is none.",
         group=_GROUP,
         services=SCANNING,
     )

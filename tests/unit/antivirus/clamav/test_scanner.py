@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -53,7 +53,7 @@ def listen(request: pytest.FixtureRequest, tmp_path: Path) -> Listen:
 
 
 async def scan_stream(
-    fake: FakeClamd, data: bytes = b"some bytes", *, timeout: timedelta | None = None, **options: int
+    fake: FakeClamd, data: bytes = b"some bytes", *, timeout: timedelta | None = None, **options: Any
 ) -> ScanReport:
     async with ClamavScanner(fake.address, clock=ManualClock(), allowance=BRIEF, **options) as scanner:
         return await scanner.scan(ByteStream(pieces(data)), size_bytes=len(data), timeout=timeout)

@@ -1,0 +1,132 @@
+"""What is said to a clamd and what it answers, in one connection for each question."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from ..base import SourceUnreadable
+from ..deadline import give_up_after
+from .connection import Connection, Received, connected
+from .protocol import (
+    END_OF_STREAM,
+    FILDES,
+    INSTREAM,
+    VERSION,
+    ClamdBrokeOff,
+    ScanReply,
+    chunk_header,
+    conclude,
+    parse_version_reply,
+    scan_command,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from ..base import ScannerVersion
+    from ..limits import TimeAllowance
+    from ..sources import OpenFile
+    from .address import Address
+
+_SHORT_ANSWER = timedelta(seconds=30)
+"""For commands that look at no file. They may have to wait for one of clamd's threads."""
+_REASON_SECONDS = 5.0
+"""How long we wait, when clamd has broken off, for it to have said why."""
+
+
+class Line:
+    """Puts questions to the clamd at one address.
+
+    All methods raise, beside what they say:
+        ScannerUnavailable: no connection, or it broke (`ClamdBrokeOff`).
+        ScannerProtocolError: the answer is not one to this question, or came too early.
+        ScanTimeout: there was none in the time allowed.
+    """
+
+    def __init__(self, address: Address, allowance: TimeAllowance) -> None:
+        self._address = address
+        self._allowance = allowance
+
+    async def version(self) -> ScannerVersion:
+        """Ask for the versions of engine and signatures."""
+        async with (
+            give_up_after(_SHORT_ANSWER, f"clamd at {self._address} to tell its version"),
+            connected(self._address) as connection,
+        ):
+            await connection.send(VERSION)
+            received = await connection.receive()
+        if not received.raw:
+            raise ClamdBrokeOff(f"clamd at {self._address} closed the connection without telling its version")
+        return parse_version_reply(received.raw)
+
+    async def pass_descriptor(self, file: OpenFile) -> ScanReply:
+        """Have it look at an open file; over a unix socket only."""
+        async with connected(self._address) as connection:
+            await connection.send(FILDES)
+            await connection.send_descriptor(file.fd)
+            return await self._reply(connection, FILDES, file.size_bytes)
+
+    async def pass_path(self, path: Path, size_bytes: int) -> ScanReply:
+        """Have it open a file and look at it."""
+        async with connected(self._address) as connection:
+            await connection.send(command := scan_command(path))
+            return await self._reply(connection, command, size_bytes)
+
+    async def stream(self, pieces: AsyncIterator[bytes], size_bytes: int) -> ScanReply:
+        """Send it bytes to look at.
+
+        Raises:
+            SourceUnreadable: they came more slowly than clamd waits. So does what `pieces` raises.
+        """
+        async with connected(self._address) as connection:
+            receiving = asyncio.create_task(connection.receive())
+            sending = asyncio.create_task(self._send(connection, pieces))
+            try:
+                await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+                all_sent = sending.done() and await _ended_well(sending)
+                received = await self._answer(receiving, size_bytes, all_sent=all_sent)
+            finally:
+                sending.cancel()
+                receiving.cancel()
+                await asyncio.gather(sending, receiving, return_exceptions=True)
+        reply = conclude(received.raw, INSTREAM, all_sent=all_sent, closed_cleanly=received.closed_cleanly)
+        if reply.stalled and not all_sent:
+            raise SourceUnreadable(f"the bytes came too slowly for clamd at {self._address} (its CommandReadTimeout)")
+        return reply
+
+    async def _reply(self, connection: Connection, command: bytes, size_bytes: int) -> ScanReply:
+        async with self._time_for(size_bytes):
+            received = await connection.receive()
+        return conclude(received.raw, command, all_sent=True, closed_cleanly=received.closed_cleanly)
+
+    async def _send(self, connection: Connection, pieces: AsyncIterator[bytes]) -> None:
+        await connection.send(INSTREAM)
+        async for piece in pieces:
+            async with give_up_after(self._allowance.base, f"clamd at {self._address} to take more bytes"):
+                await connection.send(chunk_header(len(piece)) + piece)
+        await connection.send(END_OF_STREAM)
+
+    async def _answer(self, receiving: asyncio.Task[Received], size_bytes: int, *, all_sent: bool) -> Received:
+        if all_sent:
+            # clamd begins to look at a stream when it has all of it, so its time begins now.
+            async with self._time_for(size_bytes):
+                return await receiving
+        await asyncio.wait({receiving}, timeout=_REASON_SECONDS)
+        return receiving.result() if receiving.done() else Received(b"", closed_cleanly=False)
+
+    def _time_for(self, size_bytes: int) -> AbstractAsyncContextManager[None]:
+        return give_up_after(
+            self._allowance.for_size(size_bytes), f"clamd at {self._address} to answer about {size_bytes} bytes"
+        )
+
+
+async def _ended_well(sending: asyncio.Task[None]) -> bool:
+    try:
+        await sending
+    except ClamdBrokeOff:
+        return False  # clamd broke off in the middle; what it says is more telling than how the socket failed
+    return True

@@ -1,0 +1,207 @@
+"""What real clamds do beside scanning: die in the middle and come back, load signatures, open files by their paths."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections import Counter
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from penstock.antivirus import ByteStream, LocalFile, SourceUnreadable, Verdict
+from penstock.antivirus.clamav import ClamavScanner
+from penstock.antivirus.eicar import eicar
+from penstock.clock import SystemClock
+from penstock.testing import eventually
+from penstock.testing.scanner_contract import open_files
+from tests.servers.clamd import Clamd, running_clamd
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+MIB = 1024 * 1024
+LIMIT_BYTES = 32 * MIB
+LIMITS: dict[str, Any] = {"stream_max_bytes": LIMIT_BYTES, "max_file_bytes": LIMIT_BYTES}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clamd, Clamd]]:
+    with (
+        running_clamd(tmp_path_factory.mktemp("first")) as first,
+        running_clamd(tmp_path_factory.mktemp("second")) as second,
+    ):
+        yield first, second
+
+
+@pytest.fixture
+def clamds(pair: tuple[Clamd, Clamd]) -> tuple[Clamd, Clamd]:
+    for clamd in pair:
+        if clamd.has_ended:
+            clamd.start_again()
+    return pair
+
+
+async def pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), MIB):
+        yield data[start : start + MIB]
+        await asyncio.sleep(0)
+
+
+def is_at_work(clamd: Clamd, file: Path) -> bool:
+    return bool(clamd.temporary_files() or open_files([clamd.pid], file))
+
+
+@pytest.mark.parametrize("way", ["fd", "stream"])
+async def test_a_scan_goes_on_at_the_other_when_one_is_killed(
+    clamds: tuple[Clamd, Clamd], way: str, tmp_path: Path
+) -> None:
+    first, second = clamds
+    data = os.urandom(LIMIT_BYTES - 68) + eicar()
+    file = tmp_path / "file"
+    file.write_bytes(data)
+    source = LocalFile(file) if way == "fd" else ByteStream(pieces(data), lambda: pieces(data))
+    addresses = [first.unix_address, second.tcp_address]
+    async with ClamavScanner(addresses, clock=SystemClock(), **LIMITS) as scanner:
+        scanning = asyncio.create_task(scanner.scan(source, size_bytes=len(data)))
+        await eventually(lambda: is_at_work(first, file), timeout_seconds=30)
+        first.kill()
+        report = await scanning
+        assert (report.verdict, report.bytes_scanned) == (Verdict.INFECTED, len(data))
+        assert [member.rests for member in scanner._members] == [True, False]
+
+        first.start_again()
+        await eventually(lambda: not scanner._members[0].rests, timeout_seconds=30)
+        second.kill()
+        small = b"harmless"
+        for _ in range(2):  # one of them is for the one that is gone
+            passed = await scanner.scan(ByteStream(pieces(small)), size_bytes=len(small))
+            assert passed.verdict is Verdict.CLEAN
+
+
+async def test_none_of_many_files_passes_while_they_are_killed_by_turns(
+    clamds: tuple[Clamd, Clamd], tmp_path: Path
+) -> None:
+    addresses = [clamd.unix_address for clamd in clamds]
+    said = Counter[Verdict]()
+    numbers = count()
+    over = False
+
+    def has_done(files: int) -> bool:
+        return said.total() >= files
+
+    async def work() -> None:
+        while not over:
+            number = next(numbers)
+            file = tmp_path / f"{number}"
+            data = os.urandom(MIB) + (eicar() if number % 2 else b"")
+            await asyncio.to_thread(file.write_bytes, data)
+            report = await scanner.scan(LocalFile(file), size_bytes=len(data))
+            assert report.verdict is (Verdict.INFECTED if number % 2 else Verdict.CLEAN)
+            said[report.verdict] += 1
+            await asyncio.to_thread(file.unlink)
+
+    async with (
+        ClamavScanner(addresses, clock=SystemClock(), max_scans=4, **LIMITS) as scanner,
+        asyncio.TaskGroup() as tasks,
+    ):
+        for _ in range(4):
+            tasks.create_task(work())
+        for clamd in clamds:
+            done = said.total()
+            await eventually(partial(has_done, done + 6), timeout_seconds=30)
+            clamd.kill()
+            await asyncio.to_thread(clamd.start_again)
+            await eventually(lambda: not any(member.rests for member in scanner._members), timeout_seconds=30)
+        over = True
+    assert min(said[Verdict.CLEAN], said[Verdict.INFECTED]) > 5
+
+
+async def test_verdicts_are_right_while_signatures_are_loaded(tmp_path: Path) -> None:
+    (tmp_path / "clamd").mkdir()
+    with running_clamd(tmp_path / "clamd") as clamd:
+        async with ClamavScanner(clamd.unix_address, clock=SystemClock(), **LIMITS) as scanner:
+            for number in range(30):
+                if number % 5 == 0:
+                    assert reload(clamd) == b"RELOADING\0"
+                data = eicar() if number % 2 else b"harmless"
+                report = await scanner.scan(ByteStream(pieces(data)), size_bytes=len(data))
+                assert report.verdict is (Verdict.INFECTED if number % 2 else Verdict.CLEAN)
+
+
+def reload(clamd: Clamd) -> bytes:
+    with socket.create_connection(("127.0.0.1", clamd.port), timeout=10) as connection:
+        connection.sendall(b"zRELOAD\0")
+        return connection.recv(100)
+
+
+async def test_a_folder_that_both_see_is_read_by_clamd_itself(clamds: tuple[Clamd, Clamd], tmp_path: Path) -> None:
+    shared, elsewhere = tmp_path / "shared", tmp_path / "elsewhere"
+    for folder in (shared, elsewhere):
+        folder.mkdir()
+        (folder / "a: OK").write_bytes(os.urandom(8 * MIB) + eicar())
+    (shared / "link").symlink_to(elsewhere / "a: OK")
+    limits: dict[str, Any] = {"stream_max_bytes": 9 * MIB, "max_file_bytes": 9 * MIB}
+    async with ClamavScanner(clamds[0].tcp_address, clock=SystemClock(), shared_folder=shared, **limits) as scanner:
+        line = scanner._members[0].clamd._line
+        used = Counter[str]()
+
+        def counted(name: str) -> None:
+            ask = getattr(line, name)
+
+            async def asked(*arguments: object) -> object:
+                used[name] += 1
+                return await ask(*arguments)
+
+            setattr(line, name, asked)
+
+        counted("pass_path")
+        counted("stream")
+
+        async def way_of(path: Path) -> Counter[str]:
+            used.clear()
+            report = await scanner.scan(LocalFile(path), size_bytes=8 * MIB + 68)
+            assert report.verdict is Verdict.INFECTED
+            return Counter(used)
+
+        assert await way_of(shared / "a: OK") == {"stream": 1}  # not before it is proven
+        await scanner.self_test()
+        assert await way_of(shared / "a: OK") == {"pass_path": 1}
+        assert await way_of(elsewhere / "a: OK") == {"stream": 1}
+        assert await way_of(shared / "link") == {"stream": 1}  # it lies elsewhere
+        assert sorted(path.name for path in shared.iterdir()) == ["a: OK", "link"]
+
+
+async def test_a_folder_that_clamd_does_not_see_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "clamd").mkdir()
+    (tmp_path / "shared").mkdir()
+    file = tmp_path / "shared" / "file"
+    file.write_bytes(eicar())
+    with running_clamd(tmp_path / "clamd", ExcludePath=f"^{tmp_path}/shared/") as clamd:
+        addresses = [clamd.tcp_address]
+        async with ClamavScanner(
+            addresses, clock=SystemClock(), local_way="path", shared_folder=tmp_path / "shared", **LIMITS
+        ) as scanner:
+            await scanner.self_test()
+            report = await scanner.scan(LocalFile(file), size_bytes=68)
+    assert report.verdict is Verdict.INFECTED
+
+
+async def test_a_stream_that_stalls_is_the_streams_fault(tmp_path: Path) -> None:
+    async def stalling() -> AsyncIterator[bytes]:
+        yield bytes(MIB)
+        await asyncio.Event().wait()
+
+    (tmp_path / "clamd").mkdir()
+    with running_clamd(tmp_path / "clamd", CommandReadTimeout="1", ReadTimeout="1") as clamd:
+        async with ClamavScanner(clamd.unix_address, clock=SystemClock(), **LIMITS) as scanner:
+            began = time.monotonic()
+            with pytest.raises(SourceUnreadable, match="CommandReadTimeout"):
+                await scanner.scan(ByteStream(stalling()), size_bytes=2 * MIB)
+            assert time.monotonic() - began < 10
+            assert (await scanner.scan(ByteStream(pieces(b"x")), size_bytes=1)).verdict is Verdict.CLEAN
