@@ -67,8 +67,12 @@ class Line:
         """Have it look at an open file; over a unix socket only."""
         async with connected(self._address) as connection:
             await connection.send(FILDES)
-            await connection.send_descriptor(file.fd)
-            return await self._reply(connection, FILDES, file.size_bytes)
+            all_sent = True
+            try:
+                await connection.send_descriptor(file.fd)
+            except ClamdBrokeOff:
+                all_sent = False  # it may have said before why it takes none
+            return await self._reply(connection, FILDES, file.size_bytes, all_sent=all_sent)
 
     async def pass_path(self, path: Path, size_bytes: int) -> ScanReply:
         """Have it open a file and look at it."""
@@ -98,10 +102,12 @@ class Line:
             raise SourceUnreadable(f"the bytes came too slowly for clamd at {self._address} (its CommandReadTimeout)")
         return reply
 
-    async def _reply(self, connection: Connection, command: bytes, size_bytes: int) -> ScanReply:
+    async def _reply(
+        self, connection: Connection, command: bytes, size_bytes: int, *, all_sent: bool = True
+    ) -> ScanReply:
         async with self._time_for(size_bytes):
             received = await connection.receive()
-        return conclude(received.raw, command, all_sent=True, closed_cleanly=received.closed_cleanly)
+        return conclude(received.raw, command, all_sent=all_sent, closed_cleanly=received.closed_cleanly)
 
     async def _send(self, connection: Connection, pieces: AsyncIterator[bytes]) -> None:
         await connection.send(INSTREAM)
