@@ -76,7 +76,7 @@ def test_curl_uploads_a_file_and_a_stream(server: PenstockServer, tmp_path: Path
     quiet = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}"]
     by_name = subprocess.run([*quiet, "-T", str(source), f"{server.url}/files/"], capture_output=True, check=True)
     assert by_name.stdout == b"202"
-    for version in ("--http1.1", "--http2-prior-knowledge"):
+    for version in ("--http1.1", "--http2"):  # the latter offers to upgrade, and goes on with HTTP/1.1
         target = f"{server.url}/files/stream{version}.bin"
         subprocess.run([*quiet, version, "-T", "-", target], input=BODY, capture_output=True, check=True)
         assert wait_for(target) == BODY

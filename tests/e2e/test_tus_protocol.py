@@ -187,7 +187,7 @@ def test_a_slash_does_not_make_another_upload(client: TusClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", NOWHERE), ("PUT", NOWHERE), ("PATCH", "/uploads/"), ("BREW", "/uploads/")]
+    ("method", "path"), [("GET", NOWHERE), ("PUT", NOWHERE), ("PATCH", "/uploads/"), ("PROPFIND", "/uploads/")]
 )
 def test_other_methods_are_told_what_there_is(client: TusClient, method: str, path: str) -> None:
     response = client.request(method, path, TUS)

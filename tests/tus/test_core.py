@@ -76,7 +76,7 @@ def test_options_on_an_upload(client: Client) -> None:
         ("DELETE", NOWHERE, TUS),
         ("GET", NOWHERE, TUS),
         ("PUT", "/uploads/", TUS),
-        ("BREW", NOWHERE, TUS),
+        ("PROPFIND", NOWHERE, TUS),
         ("HEAD", "/uploads/no/such/place", TUS),
         ("HEAD", "/uploads/%00", TUS),
         ("POST", "/uploads/", {}),
@@ -373,7 +373,7 @@ def test_an_override_from_any_method(client: Client, method: str) -> None:
 
 @requirement("core-method-1", "TRAP", "A method that an address does not take is 405, with those that it does.")
 @pytest.mark.parametrize(
-    ("method", "target"), [("GET", NOWHERE), ("PUT", NOWHERE), ("PATCH", "/uploads/"), ("BREW", "/uploads/")]
+    ("method", "target"), [("GET", NOWHERE), ("PUT", NOWHERE), ("PATCH", "/uploads/"), ("PROPFIND", "/uploads/")]
 )
 def test_other_methods(client: Client, method: str, target: str) -> None:
     answer = client.ask(method, target)

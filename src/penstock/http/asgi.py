@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -19,12 +18,9 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_DRAIN_BYTES: Final = 64 * 1024 * 1024
-_DRAIN_SECONDS: Final = 5.0
-_DRAIN_PAUSE_SECONDS: Final = 0.5
-"""How much of a refused body is read and thrown away, for how long, and until what pause: a client that only listens
-after it has sent everything would otherwise find its connection reset, and never see why."""
 _ANNOUNCE: Final = frozenset({"content-length", "transfer-encoding", "content-type"})
+EXCHANGE: Final = "penstock.exchange"
+"""Under this name, a request's `extensions` have what ASGI lacks: interim responses and trailers."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -49,8 +45,6 @@ class Body:
 
     def __init__(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> None:
         self._receive = receive
-        self._expects_continue = "expect" in headers
-        self._begun = False
         self._received = 0
         self.length: int | None
         """How many bytes it has; None if it does not say."""
@@ -71,7 +65,6 @@ class Body:
             Disconnected: the client went away before its end.
         """
         while not self._ended:
-            self._begun = True
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._ended = True
@@ -85,22 +78,6 @@ class Body:
             self._ended = not message.get("more_body", False) or self._received == self.length
             if chunk:
                 yield chunk
-
-    async def drain(self) -> None:
-        """After the answer: read and forget what is left, up to a bound, so that the client gets to see the answer."""
-        if self._ended or (self._expects_continue and not self._begun):
-            return  # nothing is left, or the client waits for the answer before it sends anything
-        now = asyncio.get_running_loop().time
-        left, ends_at = _DRAIN_BYTES, now() + _DRAIN_SECONDS
-        try:
-            async with asyncio.timeout(_DRAIN_PAUSE_SECONDS) as pause:
-                async for chunk in self:
-                    left -= len(chunk)
-                    if left < 0:
-                        return
-                    pause.reschedule(min(ends_at, now() + _DRAIN_PAUSE_SECONDS))
-        except (TimeoutError, Disconnected):
-            return
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

@@ -12,7 +12,7 @@ from ..blobs.base import BlobUnavailable
 from ..errors import NotFound, PenstockError
 from ..uploads.errors import Gone
 from ..uploads.upload import Phase, Upload
-from .asgi import Answer, Body, Receive, Scope, Send, headers_of, send_answer, start
+from .asgi import Answer, Receive, Scope, Send, headers_of, send_answer, start
 from .problems import StillProcessing, answer_to, answer_to_failure, method_not_allowed, problem
 from .put import name_of, space_of
 from .ranges import Span, Validators, spans_of
@@ -45,12 +45,12 @@ class Content:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one GET or HEAD."""
+        del receive
         head, headers = scope["method"] == "HEAD", headers_of(scope)
         by_id = scope["path"].startswith("/api/")
         if scope["method"] not in _READING:
             allowed = _READING if by_id else (*_READING, "PUT")
             await send_answer(send, method_not_allowed(scope["method"], scope["path"], allowed))
-            await Body(scope, {}, receive).drain()
             return
         try:
             upload = await (self._upload(scope["path"].split("/")[4]) if by_id else self._named(scope))

@@ -33,10 +33,8 @@ async def respond(
     `always` takes the request's headers and returns those that no answer goes without.
     """
     headers = headers_of(scope)
-    body: Body | None = None
     try:
-        body = Body(scope, headers, receive)
-        answer = await work(scope, headers, body)
+        answer = await work(scope, headers, Body(scope, headers, receive))
     except PenstockError as error:
         answer = answer_to(error)
     except Exception as error:  # noqa: BLE001  the last line: what went wrong is logged and answered
@@ -44,5 +42,3 @@ async def respond(
     if always is not None:
         answer = Answer(answer.status, {**answer.headers, **always(headers)}, answer.body)
     await send_answer(send, answer, head=scope["method"] == "HEAD")
-    if body is not None:
-        await body.drain()

@@ -1,30 +1,27 @@
-"""Serves an ASGI application with granian, embedded, so that it shares our event loop and ends with us."""
+"""Serves an ASGI application with uvicorn's protocol, on our event loop, so that it ends with us."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from granian.constants import Interfaces
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
-from granian.server.embed import Server
+from uvicorn.config import Config
+from uvicorn.server import ServerState
 
 from ..errors import ConfigurationError
+from .connection import Connection, exchanging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from datetime import timedelta
 
-    from ..http.asgi import Asgi, Receive, Scope, Send
+    from ..http.asgi import Asgi
 
 _BACKLOG = 1024
-_BUFFER_BYTES = 1024 * 1024
-"""How much of a body is read at once when it comes in fast: as much as is written at once. Slow clients take less."""
 _LAST_SECONDS = 0.5
-"""How long granian may take to close the connections of requests that were cancelled."""
+"""How long requests that were cancelled may take to end."""
 
 
 def stop_signal() -> asyncio.Event:
@@ -67,50 +64,43 @@ async def serve(
 
     `ending` is called when no new connections are taken any more: to end what would not end by itself.
     """
-    in_flight: set[asyncio.Task[None]] = set()
-
-    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-        request = asyncio.current_task()
-        if request is not None:
-            in_flight.add(request)
-            request.add_done_callback(in_flight.discard)
-        await app(scope, receive, send)
-
-    server = Server(
-        counted,
-        address=await _numeric(host, port),
-        port=port,
-        interface=Interfaces.ASGINL,
-        websockets=False,
-        backlog=_BACKLOG,
-        http1_settings=HTTP1Settings(max_buffer_size=_BUFFER_BYTES),
-        log_enabled=False,
-        log_level=LogLevels.error,
+    loop = asyncio.get_running_loop()
+    state = ServerState()
+    open_ones = cast("set[Connection]", state.connections)
+    config = Config(
+        exchanging(app),
+        interface="asgi3",
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        log_config=None,
+        access_log=False,
     )
-    serving = asyncio.ensure_future(server.serve())
-    stopping = asyncio.ensure_future(stop.wait())
+    config.load()
+    server = await loop.create_server(
+        lambda: Connection(config, state, {}, loop), host, port, family=_family(host), backlog=_BACKLOG
+    )
     try:
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done():
-            server.stop()  # type: ignore[no-untyped-call]  # granian's own
-            async with asyncio.TaskGroup() as group:
-                group.create_task(ending())
-                await asyncio.wait({serving}, timeout=grace.total_seconds())
-        if not serving.done():
-            for request in in_flight:
-                request.cancel()
-            await asyncio.wait({serving}, timeout=_LAST_SECONDS)
+        await stop.wait()
+        server.close()
+        for connection in list(open_ones):
+            connection.shutdown()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ending())
+            await _ended(open_ones, grace.total_seconds())
+        for request in list(state.tasks):
+            request.cancel()
+        await _ended(open_ones, _LAST_SECONDS)
     finally:
-        stopping.cancel()
-        serving.cancel()
-    if serving.done() and not serving.cancelled():
-        serving.result()
+        server.close()
+        for connection in list(open_ones):
+            connection.transport.abort()
 
 
-async def _numeric(host: str, port: int) -> str:
-    """Return the address of a host that may have been given by its name, which granian does not take."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, family=_family(host), type=socket.SOCK_STREAM)
-    return str(found[0][4][0])
+async def _ended(connections: Iterable[Connection], seconds: float) -> None:
+    """Wait until all connections are closed, which they are after the answers that are due, but only so long."""
+    if closed := [connection.closed for connection in connections]:
+        await asyncio.wait(closed, timeout=seconds)
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -73,37 +73,6 @@ async def test_a_body_that_is_cut_off_is_not_taken_for_a_whole_one() -> None:
         await anext(reading)
 
 
-async def test_what_is_left_of_a_body_is_drained() -> None:
-    messages = [chunk(b"x" * 10)] * 3 + [chunk(b"", more=False)]
-    body = Body(HTTP1, {"content-length": "30"}, receiving(*messages))
-    await body.drain()
-    assert [piece async for piece in body] == []
-
-
-async def test_draining_ends_with_the_client_or_a_pause() -> None:
-    await Body(HTTP1, {"content-length": "30"}, receiving(chunk(b"x"), {"type": "http.disconnect"})).drain()
-    await asyncio.wait_for(Body(HTTP1, {"content-length": "30"}, receiving(chunk(b"x"))).drain(), 5)
-
-
-async def test_draining_does_not_take_everything() -> None:
-    taken = 0
-
-    async def endless() -> dict[str, Any]:
-        nonlocal taken
-        taken += 1
-        return chunk(bytes(1024 * 1024))
-
-    await Body(HTTP1, {"transfer-encoding": "chunked"}, endless).drain()
-    assert taken <= 70
-
-
-async def test_a_client_that_waits_to_be_asked_is_not_asked() -> None:
-    async def never() -> dict[str, Any]:
-        raise AssertionError("to receive would send 100 Continue")
-
-    await Body(HTTP1, {"content-length": "30", "expect": "100-continue"}, never).drain()
-
-
 def test_repeated_headers_are_joined() -> None:
     scope = {"headers": [(b"Upload-Offset", b"1"), (b"a", b"x"), (b"upload-offset", b"2")]}
     assert headers_of(scope) == {"upload-offset": "1, 2", "a": "x"}

@@ -1,0 +1,260 @@
+"""A connection of the HTTP server: uvicorn's, with what a server of uploads needs besides.
+
+uvicorn parses (llhttp, by httptools), keeps connections alive and frames answers. Added here, by its protocol class:
+
+- Bytes that arrived before a connection was cut are handed out; uvicorn forgets them.
+- Interim responses, such as 104 (Upload Resumption Supported), which ASGI has no words for.
+- Trailers are told apart from headers, and kept for whoever wants them.
+- Bounds on a request's head: its size, and how long it may take.
+- The rest of a body that was refused is read and forgotten, up to a bound, so that the client gets to see the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..http.asgi import EXCHANGE
+from .exchange import Exchange
+
+if TYPE_CHECKING:
+    from ..http.asgi import Asgi, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+# What it has to say is said by `exchanging`, and it would say it in another form.
+logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
+_HEAD_BYTES: Final = 64 * 1024
+_HEAD_SECONDS: Final = 30.0
+"""How long a request's line and headers may take; for the first one, from the opening of the connection on."""
+_DRAIN_BYTES: Final = 64 * 1024 * 1024
+_DRAIN_SECONDS: Final = 5.0
+"""How much of the rest of a refused body is read and forgotten, and for how long: a client that only listens after it
+has sent everything would otherwise find its connection reset, and never see why."""
+
+
+def exchanging(app: Asgi) -> Asgi:
+    """Return an application that reads and answers by `Exchange`, and whose failures are ours to tell of."""
+
+    async def exchange(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive, send
+        own: Exchange = scope["extensions"][EXCHANGE]
+        try:
+            await app(scope, own.receive, own.send)
+        except asyncio.CancelledError:
+            log.warning("request_given_up", method=scope["method"], path=scope["path"], reason="the server ends")
+            await own.fail(503)
+        except Exception:
+            log.exception("request_failed", method=scope["method"], path=scope["path"])
+            await own.fail(500)
+
+    return exchange
+
+
+class Connection(HttpToolsProtocol):
+    """A connection; serves one request after the other."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.closed: asyncio.Future[None] = self.loop.create_future()
+        """Is done when the connection is."""
+        self._exchange: Exchange | None = None
+        """The request that arrives, or arrived last."""
+        self._unanswered: list[Exchange] = []
+        self._in_head = False
+        self._head_bytes = 0
+        self._partial_bytes = 0
+        self._repeats_head = False
+        self._refused = False
+        self._drained_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Wait for a first request, not for ever."""
+        super().connection_made(transport)
+        self._close_in(_HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell those who handle a request; nothing of what arrived is forgotten."""
+        self._keep_open()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+        self._end_input()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # what asyncio takes, and uvicorn leaves out
+        """Stay open for the answer, if a client has ended its side in the middle of a body."""
+        if self._exchange is None or self._exchange.arrived or not self._unanswered:
+            return False
+        self._end_input()
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come in."""
+        self._unset_keepalive_if_required()
+        if self._refused:
+            self._forget(data)
+            return
+        try:
+            while data and not self.transport.is_closing():
+                data = self._parse(data)
+        except HttpParserError:
+            if self._head_bytes > _HEAD_BYTES:
+                self._refuse(431, "The request's line and headers are too long.")
+            else:
+                self._refuse(400, "This is no HTTP/1.1 request, or one that can be read in two ways.")
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parse data; return what is left of it after a head that asks for another protocol."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._stay_with_http()
+            return data[upgrade.args[0] :]
+        if self._in_head:  # what has come of a line that has not ended is not in any callback yet
+            self._partial_bytes += len(data)
+            if self._partial_bytes > _HEAD_BYTES:
+                self._head_bytes = self._partial_bytes
+                raise HttpParserError
+        return b""
+
+    def _stay_with_http(self) -> None:
+        """Have a new parser read the body of the request, since the old one thinks that another protocol follows."""
+        framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in _FRAMING]
+        self.parser = HttpRequestParser(self)
+        self._repeats_head = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n")
+        self._repeats_head = False
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if self._repeats_head:
+            return
+        super().on_message_begin()
+        self._exchange = Exchange(self.transport, self.flow)
+        self.scope["extensions"] = {EXCHANGE: self._exchange}  # type: ignore[dict-item]  # ASGI leaves it open what
+        self._head_bytes = self._partial_bytes = 0
+        self._in_head = True
+        self._close_in(_HEAD_SECONDS)
+
+    def on_url(self, url: bytes) -> None:
+        """Take in a piece of the request's target."""
+        if self._repeats_head:
+            return
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take in a header, or a trailer."""
+        if self._repeats_head:
+            return
+        self._count(len(name) + len(value))
+        if self._in_head:
+            super().on_header(name, value)
+        elif self._exchange is not None:
+            self._exchange.add_trailer(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Have the request handled."""
+        if self._repeats_head:
+            return
+        self._in_head = False
+        self._keep_open()
+        self.server_state.default_headers = _date_header(int(time.time()))
+        super().on_headers_complete()
+        if self._exchange is not None:
+            self._exchange.cycle = self.cycle
+            self._unanswered.append(self._exchange)
+
+    def on_body(self, body: bytes) -> None:
+        """Hand on a piece of the body, or forget it."""
+        if self._exchange is None:
+            return
+        if self._exchange.answered:
+            self._forget(body)
+        else:
+            self._exchange.feed(body)
+
+    def on_message_complete(self) -> None:
+        """Take note of the end of a request."""
+        if self.parser.should_upgrade():
+            return  # see `_stay_with_http`
+        super().on_message_complete()
+        if self._exchange is None:
+            return
+        self._exchange.end()
+        if self._exchange.closes:
+            self.transport.close()
+        elif self._exchange.answered:
+            self._close_in(_HEAD_SECONDS)  # a next request may come, as after any other
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; if the body of this one is still coming in, only after its end."""
+        self._unanswered = [one for one in self._unanswered if not one.answered]
+        super().on_response_complete()
+        if self._exchange is not None and self._exchange.answered and not self._exchange.arrived:
+            self._unset_keepalive_if_required()
+            self._linger(ended=self._exchange.closes)
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer what cannot be understood, and take nothing more.
+
+        In the middle of a body it is left to the application to answer, since it knows what is kept of it.
+        """
+        self._refused = True
+        if self._unanswered:
+            self._end_input()
+            return
+        title = {400: "Bad Request", 431: "Request Header Fields Too Large"}[status]
+        body = f'{{"title": "{title}", "status": {status}, "detail": "{detail}"}}\n'
+        self.transport.write(
+            f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode("latin-1")
+        )
+        self._linger(ended=True)
+
+    def _end_input(self) -> None:
+        for exchange in self._unanswered:
+            exchange.lose()
+
+    def _linger(self, *, ended: bool) -> None:
+        """Read and forget what still comes in; `ended`: tell the client that nothing more will be sent."""
+        self._drained_bytes = 0
+        self._close_in(_DRAIN_SECONDS)
+        if ended and self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _forget(self, data: bytes) -> None:
+        self._drained_bytes += len(data)
+        if self._drained_bytes > _DRAIN_BYTES:
+            self.transport.close()
+
+    def _count(self, head_bytes: int) -> None:
+        self._head_bytes += head_bytes
+        if self._head_bytes > _HEAD_BYTES:
+            raise HttpParserError
+
+    def _close_in(self, seconds: float) -> None:
+        self._keep_open()
+        self._deadline = self.loop.call_later(seconds, self.transport.close)
+
+    def _keep_open(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+@functools.lru_cache(maxsize=1)
+def _date_header(second: int) -> list[tuple[bytes, bytes]]:
+    """Return the header that every answer of this second has (RFC 9110, section 6.6.1)."""
+    return [(b"date", formatdate(second, usegmt=True).encode())]

@@ -1,0 +1,138 @@
+"""One request and its answer: what ASGI says of them, and what it has no words for."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping, MutableMapping
+
+    from uvicorn.protocols.http.flow_control import FlowControl
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+_HELD_BYTES: Final = 512 * 1024
+"""How much of a body is held before the client has to wait. A read from a socket gives at most 256 KiB."""
+
+
+class Exchange:
+    """A request and its answer, as the application sees them.
+
+    Args:
+        transport: the connection.
+        flow: pauses and resumes reading from it.
+    """
+
+    def __init__(self, transport: asyncio.Transport, flow: FlowControl) -> None:
+        self._transport = transport
+        self._flow = flow
+        self._chunks: deque[bytes] = deque()
+        self._held_bytes = 0
+        self._trailers: dict[str, str] = {}
+        self._lost = False
+        self._told_end = False
+        self.cycle: RequestResponseCycle | None = None
+        """How uvicorn answers it; None until its head has ended."""
+        self.arrived = False
+        """Whether the whole body is here."""
+        self.closes = False
+        """Whether the connection is to be closed once the rest of the body has been read."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the whole answer has been handed to the connection."""
+        return self.cycle is not None and self.cycle.response_complete
+
+    def feed(self, chunk: bytes) -> None:
+        """Take in a piece of the body."""
+        self._chunks.append(chunk)
+        self._held_bytes += len(chunk)
+        if self._held_bytes > _HELD_BYTES:
+            self._flow.pause_reading()
+        self._wake()
+
+    def add_trailer(self, name: bytes, value: bytes) -> None:
+        """Take in a field that came after the body."""
+        self._trailers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def end(self) -> None:
+        """Take note that the body has ended."""
+        self.arrived = True
+        self._wake()
+
+    def lose(self) -> None:
+        """Take note that nothing more will come: the client is gone, or has ended its side."""
+        self._lost = True
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+        self._wake()
+
+    def trailers(self) -> Mapping[str, str]:
+        """Return the fields after the body, names in lower case; none before its end (RFC 9110, section 6.5)."""
+        return self._trailers
+
+    def inform(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send an interim response (RFC 9110, section 15.2). Does nothing where none may be sent any more.
+
+        Args:
+            status: 102 to 199.
+            headers: its fields.
+        """
+        cycle = self._begun()
+        if cycle.response_started or cycle.scope["http_version"] == "1.0" or self._transport.is_closing():
+            return
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._transport.write(f"HTTP/1.1 {status} \r\n{fields}\r\n".encode("latin-1"))
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """Do what ASGI's `receive` does; of a connection that was cut, first hand out what had arrived."""
+        cycle = self._begun()
+        if cycle.waiting_for_100_continue and not self._transport.is_closing():
+            cycle.waiting_for_100_continue = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not self._chunks and (self._told_end or not self.arrived):
+            if self._lost or self.answered:
+                return {"type": "http.disconnect"}
+            cycle.message_event.clear()
+            if not self.arrived:
+                self._flow.resume_reading()
+            await cycle.message_event.wait()
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._held_bytes = 0
+        self._told_end = self.arrived
+        return {"type": "http.request", "body": body, "more_body": not self.arrived}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Do what ASGI's `send` does, and see to it that an answer before the end of the body can be read."""
+        cycle = self._begun()
+        if not self.arrived:
+            if message["type"] == "http.response.start" and cycle.waiting_for_100_continue:
+                cycle.keep_alive = False  # it was never told to send its body, and may not do so
+            elif self._is_last(message) and not cycle.keep_alive and not self._lost:
+                cycle.keep_alive = self.closes = True  # not yet: closing now might reset what it still sends
+        await cycle.send(message)  # type: ignore[arg-type]  # one of those that it knows
+
+    async def fail(self, status: int) -> None:
+        """End an answer that the application did not: as a failure if it has not begun, cut off otherwise."""
+        cycle = self._begun()
+        if cycle.response_started:
+            self._transport.close()
+            return
+        headers = [(b"content-length", b"0"), (b"connection", b"close")]
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": b""})
+
+    @staticmethod
+    def _is_last(message: MutableMapping[str, Any]) -> bool:
+        return message["type"] == "http.response.body" and not message.get("more_body", False)
+
+    def _begun(self) -> RequestResponseCycle:
+        if self.cycle is None:
+            raise RuntimeError("the head of the request has not ended")
+        return self.cycle
+
+    def _wake(self) -> None:
+        if self.cycle is not None:
+            self.cycle.message_event.set()
