@@ -95,6 +95,7 @@ def bus_servers(settings: Settings) -> Any:
         tls=settings.events_enable_tls,
         tls_insecure=settings.events_tls_insecure,
         tls_ca_file=settings.events_tls_root_ca_certificate,
+        setting="events_endpoint",
     )
 
 
@@ -109,6 +110,7 @@ def store_servers(settings: Settings) -> Any:
         tls=settings.store_enable_tls,
         tls_insecure=settings.store_tls_insecure,
         tls_ca_file=settings.store_tls_root_ca_certificate,
+        setting="store_nodes",
     )
 
 

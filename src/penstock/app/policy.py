@@ -36,14 +36,19 @@ def policy_of(settings: Settings) -> Policy:
     """
     if appends_delay(settings.steps, settings.delay):
         log.warning("delay_runs_last", hint="a delay is set but not among the steps; list it to choose its place")
-    policy = Policy.create(
-        settings.steps,
-        rules=step_rules_of(settings),
-        delay=settings.delay,
-        max_retries=settings.max_retries,
-        retry_backoff=settings.retry_backoff,
-        step_timeouts=dict(settings.step_timeout),
-    )
+    rules = step_rules_of(settings)
+    try:
+        policy = Policy.create(
+            settings.steps,
+            rules=rules,
+            delay=settings.delay,
+            max_retries=settings.max_retries,
+            retry_backoff=settings.retry_backoff,
+            step_timeouts=dict(settings.step_timeout),
+        )
+    except ConfigurationError as error:
+        written = f"steps={','.join(settings.steps)} ({settings.origins.get('steps')})"
+        raise ConfigurationError(f"{written}: {error}") from error
     return policy if settings.bus == "local" else msgspec.structs.replace(policy, ended_kept=_ENDED_KEPT)
 
 

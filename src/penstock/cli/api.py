@@ -27,6 +27,10 @@ class ServerAway(Unavailable):
     code = "server-away"
 
 
+class NothingThere(ServerAway):
+    """Nothing answers there at all."""
+
+
 class Refused(InvalidRequest):
     """The server refused the request and said why."""
 
@@ -123,9 +127,9 @@ def document(url: str, answer: httpx.Response) -> dict[str, Any]:
     return found
 
 
-def away(url: str, error: httpx.TransportError) -> ServerAway:
+def away(url: str, error: httpx.TransportError) -> NothingThere:
     """Return the error that says that no server answers, and the way out."""
-    return ServerAway(
+    return NothingThere(
         f"no server answers at {url} ({cause(error)}). Start it with `penstock serve`, or name another one with --url "
         "or PENSTOCK_URL."
     )

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from .options import quiet_logs, server_url, settings_from
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from ..postprocessing.commands import Row
     from ..postprocessing.requests import Requests
     from ..settings import Settings
+    from .api import Api
 
 T = TypeVar("T")
 Take: TypeAlias = "Callable[[dict[str, Any]], None]"
 """Takes one row."""
 
 _ALL: Final = 1_000_000_000
+_WHERE: Final = "OCIS_EVENTS_ENDPOINT (OpenCloud: OC_EVENTS_ENDPOINT)"
 _OF_ONE_PROCESS: Final = ("sqlite", "memory", "ocmem", "noop")
 
 
@@ -31,20 +34,29 @@ class ServerDesk:
 
     def records(self, step: str | None, limit: int, take: Take) -> int:
         """Hand over the records of one step, or of all, at most `limit` (0: all); return how many more there are."""
-        from .api import Api
-
-        with Api(self._url) as api:
+        with self._api() as api:
             return api.rows("/postprocessing", "records", take, step=step, limit=limit or _ALL)
 
     def act(self, action: str, upload_id: str | None, step: str | None) -> list[dict[str, Any]]:
         """Do something with one upload, or with those in a step; return a row for each."""
-        from .api import Api
-
-        with Api(self._url) as api:
+        with self._api() as api:
             results: list[dict[str, Any]] = api.post(f"/postprocessing/{action}", upload_id=upload_id, step=step)[
                 "results"
             ]
         return results
+
+    @contextmanager
+    def _api(self) -> Iterator[Api]:
+        """Reach the server; whoever meant services on NATS is told how to say so."""
+        from .api import Api, NothingThere
+
+        try:
+            with Api(self._url) as api:
+                yield api
+        except NothingThere as error:
+            raise NothingThere(
+                f"{error} Or do you mean services on NATS? Then say --bus nats, or set {_WHERE}."
+            ) from error
 
 
 class EventDesk:

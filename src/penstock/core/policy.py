@@ -65,9 +65,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             ordered += (DELAY,)
         for name in ordered:
             if ordered.count(name) > 1:
-                raise ConfigurationError(f"step {name!r} is listed twice; name each step once")
+                raise ConfigurationError(f"step {name!r} is listed twice; name each step once.")
             if not name.strip() or name == FINISHED:
-                raise ConfigurationError(f"{name!r} cannot be the name of a step; choose another word")
+                raise ConfigurationError(f"{name!r} cannot be the name of a step; choose another word.")
         return cls(steps=ordered, delay=delay, **others)  # type: ignore[arg-type]  # checked by the struct's fields
 
     def steps_for(self, received: BytesReceived) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ class NatsServers:
     """Believe any certificate. Has no effect when `tls_ca_file` is given."""
     tls_ca_file: Path | None = None
     """PEM file with the only authorities to believe; None: those of the system."""
+    setting: str = ""
+    """The setting that names them, for messages: bus and store may each have a server of their own."""
 
     def __post_init__(self) -> None:
         """Look at every endpoint."""
@@ -50,7 +52,8 @@ class NatsServers:
             _url_of(endpoint)
 
     def __str__(self) -> str:
-        return ", ".join(_place(endpoint) for endpoint in self.endpoints)
+        places = ", ".join(_place(endpoint) for endpoint in self.endpoints)
+        return f"{places} ({self.setting})" if self.setting else places
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -75,7 +78,8 @@ class NatsServers:
         except (OSError, ssl.SSLError) as error:
             reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else error
             raise ConfigurationError(
-                f"NATS root certificates {self.tls_ca_file}: {reason}. Name a readable PEM file with certificates."
+                f"NATS at {self}: root certificates {self.tls_ca_file}: {reason}. Name a readable PEM file with "
+                "certificates."
             ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.tls_insecure and self.tls_ca_file is None:

@@ -82,3 +82,14 @@ def test_what_is_asked_of_the_server(
 ) -> None:
     assert penstock("postprocessing", *arguments).status == 0
     assert (asked[-1].path, asked[-1].json) == (f"/api/v1/postprocessing/{path}", body)
+
+
+def test_where_no_server_answers_the_way_to_services_on_nats_is_told(
+    penstock: Penstock, monkeypatch: pytest.MonkeyPatch, clean_environment: None
+) -> None:
+    del clean_environment
+    monkeypatch.setenv("PENSTOCK_URL", "http://127.0.0.1:1")
+    listed = penstock("postprocessing", "list")
+    assert listed.status == 2
+    for way in ("penstock serve", "--url", "--bus nats", "OCIS_EVENTS_ENDPOINT", "OC_EVENTS_ENDPOINT"):
+        assert way in listed.err

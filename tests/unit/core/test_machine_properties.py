@@ -81,6 +81,7 @@ class Life(RuleBasedStateMachine):
         self.starts: dict[str, tuple[str, StartPostprocessingStep]] = {}
         self.decisions: dict[str, PostprocessingFinished] = {}
         self.passed: set[tuple[str, str]] = set()
+        self.ended: set[str] = set()
         self.runs = 0
         self.cancelled = False
         self.numbers = count()
@@ -98,6 +99,8 @@ class Life(RuleBasedStateMachine):
 
     def handle(self, received: Envelope | Tick | Announce, death: Death) -> bool:
         """What one coordinator does with one input; return whether it acknowledged it."""
+        if self.saved is None and isinstance(received, Envelope) and received.event_id in self.ended:
+            return True  # the coordinator remembers runs that ended, for longer than a bus brings their events again
         transition = decide(self.saved, received, self.now, self.policy)
         first, then = self.save, self.publish
         died_first, died_then = Death.BEFORE_SAVE, Death.BEFORE_PUBLISH
@@ -111,6 +114,8 @@ class Life(RuleBasedStateMachine):
 
     def save(self, transition: Transition) -> bool:
         before, self.saved = self.saved, transition.progress
+        if before is not None and self.saved is None:
+            self.ended.add(before.run_id)
         self.check_order(before, transition.progress)
         return True
 

@@ -41,6 +41,11 @@ def test_passwords_are_shown_nowhere() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_messages_tell_which_servers_are_meant() -> None:
+    assert str(NatsServers(("a:1", "b:2"), setting="store_nodes")) == "a:1, b:2 (store_nodes)"
+    assert str(NatsServers(("a:1",))) == "a:1"
+
+
 def test_without_tls_there_is_no_context() -> None:
     assert NatsServers(("a",)).ssl_context() is None
     assert not NatsServers(("a",), tls_insecure=True).wants_tls

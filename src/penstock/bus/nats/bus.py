@@ -28,7 +28,7 @@ from ..tasks import owned_tasks
 from .consumers import Consumers
 from .inheritance import NatsInheritance
 from .listening import Listening
-from .outbox import Message, Outbox
+from .outbox import MESSAGE_ID, Message, Outbox
 from .reader import NATS_ERRORS, Reader
 from .set_aside import SetAside
 from .streams import EVENTS, make_events_stream, make_set_aside_stream
@@ -141,7 +141,11 @@ class NatsBus(Bus, OnServer):
                     "Is JetStream enabled there (nats-server -js), and may this user use it?"
                 ) from error
             self._outbox = Outbox(
-                self._client, self._clock, timeout=self._publish_timeout, make_streams=self._make_streams
+                self._client,
+                self._clock,
+                timeout=self._publish_timeout,
+                make_streams=self._make_streams,
+                first_event=lambda: self._watch.first,
             )
             self._outbox.open()
             stack.callback(self._outbox.close)
@@ -188,7 +192,7 @@ class NatsBus(Bus, OnServer):
     def _message(self, envelope: Envelope) -> Message:
         data = encode(envelope)
         event_id = envelope.event_id
-        headers = header_block({"Nats-Msg-Id": event_id}) if event_id.isascii() and event_id.isprintable() else b""
+        headers = header_block({MESSAGE_ID: event_id}) if event_id.isascii() and event_id.isprintable() else b""
         if len(headers) + len(data) > self._client.max_payload:
             raise EventTooLarge(
                 f"{envelope.event_type} {event_id}: {len(data)} bytes, and the NATS server takes "

@@ -58,6 +58,8 @@ class PublishAnswer(NamedTuple):
     error: str
     """Empty when it is stored."""
     no_stream: bool = False
+    repeats: int = 0
+    """The number of an earlier message with the same ID, in whose place this one was not stored; 0 for none."""
 
 
 def answer_of(headers: bytes, data: bytes) -> PublishAnswer:
@@ -66,8 +68,9 @@ def answer_of(headers: bytes, data: bytes) -> PublishAnswer:
     if status:
         return PublishAnswer("no stream takes it", no_stream=status == NO_RESPONDERS)
     try:
-        answer = json.loads(data) if b'"error"' in data else {}
+        answer = json.loads(data) if b'"error"' in data or b'"duplicate"' in data else {}
         error = answer.get("error")
-        return PublishAnswer(str(error.get("description") or error) if error else "")
-    except (ValueError, AttributeError):
+        repeats = int(answer.get("seq") or 0) if answer.get("duplicate") else 0
+        return PublishAnswer(str(error.get("description") or error) if error else "", repeats=repeats)
+    except (ValueError, AttributeError, TypeError):
         return PublishAnswer(f"answer not understood: {data[:200]!r}")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nats import errors
 
+from ...jetstream.headers import header_block, header_of
 from ..base import BusUnavailable
 from .messages import PublishAnswer, answer_of
+from .streams import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from ...clock import Clock
     from ...jetstream import NatsClient
 
+MESSAGE_ID: Final = "Nats-Msg-Id"
+"""The header by which the server recognises repeats."""
 _IN_FLIGHT: Final = 4096
 """Messages that wait for their confirmation. Who wants to publish more waits."""
 _UNSENT_BYTES: Final = 4 * 1024 * 1024
@@ -32,6 +36,11 @@ class Message(NamedTuple):
     headers: bytes
     """The header block; empty for none."""
     data: bytes
+
+    def anew(self, first: int) -> Message:
+        """Return it with an ID that is not known since before message number `first`, by whichever instance."""
+        known = header_of(self.headers, MESSAGE_ID.encode())
+        return self._replace(headers=header_block({MESSAGE_ID: f"{known.decode()}@{first}"}))
 
 
 class _Batch:
@@ -62,13 +71,28 @@ class Outbox:
     """Confirmed publishing over one connection."""
 
     def __init__(
-        self, client: NatsClient, clock: Clock, *, timeout: timedelta, make_streams: Callable[[], Awaitable[None]]
+        self,
+        client: NatsClient,
+        clock: Clock,
+        *,
+        timeout: timedelta,
+        make_streams: Callable[[], Awaitable[None]],
+        first_event: Callable[[], int],
     ) -> None:
-        """`make_streams` is called when no stream takes a message."""
+        """Build it.
+
+        Args:
+            client: the connection.
+            clock: measures pauses.
+            timeout: how long to wait for the confirmation of a message, repeats included.
+            make_streams: called when no stream takes a message.
+            first_event: the number of the first message in the stream of events, as of a moment ago.
+        """
         self._client = client
         self._clock = clock
         self._timeout = timeout
         self._make_streams = make_streams
+        self._first_event = first_event
         self._inbox = client.new_inbox().encode()
         self._waiting: dict[bytes, _Batch] = {}
         self._numbered = 0
@@ -152,7 +176,18 @@ class Outbox:
         token = subject[len(self._inbox) + 1 :]
         batch = self._waiting.pop(token, None)
         if batch is not None:
-            batch.note(token, answer_of(headers, data))
+            answer = answer_of(headers, data)
+            if answer.repeats and self._is_gone(answer.repeats, batch.unconfirmed[token]):
+                batch.unconfirmed[token] = batch.unconfirmed[token].anew(self._first_event())
+                answer = PublishAnswer("the server knows its ID, and has emptied the stream since")
+            batch.note(token, answer)
+
+    def _is_gone(self, number: int, message: Message) -> bool:
+        """Tell whether an event that was published before is not in the stream any more: then it has to be said anew.
+
+        A server that is told to empty a stream goes on to know the IDs of what was in it.
+        """
+        return message.subject == EVENTS.encode() and number < self._first_event()
 
     def _on_reconnected(self) -> None:
         """Say again what the lost connection may have swallowed; the server knows repeats by their ID."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -20,7 +21,7 @@ from ...events.codec import UndecodableEvent, UnknownEventType, decode
 from ...jetstream.headers import header_block
 from ..aside import KeptAside, OriginalGone, SetAsideEvent
 from ..base import BusUnavailable
-from .outbox import Message
+from .outbox import MESSAGE_ID, Message
 from .streams import EVENTS, SET_ASIDE, SET_ASIDE_SUBJECT
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class SetAside(KeptAside):
         """
         headers = header_block(
             {
-                "Nats-Msg-Id": f"{group}-{sequence}",
+                MESSAGE_ID: f"{group}-{sequence}-{sha256(data).hexdigest()[:16]}",  # a new stream counts anew
                 _GROUP: group,
                 _REASON: reason[:_REASON_CHARACTERS],
                 _SEQUENCE: str(sequence),

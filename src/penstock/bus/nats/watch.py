@@ -49,7 +49,8 @@ class Mark:
             return "it was made anew"
         if now.last < self.last:
             return "it was set back"
-        if self.messages and now.first > self.last and self.keeps_handled:
+        until = self.last if self.messages else self.last + 1  # of an empty one: what came and went since counts
+        if now.first > until and self.keeps_handled:
             return "it was emptied"
         return ""
 
@@ -68,6 +69,11 @@ class Watch:
         """Whether there was no stream when we first looked, and it was made."""
         self.looks = 0
         """How often the stream was looked at."""
+
+    @property
+    def first(self) -> int:
+        """The number of the first message in the stream, as of the last look."""
+        return self._mark.first if self._mark else 0
 
     async def begin(self) -> None:
         """Look for the first time, and make the stream if there is none.

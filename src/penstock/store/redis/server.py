@@ -121,8 +121,8 @@ class Server:
         refused = isinstance(error, _REFUSALS) or (isinstance(error, ResponseError) and "DB index" in str(error))
         if opening and refused:
             return ConfigurationError(
-                f"{self.name} refuses us: {error}. Look at user, password and number of the database in "
-                "POSTPROCESSING_STORE_NODES, POSTPROCESSING_STORE_AUTH_USERNAME and …_PASSWORD."
+                f"{self.name} refuses us: {str(error).rstrip('.')}. Look at user, password and number of the database "
+                "in POSTPROCESSING_STORE_NODES, POSTPROCESSING_STORE_AUTH_USERNAME and …_PASSWORD."
             )
         return StoreUnavailable(f"{self.name}: {error}")
 

@@ -183,6 +183,23 @@ async def test_a_stream_that_loses_what_was_on_its_way_says_so(
         assert bus.memory.begins_at == now
 
 
+async def test_what_an_emptied_stream_has_lost_can_be_said_again_at_once(
+    new_bus: NewBus, manager: JetStreamManager
+) -> None:
+    """The server goes on to know the IDs of what it was told to forget, for two minutes."""
+    async with new_bus() as bus, new_bus() as other:
+        lost = [received(f"u{number}") for number in range(3)]
+        await bus.publish(*lost)
+        known = bus.memory.begins_at
+        await manager.purge_stream("main-queue")
+        async with asyncio.timeout(10):
+            await bus.memory.moved_from(known)
+        await looked_at_twice(other)
+        for instance in (bus, other, bus):
+            await instance.publish(*lost)
+        assert (await manager.stream_info("main-queue")).state.messages == len(lost)
+
+
 async def test_a_server_that_comes_back_with_all_it_had_has_lost_nothing(own_server: NatsServer) -> None:
     listener = Listener()
     async with bus_on(own_server) as bus, bus.subscribe("g", [BytesReceived], listener, workers=2):

@@ -6,9 +6,11 @@ import base64
 import json
 
 import pytest
+from nats.js.manager import JetStreamManager
 from structlog.testing import capture_logs
 
 from penstock.bus.nats import NatsBus
+from penstock.bus.nats.streams import make_events_stream
 from penstock.errors import NotFound, Unavailable
 from penstock.events.types import BytesReceived, Envelope
 from penstock.testing.bus_contract import Listener, received
@@ -45,6 +47,21 @@ async def test_what_cannot_be_decoded_is_set_aside_at_once(new_bus: NewBus) -> N
     assert "payload is not readable" in events[1].reason
     assert events[0].at is not None
     assert [line["sequence"] for line in logs if line["event"] == "event_set_aside"] == [1, 2]
+
+
+async def test_the_first_broken_event_of_a_stream_made_anew_is_kept_beside_that_of_the_former(
+    new_bus: NewBus, manager: JetStreamManager
+) -> None:
+    listener = Listener()
+    async with new_bus() as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
+        await publish_raw(bus, b"no JSON")
+        await eventually(lambda: bus.set_aside.kept["g"] == 1)
+        await manager.delete_stream("main-queue")
+        await make_events_stream(manager)
+        await publish_raw(bus, b"nor this")
+        await eventually(lambda: bus.set_aside.kept["g"] == 2)
+        events = await bus.set_aside.events()
+    assert [(event.sequence, event.data) for event in events] == [(1, b"no JSON"), (1, b"nor this")]
 
 
 async def test_what_is_broken_in_somebody_elses_event_is_their_business(new_bus: NewBus) -> None:
