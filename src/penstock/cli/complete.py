@@ -1,4 +1,4 @@
-"""What the shell offers while somebody types: steps and upload IDs, if a server answers at once."""
+"""What the shell offers while somebody types: names, and steps and upload IDs, if a server answers at once."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ def sessions(incomplete: str) -> list[tuple[str, str]]:
     """Return the uploads that are not at their end, with their file names."""
     found = _asked("/uploads", "uploads", sessions="true", limit=_OFFERED)
     return [(one["id"], one["filename"]) for one in found if one["id"].startswith(incomplete)]
+
+
+def quarantined(incomplete: str) -> list[tuple[str, str]]:
+    """Return the uploads that are in quarantine, with their file names."""
+    found = _asked("/antivirus/quarantine", "uploads", limit=_OFFERED)
+    return [(one["id"], one["filename"]) for one in found if one["id"].startswith(incomplete)]
+
+
+def scanners(incomplete: str) -> list[str]:
+    """Return the scanners that there are, behind those that are named already."""
+    from ..backends import names
+
+    before, comma, last = incomplete.rpartition(",")
+    named = before.split(",")
+    return [f"{before}{comma}{name}" for name in names("scanner") if name.startswith(last) and name not in named]
 
 
 def _asked(path: str, key: str, **parameters: Any) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 import typer
 
 from ..errors import InvalidRequest
+from . import complete
 from .exits import Status
 from .options import AsJson, ServerUrl, server_url
 from .show import complain, moment, print_json, print_table, size
@@ -23,7 +24,9 @@ _PATH: Final = "/antivirus/quarantine"
 _FILES: Final = ("upload id", "name", "space", "size", "signature", "scanner", "since")
 _LOG: Final = ("when", "upload id", "name", "what", "who", "why", "signature")
 
-UploadId: TypeAlias = Annotated[str, typer.Argument(metavar="ID", help="The upload's ID.")]
+UploadId: TypeAlias = Annotated[
+    str, typer.Argument(metavar="ID", help="The upload's ID.", autocompletion=complete.quarantined)
+]
 Actor: TypeAlias = Annotated[
     str | None, typer.Option("--as", metavar="NAME", help="Who decides, for the log; else the user and this machine.")
 ]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -8,6 +10,7 @@ from typing import Any, Self
 import pytest
 
 from penstock.antivirus.base import LocalFile, ScannerUnavailable, ScanReport, SelfTestFailed, Verdict
+from penstock.settings import Settings
 from tests.unit.cli.conftest import Penstock
 
 
@@ -19,6 +22,7 @@ class Scanner:
         self.most = 0
         self.timeouts: set[timedelta | None] = set()
         self.well = True
+        self.names: tuple[str, ...] = ()
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,9 +59,16 @@ class Scanner:
 
 
 @pytest.fixture
-def scanner(monkeypatch: pytest.MonkeyPatch) -> Scanner:
+def scanner(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Scanner:
+    del clean_environment
     fake = Scanner()
-    monkeypatch.setattr("penstock.app.scanner_of", lambda settings, clock: fake)
+
+    def scanner_of(settings: Settings, clock: object) -> Scanner:
+        fake.names = settings.antivirus_scanner
+        return fake
+
+    monkeypatch.setenv("ANTIVIRUS_SCANNER_TYPE", "clamav")
+    monkeypatch.setattr("penstock.app.scanner_of", scanner_of)
     return fake
 
 
@@ -129,6 +140,70 @@ def test_no_files_at_all_is_an_error(penstock: Penstock, scanner: Scanner, tmp_p
     (tmp_path / "empty").mkdir()
     ended = penstock("antivirus", "scan", tmp_path / "empty")
     assert (ended.status, ended.err) == (2, "penstock: there are no files.\n")
+
+
+def test_what_cannot_be_looked_at_does_not_stop_the_others(
+    penstock: Penstock, scanner: Scanner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del scanner
+    (tmp_path / "folder" / "closed").mkdir(parents=True)
+    make(tmp_path / "folder", "a")
+    os.mkfifo(tmp_path / "pipe")
+
+    def scandir(path: object) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)  # type: ignore[call-overload]
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    ended = penstock("antivirus", "scan", "--json", "folder", "nosuch", "pipe")
+    assert ended.status == 2
+    assert [(one["file"], one["verdict"], one["detail"]) for one in ended.json] == [
+        ("folder/a.bin", "clean", ""),
+        ("folder/closed", "failed", "folder/closed cannot be read: Permission denied"),
+        ("nosuch", "failed", "nosuch: there is no such file"),
+        ("pipe", "failed", "pipe is neither a file nor a folder. Name a file."),
+    ]
+
+
+def test_where_nothing_can_be_looked_at_no_scanner_is_asked(penstock: Penstock, scanner: Scanner) -> None:
+    scanner.well = False
+    ended = penstock("antivirus", "scan", "nosuch")
+    assert (ended.status, "there is no such file" in ended.out, ended.err) == (2, True, "")
+
+
+def test_standard_input_is_scanned(
+    penstock: Penstock, scanner: Scanner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del scanner
+    with (tmp_path / "in").open("w+b") as given:
+        given.write(b"123456789")
+        given.seek(0)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(given))
+        found = penstock("antivirus", "scan", "--json", "-", *make(tmp_path, "a")).json
+    assert [(one["file"], one["size"]) for one in found] == [("-", 9), (str(tmp_path / "a.bin"), 5)]
+
+
+def test_a_scanner_can_be_named_and_the_default_is_no_protection(
+    penstock: Penstock, scanner: Scanner, tmp_path: Path
+) -> None:
+    files = make(tmp_path, "a")
+    for names, warned in (("yara", True), ("clamav,yara", False), ("icap", False)):
+        ended = penstock("antivirus", "scan", "--scanner", names, *files)
+        assert scanner.names == tuple(names.split(","))
+        assert ("only the EICAR test file" in ended.err) is warned
+    (tmp_path / "own.yar").write_text("rule own { condition: false }")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PENSTOCK_ANTIVIRUS_YARA_RULES", str(tmp_path / "own.yar"))
+        assert penstock("antivirus", "scan", "--scanner", "yara", *files).err == ""
+    wrong = penstock("antivirus", "scan", "--scanner", "nosuch", *files)
+    assert (wrong.status, "Write one of yara, clamav, icap" in wrong.err) == (2, True)
+
+
+def test_the_check_says_that_the_default_is_no_protection(penstock: Penstock) -> None:
+    ended = penstock("antivirus", "check")
+    assert (ended.status, "only the EICAR test file" in ended.err) == (0, True)
 
 
 def test_what_was_only_noted_is_shown(penstock: Penstock, scanner: Scanner, tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ def offered(server: FakeServer, clean_environment: None, monkeypatch: pytest.Mon
     monkeypatch.setenv("PENSTOCK_URL", server.url)
     server.routes = {
         ("GET", "/api/v1/postprocessing"): lambda request: Answer.of(RECORDS),
+        ("GET", "/api/v1/antivirus/quarantine"): lambda request: Answer.of(
+            {"uploads": [{"id": "q1", "filename": "q"}]}
+        ),
         ("GET", "/api/v1/uploads"): lambda request: Answer.of({"uploads": [{"id": "ef3", "filename": "e"}]}),
     }
 
@@ -26,6 +29,13 @@ def test_what_begins_so_is_offered() -> None:
     assert complete.records("a") == [("ab1", "a")]
     assert complete.sessions("") == [("ef3", "e")]
     assert complete.sessions("x") == []
+    assert complete.quarantined("q") == [("q1", "q")]
+
+
+def test_scanners_are_offered_each_once() -> None:
+    assert complete.scanners("") == ["clamav", "icap", "yara"]
+    assert complete.scanners("y") == ["yara"]
+    assert complete.scanners("clamav,") == ["clamav,icap", "clamav,yara"]
 
 
 def test_without_a_server_nothing_is_offered_and_nothing_said(

@@ -117,6 +117,8 @@ class YaraScanner(Scanner):
         self._pool = pool
         if self._paths:
             self._watching = asyncio.create_task(self._watch())
+        else:
+            log.warning("yara_knows_only_eicar", hint="set PENSTOCK_ANTIVIRUS_YARA_RULES, or use another scanner")
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

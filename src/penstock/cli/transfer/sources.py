@@ -6,12 +6,12 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from ...errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class FileChanged(InvalidRequest):
@@ -59,26 +59,46 @@ class Source:
         return Fingerprint.of(found)
 
 
-def sources_of(paths: Iterable[Path], *, recursive: bool) -> list[Source]:
+PassedOver: TypeAlias = "Callable[[str, InvalidRequest], None]"
+"""Is told what cannot be looked at, and why."""
+
+
+def sources_of(paths: Iterable[Path], *, recursive: bool, passed_over: PassedOver | None = None) -> list[Source]:
     """Return the files that the paths name, each once, in order.
+
+    Args:
+        paths: Files and folders.
+        recursive: Whether the files in folders are meant, too.
+        passed_over: Hears of what cannot be looked at, while the rest is returned; None: that is an error.
 
     Raises:
         InvalidRequest: a path is no file; or it is a folder, and `recursive` is not set. All of them are told.
     """
     found: dict[Path, Source] = {}
     problems: list[str] = []
+
+    def stop(path: str, error: InvalidRequest) -> None:
+        del path
+        raise error
+
     for path in paths:
         try:
-            for source in _below(path, recursive=recursive):
+            for source in _below(path, recursive=recursive, passed_over=passed_over or stop):
                 found.setdefault(source.path, source)
         except InvalidRequest as error:
-            problems.append(str(error))
+            if passed_over is None:
+                problems.append(str(error))
+            else:
+                passed_over(str(path), error)
     if problems:
         raise InvalidRequest("\n".join(problems))
     return list(found.values())
 
 
-def _below(path: Path, *, recursive: bool) -> Iterator[Source]:
+def _below(path: Path, *, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
+    def pass_over(error: OSError) -> None:
+        passed_over(str(error.filename), unreadable(str(error.filename), error))
+
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -90,7 +110,7 @@ def _below(path: Path, *, recursive: bool) -> Iterator[Source]:
     elif not recursive:
         raise InvalidRequest(f"{path} is a folder. Add --recursive to upload all files in it.")
     else:
-        for folder, folders, names in os.walk(path, onerror=_stop):
+        for folder, folders, names in os.walk(path, onerror=pass_over):
             folders.sort()
             for name in sorted(names):
                 file = Path(folder, name)
@@ -105,7 +125,3 @@ def unreadable(shown: str, error: OSError) -> InvalidRequest:
     if isinstance(error, FileNotFoundError):
         return InvalidRequest(f"{shown}: there is no such file")
     return InvalidRequest(f"{shown} cannot be read: {error.strerror}")
-
-
-def _stop(error: OSError) -> None:
-    raise unreadable(str(error.filename), error) from error
