@@ -6,7 +6,8 @@ before saying.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -38,7 +39,11 @@ class Emit(msgspec.Struct, frozen=True):
 
 def awaited_id(progress: Progress) -> str:
     """Return the ID of the event whose answer moves this upload on: the start of its step, or the decision."""
-    return derived_id(progress.upload_id, progress.run, progress.status.current_step, progress.attempt)
+    return _awaited_id(progress.upload_id, progress.run, progress.status.current_step, progress.attempt)
+
+
+# Each event of an upload compares this several times with what it brings, or with what came before.
+_awaited_id: Final = lru_cache(maxsize=4096)(derived_id)
 
 
 def awaited(progress: Progress) -> tuple[Emit, ...]:

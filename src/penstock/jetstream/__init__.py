@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .client import NatsClient
 from .connection import connect
+from .deadlines import Deadlines
 from .servers import NatsServers, NatsUnavailable
 
-__all__ = ["NatsClient", "NatsServers", "NatsUnavailable", "connect"]
+__all__ = ["Deadlines", "NatsClient", "NatsServers", "NatsUnavailable", "connect"]

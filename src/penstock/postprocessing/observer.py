@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import structlog
@@ -28,13 +29,18 @@ class Observer:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        # To find the counter for some labels takes longer than to count.
+        self._inputs = cache(metrics.inputs.labels)
+        self._step_outcomes = cache(metrics.step_outcomes.labels)
+        self._step_seconds = cache(metrics.step_seconds.labels)
+        self._outcomes = cache(metrics.outcomes.labels)
 
     def note(
         self, upload_id: str, before: Progress | None, received: Input, transition: Transition, now: datetime
     ) -> None:
         """Take note of one input that was decided on, and saved where it changed anything."""
         kind, verdict, after = kind_of(received), transition.verdict, transition.progress
-        self._metrics.inputs.labels(kind or "other", verdict).inc()
+        self._inputs(kind or "other", verdict).inc()
         if verdict in _DROPPED:
             log.info("input_dropped", upload=upload_id, kind=kind, verdict=verdict, reason=transition.reason)
         if verdict is not Verdict.APPLIED:
@@ -47,10 +53,10 @@ class Observer:
     def _note_answer(self, before: Progress, received: Envelope, now: datetime) -> None:
         event = received.event
         if isinstance(event, PostprocessingStepFinished):
-            self._metrics.step_outcomes.labels(event.finished_step, event.outcome).inc()
+            self._step_outcomes(event.finished_step, event.outcome).inc()
             if before.step_started_at is not None:
                 elapsed_seconds = (now - before.step_started_at).total_seconds()
-                self._metrics.step_seconds.labels(event.finished_step).observe(max(0.0, elapsed_seconds))
+                self._step_seconds(event.finished_step).observe(max(0.0, elapsed_seconds))
 
     def _note_move(self, before: Progress | None, after: Progress, now: datetime) -> None:
         step, outcome = after.status.current_step, after.status.outcome
@@ -69,7 +75,7 @@ class Observer:
                 log.info("upload_not_released", upload=after.upload_id, outcome=outcome)
 
     def _note_decision(self, decided: Progress, now: datetime) -> None:
-        self._metrics.outcomes.labels(decided.status.outcome).inc()
+        self._outcomes(decided.status.outcome).inc()
         if decided.started_at is not None:
             elapsed_seconds = (now - decided.started_at).total_seconds()
             self._metrics.processing_seconds.observe(max(0.0, elapsed_seconds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
@@ -85,19 +86,32 @@ class PullFeed(Feed):
         self._heard_at = 0.0
         self._room = room
         self._handle = 0
+        self._is_open = False
+        self._will_ask = False
 
     def open(self) -> None:
         """Listen for answers, without asking yet."""
         self._handle = self._client.listen(f"{self._inbox.decode()}.*", self._receive)
         self._client.on_reconnected.append(self._forget)
+        self._is_open = True
 
     def close(self) -> None:
         """Listen no longer; the server drops questions of which nobody hears the answer."""
+        self._is_open = False
         self._client.unlisten(self._handle)
         self._client.on_reconnected.remove(self._forget)
 
     def ask(self) -> None:
-        """Ask for as many messages as there is room for, unless enough are coming already."""
+        """Ask for as many messages as there is room for, once for all that is received and done in one turn."""
+        if not self._will_ask:
+            self._will_ask = True
+            asyncio.get_running_loop().call_soon(self._ask)
+
+    def _ask(self) -> None:
+        """Ask, unless enough are coming already."""
+        self._will_ask = False
+        if not self._is_open:
+            return
         # Many small questions would cost more than the messages: while some are on their way, wait for more room.
         wanted = self._room() - self._coming
         if wanted > 0 and (self._coming == 0 or wanted >= self._coming) and self._client.is_connected:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nats import errors
 
+from ...jetstream import Deadlines
 from ...jetstream.headers import header_block, header_of
 from ..base import BusUnavailable
 from .messages import PublishAnswer, answer_of
@@ -97,6 +98,7 @@ class Outbox:
         self._waiting: dict[bytes, _Batch] = {}
         self._numbered = 0
         self._less = asyncio.Event()
+        self._deadlines = Deadlines(_Batch.give_up)
         self._handle = 0
 
     def open(self) -> None:
@@ -108,6 +110,7 @@ class Outbox:
         """Listen no longer."""
         self._client.unlisten(self._handle)
         self._client.on_reconnected.remove(self._on_reconnected)
+        self._deadlines.close()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish messages in their order; return when all are stored.
@@ -140,16 +143,18 @@ class Outbox:
         """Publish once, and wait for the confirmations a while."""
         seconds = min(_ONE_TRY.total_seconds(), max(0.0, ends_at - self._clock.monotonic()))
         batch = _Batch(messages, self._tokens(len(messages)))
+        self._deadlines.add(batch, seconds)
         try:
-            async with asyncio.timeout(seconds):
-                await self._wait_for_room(len(messages))
-                self._say(batch)
-                await batch.settled
+            if self._is_full(len(messages)):
+                await self._wait_for_room(len(messages), seconds)
+            self._say(batch)
+            await batch.settled
         except TimeoutError:
             pass
         except errors.Error as error:
             batch.answer = PublishAnswer(str(error))
         finally:
+            self._deadlines.remove(batch)
             for token in batch.unconfirmed:
                 self._waiting.pop(token, None)
             self._less.set()
@@ -161,10 +166,16 @@ class Outbox:
             reply = b"%b.%b" % (self._inbox, token)
             self._client.send(message.subject, message.data, reply=reply, headers=message.headers)
 
-    async def _wait_for_room(self, wanted: int) -> None:
-        while self._waiting and (len(self._waiting) + wanted > _IN_FLIGHT or self._client.unsent_bytes > _UNSENT_BYTES):
-            self._less.clear()
-            await self._less.wait()
+    def _is_full(self, wanted: int) -> bool:
+        if not self._waiting:
+            return False
+        return len(self._waiting) + wanted > _IN_FLIGHT or self._client.unsent_bytes > _UNSENT_BYTES
+
+    async def _wait_for_room(self, wanted: int, seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            while self._is_full(wanted):
+                self._less.clear()
+                await self._less.wait()
 
     def _tokens(self, number: int) -> list[bytes]:
         first = self._numbered

@@ -9,6 +9,7 @@ import msgspec
 from nats import errors
 
 from ...errors import PenstockError
+from ...jetstream import Deadlines
 from ...jetstream.headers import NO_RESPONDERS, status_of
 from ..base import StoreUnavailable
 
@@ -75,6 +76,8 @@ class Requests:
         self._asked: dict[bytes, asyncio.Future[Answer]] = {}
         """What waits for an answer, by the subject to which it is sent."""
         self._number = 0
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(_give_up)
 
     async def __aenter__(self) -> Self:
         """Listen for answers; the connection is open for as long as this is."""
@@ -83,6 +86,7 @@ class Requests:
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.client.unlisten(self._listening)
+        self._deadlines.close()
 
     def _answered(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         del reply
@@ -99,18 +103,18 @@ class Requests:
         """
         self._number += 1
         reply = f"{self._inbox}.{self._number}".encode()
-        loop = asyncio.get_running_loop()
-        asked = self._asked[reply] = loop.create_future()
-        deadline = loop.call_later(self.timeout_seconds, _give_up, asked)
+        asked: asyncio.Future[Answer] = self._loop.create_future()
+        self._asked[reply] = asked
+        self._deadlines.add(asked, self.timeout_seconds)
         try:
             self.client.send(subject.encode(), payload, reply=reply, headers=headers)
-            answer: Answer = await asked
+            answer = await asked
         except TimeoutError as error:
             raise StoreUnavailable(f"NATS: no answer on {subject} within {self.timeout_seconds:g} s") from error
         except (errors.Error, OSError) as error:
             raise StoreUnavailable(f"NATS: {str(error) or type(error).__name__}, on {subject}") from error
         finally:
-            deadline.cancel()
+            self._deadlines.remove(asked)
             del self._asked[reply]
         if status_of(answer.headers) == NO_RESPONDERS:
             raise NobodyAnswers(f"NATS: nobody answers on {subject}. Is JetStream enabled?")
