@@ -68,12 +68,28 @@ class Clamd:
             left.unlink()
         self.process = self._start()
 
+    def know(self, content: bytes) -> None:
+        """Have it find `content` and nothing else, from its next start or reload on."""
+        # Name, any type of file, any offset, bytes. clamd adds ".UNOFFICIAL" to the name.
+        (self.folder / "db" / "local.ndb").write_text(f"Eicar-Test-Signature:0:*:{content.hex()}\n")
+
+    def reload(self) -> None:
+        """Have it load its signatures again; wait until it has."""
+        loaded = self._log.read_text().count("Database correctly reloaded")
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(b"zRELOAD\0")
+            connection.recv(64)
+        ends_at = time.monotonic() + START_SECONDS
+        while self._log.read_text().count("Database correctly reloaded") == loaded:
+            if time.monotonic() > ends_at:
+                pytest.fail(f"clamd did not reload:\n{self.last_words()}")
+            time.sleep(0.02)
+
     def _write_configuration(self, options: dict[str, str]) -> None:
         database = self.folder / "db"
         database.mkdir()
         (self.folder / "tmp").mkdir()
-        # Name, any type of file, any offset, bytes. clamd adds ".UNOFFICIAL" to the name.
-        (database / "local.ndb").write_text(f"Eicar-Test-Signature:0:*:{eicar().hex()}\n")
+        self.know(eicar())
         settings = {
             "Foreground": "yes",
             "DatabaseDirectory": str(database),

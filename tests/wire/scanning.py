@@ -38,6 +38,8 @@ class Platform:
         """Every PostprocessingStepFinished: its payload."""
         self.envelopes: list[dict[str, Any]] = []
         """The envelope of each."""
+        self.resumed: list[str] = []
+        """The upload of every ResumePostprocessing."""
 
     async def __aenter__(self) -> Self:
         self._client: Client = await nats.connect(self._endpoint)
@@ -108,6 +110,10 @@ class Platform:
         if envelope["Metadata"]["eventtype"] == "events.PostprocessingStepFinished":
             self.envelopes.append(envelope)
             self.answers.append(json.loads(base64.b64decode(envelope["Payload"])))
+        elif envelope["Metadata"]["eventtype"] == "events.ResumePostprocessing":
+            payload = json.loads(base64.b64decode(envelope["Payload"]))
+            assert payload["Step"] == ""  # a step would win, and have everything in it started again
+            self.resumed.append(payload["UploadID"])
 
 
 def start(url: str, size_bytes: int, upload: str, **more: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Errors, beside `penstock.errors.Unavailable`, which they all are, for all of the
 
     Unavailable
     ├── ScannerUnavailable      no connection, or it went away, or the engine says that it failed
+    │   ├── ScannerUnreachable  no connection: it has not seen a byte
     │   └── SelfTestFailed      it answers, but does not find what it must find
     ├── ScannerProtocolError    it answered something that is not an answer
     ├── ScanTimeout             it did not answer in time
@@ -125,6 +126,10 @@ class ScannerUnavailable(Unavailable):
     """The scanner cannot be reached, went away in the middle, or says itself that it failed. Nothing is known."""
 
     code = "scanner-unavailable"
+
+
+class ScannerUnreachable(ScannerUnavailable):
+    """There is no connection to the scanner, so that nothing of the file can have been the trouble."""
 
 
 class SelfTestFailed(ScannerUnavailable):

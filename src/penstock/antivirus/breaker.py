@@ -6,7 +6,8 @@ That spares a scanner that is coming up the load of all that wait for it, and wh
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 import structlog
@@ -23,10 +24,10 @@ from .base import (
     Source,
     SupportsStates,
 )
+from .deadline import give_up_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import timedelta
 
     from ..clock import Clock
 
@@ -34,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 _FAILURES = (ScannerUnavailable, ScannerProtocolError, ScanTimeout)
 """What says something about the scanner; other errors are about the bytes."""
+_PROOF: Final = timedelta(seconds=10)
+"""How long a scanner may take for a self-test that shows that slow files, not it, are the trouble."""
 
 
 class ScannerResting(ScannerUnavailable):
@@ -46,7 +49,8 @@ class GuardedScanner(Scanner):
     """Asks a scanner as long as it answers.
 
     After `failures` requests in a row that failed it is not asked for `pause`. The first request after that is the
-    probe: if it goes well, all are let through again, if not, the scanner rests once more.
+    probe: if it goes well, all are let through again, if not, the scanner rests once more. Scans that took too long may
+    be the fault of their files: it rests because of them only if it does not pass a self-test either.
 
     Args:
         scanner: Opened and closed with this one.
@@ -64,6 +68,7 @@ class GuardedScanner(Scanner):
         self._failures = 0
         self._resting_until: float | None = None
         self._probing = False
+        self._proving = False
         self._last_error = ""
 
     async def __aenter__(self) -> Self:
@@ -89,7 +94,7 @@ class GuardedScanner(Scanner):
         Raises:
             ScannerResting: it is not.
         """
-        async with self._asking():
+        async with self._asking(slow_files=True):
             return await self._scanner.scan(source, size_bytes=size_bytes, timeout=timeout)
 
     async def version(self) -> ScannerVersion:
@@ -108,12 +113,16 @@ class GuardedScanner(Scanner):
         return Circuit.PROBING if self._probing else Circuit.OPEN
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[None]:
+    async def _asking(self, *, slow_files: bool = False) -> AsyncIterator[None]:
         probe = self._admit()
         try:
             yield
         except _FAILURES as error:
-            self._failed(error, probe=probe)
+            last = probe or (self._resting_until is None and self._failures + 1 >= self._limit)
+            if slow_files and last and isinstance(error, ScanTimeout) and await self._is_well():
+                self._answered()
+            else:
+                self._failed(error, probe=probe)
             raise
         else:
             self._answered()
@@ -137,6 +146,21 @@ class GuardedScanner(Scanner):
                 f"{self._last_error}. {when}"
             )
         self._probing = True
+        return True
+
+    async def _is_well(self) -> bool:
+        """Tell whether the scanner passes a self-test now; True while somebody else finds out."""
+        if self._proving:
+            return True
+        self._proving = True
+        try:
+            async with give_up_after(_PROOF, f"the scanner {self.name} to pass a self-test"):
+                await self._scanner.self_test()
+        except _FAILURES:
+            return False
+        finally:
+            self._proving = False
+        log.info("scanner_is_well", scanner=self.name, failures=self._failures)
         return True
 
     def _failed(self, error: Exception, *, probe: bool) -> None:

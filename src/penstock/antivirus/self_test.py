@@ -20,17 +20,27 @@ async def check_scanner(scanner: Scanner) -> None:
         SelfTestFailed: one is wrong.
         ScannerUnavailable: the scanner is not there; the other errors of `Scanner.scan` likewise.
     """
-    found = await _scan(scanner, eicar())
-    if found.verdict is not Verdict.INFECTED:
-        raise SelfTestFailed(
-            f"the scanner {scanner.name} says {found.verdict} of the EICAR test file. It would let viruses pass: "
-            "check its signatures or rules."
-        )
+    await check_finds(scanner)
     passed = await _scan(scanner, HARMLESS)
     if passed.verdict is not Verdict.CLEAN:
         raise SelfTestFailed(
             f"the scanner {scanner.name} says {passed.verdict} ({passed.signature or passed.detail}) of harmless "
             "bytes. It would reject everything: check its signatures or rules."
+        )
+
+
+async def check_finds(scanner: Scanner) -> None:
+    """Have the EICAR test file scanned; return when it is found.
+
+    Raises:
+        SelfTestFailed: it is not.
+        ScannerUnavailable: the scanner is not there; the other errors of `Scanner.scan` likewise.
+    """
+    found = await _scan(scanner, eicar())
+    if found.verdict is not Verdict.INFECTED:
+        raise SelfTestFailed(
+            f"the scanner {scanner.name} says {found.verdict} of the EICAR test file. It would let viruses pass: "
+            "check its signatures or rules."
         )
 
 

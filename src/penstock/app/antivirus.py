@@ -7,12 +7,20 @@ and the coordinator tries again later. Nothing is let through meanwhile, and `/r
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from ..bus.publish import Publisher
 from ..clock import Clock, SystemClock
+from ..events.types import (
+    CancelPostprocessing,
+    PostprocessingFinished,
+    ResumePostprocessing,
+    StartPostprocessingStep,
+    Timestamp,
+)
 from ..health import Check
 from ..settings.services import Service
 from ..steps.runner import StepRunner
@@ -27,6 +35,7 @@ from .tracing import tracing_of
 from .watch import BusWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AsyncExitStack
 
     from ..bus.base import Bus
@@ -61,7 +70,7 @@ class AntivirusService:
         async with (
             self._open_tracing as self._tracing,
             opened_in_time(self._open, self._clock, self._wait_for) as (bus, scanning),
-            running([scanning.watch()]),
+            running([scanning.watch(), scanning.look_after(partial(self._hurry, bus))]),
         ):
             self._watch = BusWatch(bus, self.metrics)
             log.info("ready", scanner=self._settings.antivirus_scanner, workers=self._settings.antivirus_workers)
@@ -88,11 +97,22 @@ class AntivirusService:
     def _wait_for(self, what: str) -> None:
         self._waits_for = what
 
+    async def _hurry(self, bus: Bus, upload_ids: Sequence[str]) -> None:
+        """Ask the coordinator to start the step again, as the command `resume` does, upload by upload.
+
+        Asked for the step as a whole, a Go coordinator would also start again what others are scanning just now.
+        """
+        publisher, now = Publisher(bus, self._clock), Timestamp.of(self._clock.now())
+        for upload_id in upload_ids:
+            await publisher.publish(ResumePostprocessing(upload_id=upload_id, timestamp=now))
+
     async def _open(self, stack: AsyncExitStack) -> tuple[Bus, Scanning]:
         settings, clock = self._settings, self._clock
         bus: Bus = await stack.enter_async_context(bus_of(settings, clock, patience=BRIEFLY))
         delivery = await open_delivery(stack, settings, as_files=False)
         self._scanning = scanning = await open_virusscan(stack, settings, clock)
+        moves_on = (StartPostprocessingStep, PostprocessingFinished, CancelPostprocessing)
+        await stack.enter_async_context(bus.listen(moves_on, scanning.forget))
         runner = StepRunner(
             scanning.definition,
             bus=bus,

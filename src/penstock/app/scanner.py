@@ -14,25 +14,28 @@ from ..antivirus.base import Circuit, SupportsStates
 from ..antivirus.breaker import GuardedScanner
 from ..antivirus.handling import Handling
 from ..antivirus.limits import Oversize, Severity
+from ..antivirus.proven import ProvenScanner
 from ..antivirus.several import Agreement, SeveralScanners
 from ..errors import ConfigurationError, PenstockError
 from ..events.types import VIRUSSCAN, Outcome
 from ..health import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from contextlib import AsyncExitStack
 
     from ..antivirus.base import Scanner, ScannerState
     from ..clock import Clock
+    from ..events.types import Envelope
     from ..settings import Settings
     from ..steps.base import GuardedStep
     from ..telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-_SELF_TEST_EVERY: Final = timedelta(minutes=5)
-_SELF_TEST_AGAIN: Final = timedelta(seconds=5)
+_SELF_TEST_AGAIN: Final = timedelta(seconds=2)
+_HURRY_PAUSE_SECONDS: Final = 10.0
+_HURRY_PAUSE_LIMIT_SECONDS: Final = 3600.0
 
 
 def scanner_of(settings: Settings, clock: Clock) -> Any:
@@ -43,7 +46,7 @@ def scanner_of(settings: Settings, clock: Clock) -> Any:
     """
     scanners = [
         GuardedScanner(
-            one_scanner_of(name, settings, clock),
+            _proven(name, settings, clock),
             clock=clock,
             failures=settings.antivirus_breaker_failures,
             pause=settings.antivirus_breaker_pause,
@@ -58,6 +61,21 @@ def scanner_of(settings: Settings, clock: Clock) -> Any:
         clock=clock,
         spool_folder=settings.delivery_temp_dir,
     )
+
+
+def _proven(name: str, settings: Settings, clock: Clock) -> Any:
+    """Return a scanner whose clean verdicts count only while it finds EICAR."""
+    scanner = one_scanner_of(name, settings, clock)
+    if name in {"clamav", "yara"}:
+        # Each clamd is watched over by itself. YARA rules are our own: they are used once they have found EICAR.
+        return scanner
+    # The tag of an ICAP server may be its own and say nothing about the engine behind it.
+    return _watched(scanner, settings, clock, tells_changes=False)
+
+
+def _watched(scanner: Scanner, settings: Settings, clock: Clock, *, tells_changes: bool) -> ProvenScanner:
+    believed_for = settings.antivirus_self_test_believed_for
+    return ProvenScanner(scanner, clock=clock, tells_changes=tells_changes, believed_for=believed_for)
 
 
 def one_scanner_of(name: str, settings: Settings, clock: Clock) -> Any:
@@ -77,6 +95,7 @@ def one_scanner_of(name: str, settings: Settings, clock: Clock) -> Any:
                 max_scans=settings.antivirus_workers,
                 local_way=settings.antivirus_clamav_local_files,
                 shared_folder=settings.antivirus_clamav_shared_folder,
+                guard=lambda clamd: _watched(clamd, settings, clock, tells_changes=True),
             )
         case "icap":
             return _icap_scanner(backend, settings, clock)
@@ -132,34 +151,61 @@ def _tls(settings: Settings) -> ssl.SSLContext:
 class Scanning:
     """The step `virusscan` with its scanner, and what is to be seen of them."""
 
-    def __init__(self, step: GuardedStep, scanner: Scanner, clock: Clock) -> None:
+    def __init__(self, step: GuardedStep, scanner: Scanner, clock: Clock, *, test_every: timedelta) -> None:
         self.definition = step.definition
         self._step = step
         self._scanner = scanner
         self._clock = clock
+        self._test_every = test_every
+        self._hurried_at = float("-inf")
+        self._pause_seconds = 0.0
 
     async def watch(self) -> None:
         """Put the scanner to the test again and again, until cancelled."""
-        await self._step.watch(_SELF_TEST_EVERY, _SELF_TEST_AGAIN)
+        await self._step.watch(self._test_every, _SELF_TEST_AGAIN)
 
-    async def look_after(self, recovered: Callable[[], Awaitable[object]]) -> None:
-        """Try again and again a scanner that is left alone, and call `recovered` when it works, until cancelled.
+    async def look_after(self, hurry: Callable[[Sequence[str]], Awaitable[object]]) -> None:
+        """Try again and again a scanner that is left alone, and call `hurry` when it works, until cancelled.
 
         Otherwise nobody might ask it for hours: all uploads wait for their next try, in longer and longer pauses.
+        `hurry` gets the IDs of the uploads that were held because the scanner was not there. Each time costs those an
+        attempt for which it is away again, so the pauses between two times double, until an hour was quiet.
         """
-        held = False
         while True:
             if any(state.circuit is Circuit.OPEN for state in self._states()):
                 await self._step.check()  # the breaker makes a probe of it as soon as the pause is over
-            holds = bool(self._step.problem) or any(state.circuit is not Circuit.CLOSED for state in self._states())
-            if held and not holds:
-                try:
-                    await recovered()
-                except PenstockError as error:
-                    log.warning("uploads_not_hurried", error=str(error))
-                    holds = True
-            held = holds
+            works = not self._step.problem and all(state.circuit is Circuit.CLOSED for state in self._states())
+            if works and self._step.held and self._may_hurry():
+                await self._hurry(hurry)
             await self._clock.sleep(_SELF_TEST_AGAIN)
+
+    def _may_hurry(self) -> bool:
+        return self._clock.monotonic() - self._hurried_at >= self._pause_seconds
+
+    async def _hurry(self, hurry: Callable[[Sequence[str]], Awaitable[object]]) -> None:
+        held = self._step.take_held()
+        try:
+            await hurry(held)
+        except PenstockError as error:
+            log.warning("uploads_not_hurried", uploads=len(held), error=str(error))
+            for upload_id in held:
+                self._step.hold(upload_id)
+            return
+        log.info("uploads_hurried", uploads=len(held))
+        now = self._clock.monotonic()
+        long_ago = now - self._hurried_at > _HURRY_PAUSE_LIMIT_SECONDS
+        doubled = min(2 * self._pause_seconds, _HURRY_PAUSE_LIMIT_SECONDS)
+        self._pause_seconds = _HURRY_PAUSE_SECONDS if long_ago else doubled
+        self._hurried_at = now
+
+    def hold(self, upload_ids: Iterable[str]) -> None:
+        """Have uploads hurried that wait for another attempt."""
+        for upload_id in upload_ids:
+            self._step.hold(upload_id)
+
+    def forget(self, envelope: Envelope) -> None:
+        """Hear of an upload that has been started again, or ended: it is held no longer."""
+        self._step.let_go(envelope.event.upload_id)
 
     def checks(self) -> list[Check]:
         """Tell whether the scanner is used, and if not, why; and what else is not as it should be."""
@@ -210,4 +256,4 @@ async def open_virusscan(stack: AsyncExitStack, settings: Settings, clock: Clock
         timeout=settings.antivirus_scan_timeout,
     )
     await virusscan.check()
-    return Scanning(virusscan, scanner, clock)
+    return Scanning(virusscan, scanner, clock, test_every=settings.antivirus_self_test_interval)

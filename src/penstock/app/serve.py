@@ -169,6 +169,7 @@ class App:
         await processing.reconciler.announce()
         loops = [*processing.loops(), sweeper.run()]
         if scanning is not None:
+            scanning.hold(await processing.commands.pausing(VIRUSSCAN))  # who knows why: it was before we started
             loops.append(scanning.watch())
             loops.append(scanning.look_after(partial(processing.commands.hurry, VIRUSSCAN)))
         await stack.enter_async_context(running(loops))

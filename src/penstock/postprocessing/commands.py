@@ -15,7 +15,7 @@ from ..ids import new_event_id
 from .batch import in_batches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from ..core.progress import Progress
     from ..core.transition import Transition
@@ -55,12 +55,20 @@ class Commands:
         """
         return await self._resume(self.select(upload_id, step))
 
-    async def hurry(self, step: str) -> list[Row]:
-        """Start a step at once for all uploads that wait for their next try of it: what failed works again.
+    async def hurry(self, step: str, upload_ids: Iterable[str]) -> list[Row]:
+        """Start a step at once for those of some uploads that wait for their next try of it: what failed works again.
 
-        Those whose step is running are left alone.
+        Those whose step is running, or over, are left alone.
         """
-        return await self._resume(_pausing(self._store, step))
+        return await self._resume(_pausing(self._store, step, upload_ids))
+
+    async def pausing(self, step: str) -> list[str]:
+        """Return the IDs of the uploads that wait for their next try of a step."""
+        return [
+            saved.progress.upload_id
+            async for saved in self._store.in_step(step)
+            if saved.progress.state is State.BACKOFF
+        ]
 
     async def _resume(self, chosen: AsyncIterator[Saved]) -> list[Row]:
         rows: list[Row] = []
@@ -101,9 +109,10 @@ async def select(store: ProgressStore, upload_id: str | None, step: str | None) 
         yield saved
 
 
-async def _pausing(store: ProgressStore, step: str) -> AsyncIterator[Saved]:
-    async for saved in store.in_step(step):
-        if saved.progress.state is State.BACKOFF:
+async def _pausing(store: ProgressStore, step: str, upload_ids: Iterable[str]) -> AsyncIterator[Saved]:
+    for upload_id in upload_ids:
+        saved = await store.get(upload_id)
+        if saved is not None and saved.progress.state is State.BACKOFF and saved.progress.status.current_step == step:
             yield saved
 
 

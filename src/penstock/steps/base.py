@@ -22,6 +22,23 @@ class GuardedStep(Protocol):
         """Test what it depends on; from then on the step is used, or not."""
         ...
 
+    @property
+    def held(self) -> int:
+        """How many uploads wait for another attempt because what it depends on was not there."""
+        ...
+
+    def take_held(self) -> list[str]:
+        """Return the IDs of these uploads, and forget them."""
+        ...
+
+    def hold(self, upload_id: str) -> None:
+        """Remember an upload as one of them."""
+        ...
+
+    def let_go(self, upload_id: str) -> None:
+        """Forget an upload: it does not wait any more."""
+        ...
+
     async def watch(self, interval: timedelta, retry: timedelta) -> None:
         """Test every `interval`, and every `retry` while there is a problem, until cancelled."""
         ...

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ..antivirus.base import ByteStream, LocalFile
+from ..antivirus.base import ByteStream, LocalFile, ScannerUnreachable, SelfTestFailed
+from ..antivirus.breaker import ScannerResting
 from ..antivirus.handling import End, decide, without_scan
 from ..antivirus.limits import plan_scan
 from ..errors import PenstockError, Unavailable
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_HELD_LIMIT: Final = 100_000
+"""So many uploads are remembered as held; what is more goes on when its own pause is over."""
 _NOTED_LIMIT: Final = 100
 """So many are told in an event; rules that only describe files may be many."""
 
@@ -37,6 +41,10 @@ class ScannerNotReady(Unavailable):
     """The scanner has not passed its self-test, so it is not used. Uploads wait."""
 
     code = "scanner-not-ready"
+
+
+_NOT_LOOKED_AT: Final = (ScannerNotReady, ScannerResting, ScannerUnreachable, SelfTestFailed)
+"""The scanner is the trouble, and cannot be because of this file: it has not seen it, or called it clean."""
 
 
 class Virusscan(GuardedStep):
@@ -59,6 +67,8 @@ class Virusscan(GuardedStep):
         self._handling = handling
         self._timeout = timeout
         self._testing = asyncio.Lock()
+        self._tested_at = float("-inf")
+        self._held: OrderedDict[str, None] = OrderedDict()
         self.definition = StepDefinition(VIRUSSCAN, self.scan, workers=workers, own_thread=False, failure=self._failure)
 
     async def check(self) -> None:
@@ -73,22 +83,52 @@ class Virusscan(GuardedStep):
             await self._check()
 
     async def _check(self) -> None:
+        self._tested_at = self._clock.monotonic()
         try:
             await self.scanner.self_test()
         except PenstockError as error:
-            if self.problem != str(error):
-                log.exception("scanner_not_used", scanner=self.scanner.name, error=str(error))
-            self.problem = str(error)
+            self._distrust(error)
         else:
             if self.problem:
                 log.info("scanner_ready", scanner=self.scanner.name)
             self.problem = ""
 
+    def _distrust(self, error: PenstockError) -> None:
+        if self.problem != str(error):
+            log.error("scanner_not_used", scanner=self.scanner.name, error=str(error), exc_info=error)
+        self.problem = str(error)
+
     async def watch(self, interval: timedelta, retry: timedelta) -> None:
         """Test the scanner every `interval`, and every `retry` while it fails, until cancelled."""
         while True:
-            await self._clock.sleep(retry if self.problem else interval)
-            await self.check()
+            await self._clock.sleep(min(interval, retry))
+            if self.problem or self._clock.monotonic() - self._tested_at >= interval.total_seconds():
+                await self.check()
+
+    @property
+    def held(self) -> int:
+        """How many uploads wait because the scanner was not there."""
+        return len(self._held)
+
+    def take_held(self) -> list[str]:
+        """Return the IDs of the uploads that wait because the scanner was not there, and forget them.
+
+        An upload whose scan broke off is none of them: it may be what the scanner has died of.
+        """
+        held = list(self._held)
+        self._held.clear()
+        return held
+
+    def hold(self, upload_id: str) -> None:
+        """Remember that an upload waits because the scanner was not there."""
+        self._held[upload_id] = None
+        self._held.move_to_end(upload_id)
+        if len(self._held) > _HELD_LIMIT:
+            self._held.popitem(last=False)
+
+    def let_go(self, upload_id: str) -> None:
+        """Forget an upload: it does not wait any more."""
+        self._held.pop(upload_id, None)
 
     async def scan(self, upload: StepUpload) -> StepResult:
         """Scan one upload.
@@ -96,6 +136,17 @@ class Virusscan(GuardedStep):
         Raises:
             ScannerNotReady, Unavailable: nothing is known about the file; the step is to be tried again.
         """
+        self.let_go(upload.id)
+        try:
+            return await self._scan(upload)
+        except _NOT_LOOKED_AT as error:
+            if isinstance(error, SelfTestFailed):
+                self._distrust(error)
+            if upload.id:  # a scan on demand is not tried again
+                self.hold(upload.id)
+            raise
+
+    async def _scan(self, upload: StepUpload) -> StepResult:
         if self.problem:
             await self.check()
         if self.problem:

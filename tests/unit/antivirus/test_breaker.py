@@ -38,6 +38,8 @@ class Moody(Scanner):
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.passes = False
+        """Whether it passes a self-test whatever happens."""
         self.asked = 0
         self.go_on = asyncio.Event()
         self.go_on.set()
@@ -63,7 +65,8 @@ class Moody(Scanner):
         return ScannerVersion(engine="moody 1")
 
     async def self_test(self) -> None:
-        await self._answer()
+        if not self.passes:
+            await self._answer()
 
     def states(self) -> list[ScannerState]:
         return [ScannerState(scanner=self.name, outdated="old rules")]
@@ -191,3 +194,31 @@ async def test_requests_that_were_under_way_do_not_make_the_pause_longer(case: C
 
 def test_what_the_scanner_tells_itself_is_told_too(case: Case) -> None:
     assert case.state().outdated == "old rules"
+
+
+async def test_slow_files_are_no_reason_to_leave_alone_a_scanner_that_passes_a_self_test(case: Case) -> None:
+    case.inner.passes = True
+    await case.fail(7, ScanTimeout("slow"))
+    assert (case.state().circuit, case.state().failures) == (Circuit.CLOSED, 1)  # counted anew after each third one
+    case.inner.passes = False
+    await case.fail(2, ScanTimeout("slow"))
+    assert case.state().circuit is Circuit.OPEN
+
+
+async def test_a_probe_that_meets_a_slow_file_opens_the_way_nevertheless(case: Case) -> None:
+    await case.fail(3)
+    await case.clock.advance(PAUSE)
+    case.inner.passes = True
+    await case.fail(1, ScanTimeout("slow"))
+    assert case.state().circuit is Circuit.CLOSED
+
+
+async def test_only_one_self_test_is_made_for_many_slow_files(case: Case) -> None:
+    case.inner.error = ScanTimeout("slow")
+    case.inner.go_on.clear()
+    scans = [asyncio.create_task(case.scan()) for _ in range(10)]
+    await asyncio.sleep(0)
+    case.inner.go_on.set()
+    await asyncio.gather(*scans, return_exceptions=True)
+    assert case.state().circuit is Circuit.OPEN
+    assert case.inner.asked <= 12

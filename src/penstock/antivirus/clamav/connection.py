@@ -7,7 +7,7 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..base import ScannerUnavailable
+from ..base import ScannerUnreachable
 from .address import Address, UnixAddress
 from .protocol import LONGEST_REPLY_BYTES, ClamdBrokeOff
 
@@ -85,15 +85,15 @@ async def connected(address: Address) -> AsyncIterator[Connection]:
     """Open a connection, and close it at the end.
 
     Raises:
-        ScannerUnavailable: nobody listens there, or does not answer.
+        ScannerUnreachable: nobody listens there, or does not answer.
     """
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             sock = await _connect(address)
     except TimeoutError as err:
-        raise ScannerUnavailable(f"clamd at {address} did not accept a connection in {_CONNECT_SECONDS:g} s") from err
+        raise ScannerUnreachable(f"clamd at {address} did not accept a connection in {_CONNECT_SECONDS:g} s") from err
     except (OSError, UnicodeError) as err:  # a UnicodeError is a host name that cannot be one
-        raise ScannerUnavailable(f"no connection to clamd at {address}: {err}") from err
+        raise ScannerUnreachable(f"no connection to clamd at {address}: {err}") from err
     try:
         yield Connection(sock, address)
     finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ..base import SelfTestFailed
+from ..base import Scanner, SelfTestFailed
 from .protocol import ClamdFailed
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ _ERRORS_IN_A_ROW: Final = 3
 class Member:
     """One of the clamds, and how it has been doing."""
 
-    def __init__(self, clamd: Clamd, clock: Clock) -> None:
+    def __init__(self, clamd: Clamd, clock: Clock, scanner: Scanner | None = None) -> None:
         self.clamd = clamd
+        self.scanner: Scanner = scanner or clamd
+        """How it is asked: itself, or what watches over it."""
         self.scans = 0
         """How many files it is looking at for us."""
         self.turn = 0

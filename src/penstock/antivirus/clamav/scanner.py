@@ -29,7 +29,7 @@ from .local import LocalWay
 from .rota import Member, next_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from ...clock import Clock
@@ -61,6 +61,7 @@ class ClamavScanner(Scanner):
         allowance: How long one may take for a file when the caller does not say.
         local_way: How files on this machine are handed over: `auto`, `fd`, `path` or `stream`.
         shared_folder: Where files lie that clamd sees under the same path; None: nowhere.
+        guard: Makes of each clamd what is asked in its place, such as `ProvenScanner`; None: each is asked itself.
 
     Raises:
         penstock.errors.ConfigurationError: an address is none, or is there twice, or `path` is without a folder.
@@ -79,6 +80,7 @@ class ClamavScanner(Scanner):
         allowance: TimeAllowance | None = None,
         local_way: str = LocalWay.AUTO,
         shared_folder: Path | None = None,
+        guard: Callable[[Scanner], Scanner] | None = None,
     ) -> None:
         where = [parse_address(one) for one in ([addresses] if isinstance(addresses, str) else addresses)]
         if not where or len(set(where)) < len(where):
@@ -90,20 +92,18 @@ class ClamavScanner(Scanner):
             )
         limits = Limits(stream_max_bytes, max_file_bytes)
         self._clock = clock
-        self._members = [
-            Member(
-                Clamd(
-                    one,
-                    clock=clock,
-                    limits=limits,
-                    allowance=allowance or TimeAllowance(),
-                    local_way=LocalWay(local_way),
-                    shared_folder=shared_folder,
-                ),
-                clock,
+        clamds = [
+            Clamd(
+                one,
+                clock=clock,
+                limits=limits,
+                allowance=allowance or TimeAllowance(),
+                local_way=LocalWay(local_way),
+                shared_folder=shared_folder,
             )
             for one in where
         ]
+        self._members = [Member(clamd, clock, guard(clamd) if guard else None) for clamd in clamds]
         self._places = asyncio.Semaphore(max_scans)
         self._turn = 0
         self._rests = asyncio.Condition()
@@ -125,7 +125,7 @@ class ClamavScanner(Scanner):
         while True:
             member = self._next(tried)
             try:
-                return await member.clamd.version()
+                return await member.scanner.version()
             except _FAILURES as error:
                 await self._failed(member, error)
                 tried.append(member)
@@ -160,7 +160,7 @@ class ClamavScanner(Scanner):
             member = self._next(tried, able)
             try:
                 with member.working(self._turn):
-                    report = await member.clamd.scan(readings.next(), size_bytes=size_bytes)
+                    report = await member.scanner.scan(readings.next(), size_bytes=size_bytes)
             except _FAILURES as error:
                 await self._failed(member, error)
                 tried.append(member)
@@ -187,7 +187,7 @@ class ClamavScanner(Scanner):
 
     async def _test(self, member: Member) -> PenstockError | None:
         try:
-            await member.clamd.self_test()
+            await member.scanner.self_test()
         except PenstockError as error:
             await self._failed(member, error)
             return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
-from ..base import ScannerUnavailable
+from ..base import ScannerUnavailable, ScannerUnreachable
 
 if TYPE_CHECKING:
     import ssl
@@ -146,7 +146,7 @@ async def connect(address: Address, tls: ssl.SSLContext | None) -> Connection:
     """Open a connection.
 
     Raises:
-        ScannerUnavailable: nobody listens there, or does not answer, or cannot prove who it is.
+        ScannerUnreachable: nobody listens there, or does not answer, or cannot prove who it is.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -159,7 +159,7 @@ async def connect(address: Address, tls: ssl.SSLContext | None) -> Connection:
                 server_hostname=address.host if tls else None,
             )
     except TimeoutError as err:
-        raise ScannerUnavailable(f"the ICAP server {address} did not accept a connection in time") from err
+        raise ScannerUnreachable(f"the ICAP server {address} did not accept a connection in time") from err
     except (OSError, UnicodeError) as err:  # an SSLError is an OSError; a UnicodeError is a name that cannot be one
-        raise ScannerUnavailable(f"no connection to the ICAP server {address}: {err}") from err
+        raise ScannerUnreachable(f"no connection to the ICAP server {address}: {err}") from err
     return connection

@@ -109,6 +109,21 @@ class ScannerSettings:
         group=_GROUP,
         services=SCANNING,
     )
+    antivirus_self_test_interval: timedelta = setting(
+        Duration(least=timedelta(seconds=1)),
+        "1m",
+        "How often each scanner has to find EICAR. While one does not, no file passes.",
+        group=_GROUP,
+        services=SCANNING,
+    )
+    antivirus_self_test_believed_for: timedelta = setting(
+        Duration(),
+        "0s",
+        "How old the latest find of EICAR may be for a file to pass, where the scanner does not tell when its "
+        "signatures change (clamd without official ones; ICAP). 0: it has to find EICAR after each file.",
+        group=_GROUP,
+        services=SCANNING,
+    )
     antivirus_clamav_socket: tuple[str, ...] = setting(
         Words(),
         "/run/clamav/clamd.ctl",
