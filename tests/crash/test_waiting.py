@@ -40,7 +40,8 @@ WAITING = int(os.environ.get("PENSTOCK_WAITING_UPLOADS", "5000"))
 FEW = WAITING // 5
 MEANWHILE = 20
 """Uploads that begin while the others are resumed."""
-SHARED = sorted(STORES.keys() - {"memory", "redis"})  # `redis` differs from `redis-sentinel` in who is asked only
+SHARED = sorted(STORES.keys() - {"memory", "ocmem", "redis"})
+"""`redis` differs from `redis-sentinel` in who is asked only; the others are in one process's memory."""
 KIB, MIB = 2**10, 2**20
 
 

@@ -7,7 +7,7 @@ import uuid
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from penstock.core.progress import Progress
+    from penstock.store.base import ProgressStore
 
 STEP: Final = "virusscan"
 """In which they wait."""
@@ -82,19 +83,24 @@ STORES: Final[dict[str, Callable[[str, Path, str], AbstractContextManager[Enviro
     "etcd": _etcd,
     "postgres": _postgres,
     "memory": _nats,
+    "ocmem": _nats,
 }
 
 
 @contextmanager
-def running(store: str, base: Path) -> Iterator[tuple[int, Environment]]:
-    """Run NATS for the bus, and what a store needs; yield the port of NATS, and the settings of a service on both."""
+def running(store: str, base: Path, *, room: int = 0) -> Iterator[tuple[int, Environment]]:
+    """Run NATS for the bus, and what a store needs; yield the port of NATS, and the settings of a service on both.
+
+    `room` is for `ocmem`: how many uploads it remembers (0: as it does by default).
+    """
     folders = [base / name for name in ("nats", "store")]
     for folder in folders:
         folder.mkdir()
     with running_nats(folders[0]) as nats, STORES[store](store, folders[1], nats.endpoint) as environment:
         asyncio.run(_make_stream(nats.endpoint))
         bus = {"POSTPROCESSING_EVENTS_ENDPOINT": nats.endpoint, "POSTPROCESSING_STEPS": STEP}
-        yield nats.port, environment | bus
+        size = {"PENSTOCK_STORE_SIZE": str(room)} if room else {}
+        yield nats.port, environment | bus | size
 
 
 async def _make_stream(endpoint: str) -> None:
@@ -110,16 +116,21 @@ def settings_of(environment: Environment) -> Settings:
 
 async def fill(environment: Environment, count: int) -> None:
     """Write `count` records."""
-    settings, template = settings_of(environment), waiting()
-    numbers = iter(range(count))
+    async with store_of(settings_of(environment), POLICY) as store:
+        await fill_store(store, count)
 
-    async def write(store: Any) -> None:
+
+async def fill_store(store: ProgressStore, count: int) -> None:
+    """Write `count` records to a store that is open."""
+    template, numbers = waiting(), iter(range(count))
+
+    async def write() -> None:
         for number in numbers:
             await store.save(upload(template, number), expected=None)
 
-    async with store_of(settings, POLICY) as store, asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         for _ in range(_AT_ONCE):
-            group.create_task(write(store))
+            group.create_task(write())
 
 
 def waiting() -> Progress:

@@ -120,6 +120,7 @@ class App:
             publisher=processing.publisher,
             clock=clock,
             tracing=tracing,
+            room=processing.coordinator.room,
         )
         receiver = Receiver(
             catalogue=catalogue,

@@ -15,7 +15,7 @@ from ..ids import new_event_id
 from .batch import in_batches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from ..core.progress import Progress
     from ..core.transition import Transition
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 IT_IS_DONE = "it is done; there is nothing to resume"
+_AWAITED = 512
+"""Uploads that are gone on with before `resume` returns: a second or less."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -51,16 +53,33 @@ class Commands:
     async def resume(self, upload_id: str | None, step: str | None) -> list[Row]:
         """Start the current step of each selected upload again; repeat the decision of those that have one.
 
-        An upload that fails does not stop the others.
+        An upload that fails does not stop the others. Where there are many, the coordinator is asked to go on with
+        the rest, and works through it after this has returned: more than some hundreds nobody wants to wait for.
+
+        Raises:
+            BusUnavailable: those were not asked for.
         """
-        return await self._resume(self.select(upload_id, step))
+        event_id = new_event_id()  # for all: the coordinator meets the first ones again, and recognises it
+        rows, asked = list[Row](), False
+        async for batch in in_batches(self.select(upload_id, step)):
+            if len(rows) < _AWAITED:
+                rows += await self._resume_batch(batch, event_id)
+            else:
+                asked = True
+                rows += [_asked(saved.progress) for saved in batch]
+        if asked:
+            await self._coordinator.ask(ResumePostprocessing(step=step or FINISHED), event_id)
+        return rows
 
     async def hurry(self, step: str, upload_ids: Iterable[str]) -> list[Row]:
         """Start a step at once for those of some uploads that wait for their next try of it: what failed works again.
 
         Those whose step is running, or over, are left alone.
         """
-        return await self._resume(_pausing(self._store, step, upload_ids))
+        rows: list[Row] = []
+        async for batch in in_batches(_pausing(self._store, step, upload_ids)):
+            rows += await self._resume_batch(batch, new_event_id())
+        return rows
 
     async def pausing(self, step: str) -> list[str]:
         """Return the IDs of the uploads that wait for their next try of a step."""
@@ -70,29 +89,28 @@ class Commands:
             if saved.progress.state is State.BACKOFF
         ]
 
-    async def _resume(self, chosen: AsyncIterator[Saved]) -> list[Row]:
-        rows: list[Row] = []
-        async for batch in in_batches(chosen):
-            await self._coordinator.room()
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self.resume_one(saved)) for saved in batch]
-            rows += [task.result() for task in tasks]
-        return rows
+    async def _resume_batch(self, batch: Sequence[Saved], event_id: str) -> list[Row]:
+        await self._coordinator.room()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.resume_one(saved, event_id)) for saved in batch]
+        return [task.result() for task in tasks]
 
-    async def resume_one(self, saved: Saved) -> Row:
-        """Resume one upload and tell what became of it."""
+    async def resume_one(self, saved: Saved, event_id: str = "") -> Row:
+        """Resume one upload and tell what became of it; `event_id` tells this wish from others (empty: one of its own).
+
+        `saved` was read just now.
+        """
         progress = saved.progress
 
         def row(*, ok: bool, detail: str) -> Row:
             return Row(progress.upload_id, progress.filename, "resume", progress.status.current_step, ok, detail)
 
-        if progress.state is State.ENDED:
-            return row(ok=False, detail=IT_IS_DONE)
-        if progress.state is State.FAILED:
-            return row(ok=False, detail=f"ended with {progress.status.outcome!r}; restart it to run its steps again")
-        envelope = Envelope(event=ResumePostprocessing(upload_id=progress.upload_id), event_id=new_event_id())
+        if (why_not := _nothing_to_resume(progress)) is not None:
+            return row(ok=False, detail=why_not)
+        event = ResumePostprocessing(upload_id=progress.upload_id)
+        envelope = Envelope(event=event, event_id=event_id or new_event_id())
         try:
-            transition = await self._coordinator.apply(progress.upload_id, envelope)
+            transition = await self._coordinator.apply(progress.upload_id, envelope, saved=saved)
         except PenstockError as error:
             return row(ok=False, detail=str(error))
         return row(ok=transition.verdict in (Verdict.APPLIED, Verdict.REPEATED), detail=_told(progress, transition))
@@ -121,6 +139,23 @@ async def listed(store: ProgressStore, step: str | None) -> AsyncIterator[Saved]
     async for saved in store.in_step(step) if step else store.all():
         if saved.progress.state is not State.ENDED:
             yield saved
+
+
+def _nothing_to_resume(progress: Progress) -> str | None:
+    if progress.state is State.ENDED:
+        return IT_IS_DONE
+    if progress.state is State.FAILED:
+        return f"ended with {progress.status.outcome!r}; restart it to run its steps again"
+    return None
+
+
+def _asked(progress: Progress) -> Row:
+    """Tell of an upload that the coordinator goes on with soon."""
+    why_not, step = _nothing_to_resume(progress), progress.status.current_step
+    detail = f"step {step!r} is started again in its turn: there are many" if why_not is None else why_not
+    if why_not is None and progress.state is State.FINISHED:
+        detail = f"the decision {progress.status.outcome!r} is sent again in its turn: there are many"
+    return Row(progress.upload_id, progress.filename, "resume", step, ok=why_not is None, detail=detail)
 
 
 def _told(before: Progress, transition: Transition) -> str:

@@ -153,6 +153,14 @@ class Coordinator:
         if failure is not None:
             raise failure
 
+    async def ask(self, event: ResumePostprocessing, event_id: str) -> None:
+        """Have the coordinators go on with all uploads of a step, in their turn.
+
+        Raises:
+            BusUnavailable: nobody was asked.
+        """
+        await self._publisher.publish(event, event_id=event_id)
+
     async def room(self) -> None:
         """Wait until what arrives is handled for the most part: to be called by who is about to say a lot."""
         await wait_for_room(self._bus, GROUP, self._clock)

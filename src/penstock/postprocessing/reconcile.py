@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 PATIENCE = timedelta(seconds=10)
 """How long a start is held up by a store or a bus that is away, or by a bus without room for all there is to say."""
+_START = timedelta(seconds=2)
+"""How long a start is held up by what there is to say, where all are there to hear it."""
 _SHARE = 20
 """Of the time, the part that periodic walks take at most."""
 
@@ -73,7 +75,7 @@ class Reconciler:
         """
         self._caught_up_with = self._memory.begins_at
         self._begin_walk(before=None)
-        if not await self._go_on(patience):
+        if not await self._go_on(patience, at_most=_START):
             log.warning("announcements_wait", told=self._told, hint="the rest is said as soon as the bus takes it")
         return self._told
 
@@ -152,10 +154,16 @@ class Reconciler:
         said_at = saved.progress.step_started_at or saved.progress.updated_at
         return said_at is not None and said_at <= self._before
 
-    async def _go_on(self, patience: timedelta | None) -> bool:
-        """Announce until all is said; return False once we were held up for `patience` (None: however long)."""
-        failures, held_up = 0, timedelta()
+    async def _go_on(self, patience: timedelta | None, *, at_most: timedelta | None = None) -> bool:
+        """Announce until all is said; return False once we were held up for `patience` (None: however long).
+
+        What would take longer than `at_most` by itself is left as well.
+        """
+        failures, held_up, begun_at = 0, timedelta(), self._clock.monotonic()
         while self._walk is not None:
+            if at_most is not None and timedelta(seconds=self._clock.monotonic() - begun_at) > at_most:
+                log.info("announcements_go_on", told=self._told)
+                return True
             try:
                 await self._announce_batch()
                 failures, held_up = 0, timedelta()
@@ -165,7 +173,9 @@ class Reconciler:
                 if patience is not None and held_up + pause > patience:
                     return False
                 self._note_held_up(error, pause)
+                slept_from = self._clock.monotonic()
                 await self._clock.sleep(pause)
+                begun_at += self._clock.monotonic() - slept_from
                 held_up += pause
         return True
 

@@ -100,18 +100,24 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep until cancelled, whatever goes wrong; have the gateway do what it could not do when it was to."""
+        await self._try(self._gateway.catch_up)  # what the start has left
         while True:
             await self._clock.sleep(_INTERVAL)
-            try:
-                await self._gateway.catch_up()
-                report = await self.sweep()
-            except PenstockError as error:
-                log.warning("sweep_failed", error=str(error))
-            except Exception:
-                log.exception("sweep_failed")  # nothing that is tidied up is worth the end of the server
-            else:
-                if report != Report():
-                    log.info("swept", **msgspec.structs.asdict(report))
+            await self._try(self._catch_up_and_sweep)
+
+    async def _catch_up_and_sweep(self) -> None:
+        await self._gateway.catch_up()
+        report = await self.sweep()
+        if report != Report():
+            log.info("swept", **msgspec.structs.asdict(report))
+
+    async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except PenstockError as error:
+            log.warning("sweep_failed", error=str(error))
+        except Exception:
+            log.exception("sweep_failed")  # nothing that is tidied up is worth the end of the server
 
     async def sweep(self, *, dry_run: bool = False) -> Report:
         """Tidy up once, or (`dry_run`) only count; return what was done, or would be.

@@ -7,6 +7,7 @@ twice: the second time finds the work done, and only says again what follows fro
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -29,7 +30,7 @@ from .turns import Turns
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from ..blobs.base import BlobStore
     from ..bus.base import Bus
@@ -50,6 +51,14 @@ CONSUMED: Final[tuple[type[Event], ...]] = (
     StartPostprocessingStep,
 )
 _PAGE: Final = 500
+_START: Final = timedelta(seconds=1)
+"""How long a start is held up by announcing."""
+_STRETCH: Final = 32
+"""Uploads that are announced before there has to be room for more."""
+
+
+async def _at_once() -> None:
+    """Wait for nothing."""
 
 
 class Gateway:
@@ -62,6 +71,7 @@ class Gateway:
         publisher: publishes to the same bus.
         clock: dates changes.
         tracing: is told of each beginning and end.
+        room: waits until what is announced is handled for the most part.
     """
 
     def __init__(
@@ -73,9 +83,12 @@ class Gateway:
         publisher: Publisher,
         clock: Clock,
         tracing: Tracing = UNTRACED,
+        room: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._catalogue = catalogue
         self._bus = bus
+        self._clock = clock
+        self._room = room
         self._publisher = publisher
         self._tracing = tracing
         self._deeds = Deeds(catalogue=catalogue, blobs=blobs, publisher=publisher, clock=clock, tracing=tracing)
@@ -196,25 +209,37 @@ class Gateway:
             return True
 
     async def reconcile(self) -> None:
-        """Do what a death may have left undone: to be called at start, once the bus has its subscribers."""
+        """Do what a death may have left undone: to be called at start, once the bus has its subscribers.
+
+        Where many uploads are in processing, most of them are left to the next `catch_up`.
+        """
         async for upload in self._all_in(Phase.RECEIVING):
             async with self._turns.of(upload.id):
                 with _later(upload):
                     if await self._deeds.all_there(upload):
                         await self._deeds.complete(upload)
-        await self.catch_up()
+        await self.catch_up(patience=_START)
 
-    async def catch_up(self) -> None:
-        """Say what the bus would not take, or has lost since, and remove bytes that could not be removed."""
+    async def catch_up(self, *, patience: timedelta | None = None) -> None:
+        """Say what the bus would not take, or has lost since, and remove bytes that could not be removed.
+
+        After `patience` the rest is left for the next time.
+        """
+        ends_at = None if patience is None else self._clock.monotonic() + patience.total_seconds()
         if self._bus.memory.begins_at != self._memory_began_at:
             self._memory_began_at = self._bus.memory.begins_at
             self._deeds.forget_announcements()
         announced = 0
         async for upload in self._all_in(Phase.PROCESSING):
-            if not self._deeds.announced(upload):
-                async with self._turns.of(upload.id):
-                    with _later(upload):
-                        announced += await self._announce(upload.id)
+            if self._deeds.announced(upload):
+                continue
+            if ends_at is not None and self._clock.monotonic() > ends_at:
+                break
+            async with self._turns.of(upload.id):
+                with _later(upload):
+                    announced += await self._announce(upload.id)
+            if announced % _STRETCH == 0:
+                await self._room()
         async for batch in self._catalogue.to_discard():
             for upload in batch:
                 async with self._turns.of(upload.id):

@@ -87,3 +87,17 @@ async def test_what_is_done_has_nothing_to_resume(world: World) -> None:
     await world.clock.advance(timedelta(minutes=6))
     await world.timers.fire()
     assert await world.record() is None
+
+
+async def test_where_there_are_many_each_is_started_once_and_most_after_the_answer(world: World) -> None:
+    ids = [f"u{number}" for number in range(600)]
+    for upload_id in ids:
+        await world.coordinator.handle(received(upload_id))
+    async with world.coordinator.subscribe(workers=1):
+        rows = await commands_of(world).resume(None, "virusscan")
+        assert [row.id for row in rows] == ids
+        assert all(row.ok for row in rows)
+        assert rows[0].detail == "step 'virusscan' was started again, attempt 2"
+        assert rows[-1].detail == "step 'virusscan' is started again in its turn: there are many"
+        await eventually(lambda: len(world.starts(ids[-1])) == 2)
+    assert {(await world.progress(upload_id)).attempt for upload_id in ids} == {2}

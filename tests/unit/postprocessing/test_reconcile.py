@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import pytest
 from structlog.testing import capture_logs
 
 from penstock.core.progress import Progress, Status
+from penstock.events.types import Envelope
 from penstock.testing import eventually
 
 from .world import World, answer, received
@@ -28,6 +30,23 @@ async def test_what_is_awaited_is_said_to_a_bus_that_has_forgotten_it(world: Wor
     await world.coordinator.handle(answer("retry", event_id="pause", upload_id="u7"))
     assert await world.reconciler.announce() == 99
     await eventually(lambda: len(world.heard) == 99)
+
+
+async def test_where_there_is_much_to_say_the_start_waits_for_a_part_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await restarted(world, 100)
+
+    async def slowly(*envelopes: Envelope) -> None:
+        await world.clock.advance(timedelta(seconds=3))
+        await world.bus.publish(*envelopes)
+
+    monkeypatch.setattr(world.line, "publish", slowly)
+    assert await world.reconciler.announce() == 32
+    loop = asyncio.create_task(world.reconciler.run())
+    await eventually(lambda: len(world.heard) == 100)
+    loop.cancel()
+    await asyncio.wait([loop])
 
 
 async def test_a_bus_that_is_away_at_start_is_waited_for(world: World) -> None:

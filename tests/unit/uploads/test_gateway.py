@@ -330,6 +330,16 @@ async def test_what_the_bus_has_lost_is_announced_again_once(world: World) -> No
     assert [(one.event.upload_id, one.event_id) for one in heard] == [(upload_id, run_id(upload_id, 1))] * 2
 
 
+async def test_what_is_too_much_to_announce_at_once_is_announced_the_next_time(world: World) -> None:
+    uploads = {await world.arrived(), await world.arrived()}
+    world.bus.memory.begin(world.clock.now())
+    await world.gateway.catch_up(patience=timedelta(seconds=-1))
+    await world.gateway.catch_up()
+    heard = await world.all_heard(BytesReceived, 4)
+    assert {one.event.upload_id for one in heard[2:]} == uploads
+    assert len(heard) == 4
+
+
 async def test_the_sweeper_expires_forgets_and_removes_orphans(world: World) -> None:
     late, orphan, alive = await world.arriving(), new_upload_id(), await world.arrived()
     await world.blobs.create(orphan)
