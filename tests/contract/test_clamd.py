@@ -16,7 +16,13 @@ import pytest
 
 from penstock.antivirus import ByteStream, LocalFile, SourceUnreadable, Verdict
 from penstock.antivirus.clamav import ClamavScanner
+from penstock.antivirus.clamav.address import parse_address
+from penstock.antivirus.clamav.daemon import ENGINE_LIMIT_BYTES
+from penstock.antivirus.clamav.line import Line
+from penstock.antivirus.clamav.protocol import Answer
 from penstock.antivirus.eicar import eicar
+from penstock.antivirus.limits import TimeAllowance
+from penstock.antivirus.sources import opened
 from penstock.clock import SystemClock
 from penstock.testing import eventually
 from penstock.testing.scanner_contract import open_files
@@ -205,3 +211,21 @@ async def test_a_stream_that_stalls_is_the_streams_fault(tmp_path: Path) -> None
                 await scanner.scan(ByteStream(stalling()), size_bytes=2 * MIB)
             assert time.monotonic() - began < 10
             assert (await scanner.scan(ByteStream(pieces(b"x")), size_bytes=1)).verdict is Verdict.CLEAN
+
+
+async def test_the_largest_file_that_any_clamd_looks_at_is_the_largest_that_we_give_it(tmp_path: Path) -> None:
+    (tmp_path / "clamd").mkdir()
+    options = dict.fromkeys(("StreamMaxLength", "MaxFileSize", "MaxScanSize"), "2147483647")
+    file = tmp_path / "file"
+    file.write_bytes(eicar())
+    with running_clamd(tmp_path / "clamd", **options) as clamd:
+        line = Line(parse_address(clamd.unix_address), TimeAllowance())
+        os.truncate(file, ENGINE_LIMIT_BYTES + 1)  # a hole behind EICAR
+        async with opened(LocalFile(file), ENGINE_LIMIT_BYTES + 1) as larger:
+            assert (await line.pass_descriptor(larger)).answer is Answer.CLEAN  # which is not true
+        limit = 2**40
+        async with ClamavScanner(
+            clamd.unix_address, clock=SystemClock(), stream_max_bytes=limit, max_file_bytes=limit
+        ) as scanner:
+            report = await scanner.scan(LocalFile(file), size_bytes=ENGINE_LIMIT_BYTES + 1)
+            assert report.verdict is Verdict.TOO_LARGE

@@ -38,8 +38,8 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_LIMIT_BYTES = 25 * 1024 * 1024
 """What Debian configures. clamd's own default is 100M, but a figure above the real one would be dangerous."""
-ENGINE_LIMIT_BYTES = 2**31 - 1
-"""clamd looks at no larger file, whatever its configuration says; it answers OK."""
+ENGINE_LIMIT_BYTES = 2**31 - 3
+"""clamd looks at no larger file, whatever its configuration says; it answers OK. Found by trying, with 1.4."""
 _VERSION_KEPT_SECONDS = 300.0
 """How long we go on reporting a version before asking again: clamd loads new signatures every few hours."""
 _LIMITS_ARE_SMALLER = (

@@ -231,7 +231,7 @@ async def test_above_the_limits_given_nothing_is_asked_and_nothing_read(tmp_path
 
 async def test_no_setting_lifts_the_engines_own_limit() -> None:
     async with ClamavScanner("/nowhere", clock=ManualClock(), max_file_bytes=2**40) as scanner:
-        report = await scanner.scan(LocalFile(Path("/none")), size_bytes=2**31)
+        report = await scanner.scan(LocalFile(Path("/none")), size_bytes=2**31 - 2)
     assert report.verdict is Verdict.TOO_LARGE
 
 
