@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from penstock.antivirus.base import ScannerProtocolError, ScannerUnavailable, Verdict
 from penstock.antivirus.icap.address import Address, parse_address
 from penstock.antivirus.icap.judgement import judge
-from penstock.antivirus.icap.profiles import PROFILES, profile_of
+from penstock.antivirus.icap.profiles import PROFILES, Means, profile_of
 from penstock.antivirus.icap.protocol import (
     LAST_CHUNK,
     Answer,
@@ -31,6 +31,8 @@ ANSWERS = (
     b"ICAP/1.0 500 Server error\r\n\r\n",
     b"ICAP/1.0 200 OK\r\nEncapsulated: req-hdr=0, req-body=20\r\n\r\nPOST / HTTP/1.1\r\n\r\n...",
 )
+
+NOTHING = {"", "-", "0", "no", "none", "clean", "false", "no threats", "no threat", "no virus", "ok"}
 
 
 def read(data: bytes) -> Answer | None:
@@ -196,6 +198,83 @@ def test_what_products_say(fields: str, verdict: Verdict, signature: str) -> Non
     assert answer is not None
     found = judge(answer, Method.REQMOD, PROFILES["any"], all_sent=True, could_say_204=True)
     assert (found.verdict, found.signature) == (verdict, signature)
+
+
+PAGE = "HTTP/1.1 403 Forbidden"
+
+
+@pytest.mark.parametrize(
+    ("profile", "fields", "http", "verdict", "signature"),
+    [
+        ("c-icap", "X-Infection-Found: Type=0; Resolution=2; Threat=Eicar;", PAGE, Verdict.INFECTED, "Eicar"),
+        ("eset", "X-Virus-ID: Trojaner\r\nX-Response-Info: Blocked", PAGE, Verdict.INFECTED, "Trojaner"),
+        ("f-secure", "X-FSecure-Scan-Result: infected", PAGE, Verdict.INFECTED, "an unnamed threat"),
+        ("fortinet", "Server: FortiSandbox", PAGE, Verdict.INFECTED, "403 Forbidden"),
+        ("kaspersky", "X-Virus-ID: EICAR-Test-File", PAGE, Verdict.INFECTED, "EICAR-Test-File"),
+        ("mcafee", "X-Block-Result: 80\r\nX-Block-Reason: Malware found", PAGE, Verdict.INFECTED, "Malware found"),
+        (
+            "metadefender",
+            "X-Response-Info: Blocked\r\nX-Blocked-Reason: Infected\r\nX-Virus-ID: EICAR Test String",
+            PAGE,
+            Verdict.INFECTED,
+            "EICAR Test String",
+        ),
+        (
+            "sophos",
+            "Server: SAVDI",
+            f"{PAGE}\r\nX-Blocked: Virus found during virus scan\r\nX-Blocked-By: Sophos Anti-Virus",
+            Verdict.INFECTED,
+            "Virus found during virus scan",
+        ),
+        (
+            "symantec",
+            "X-Infection-Found: Type=2; Resolution=2; Threat=Container size violation;",
+            PAGE,
+            Verdict.UNSCANNABLE,
+            "Container size violation",
+        ),
+        (
+            "trend-micro",
+            "X-Virus-ID: TSPY_ONLINEG.MCS\r\nX-Response-Desc: FILE: Detected by ATSE",
+            PAGE,
+            Verdict.INFECTED,
+            "TSPY_ONLINEG.MCS",
+        ),
+        (
+            "any",
+            "Server: C-ICAP",
+            "HTTP/1.0 307 Temporary Redirect\r\nX-Virus-ID: {HEX}EICAR.TEST.3.UNOFFICIAL",
+            Verdict.INFECTED,
+            "{HEX}EICAR.TEST.3.UNOFFICIAL",
+        ),
+    ],
+)
+def test_each_product_is_understood_by_its_own_profile(
+    profile: str, fields: str, http: str, verdict: Verdict, signature: str
+) -> None:
+    http += "\r\n\r\n"
+    icap = f"ICAP/1.0 200 OK\r\n{fields}\r\nEncapsulated: res-hdr=0, null-body={len(http)}\r\n\r\n"
+    answer = read(f"{icap}{http}".encode())
+    assert answer is not None
+    found = judge(answer, Method.REQMOD, PROFILES[profile], all_sent=True, could_say_204=True)
+    assert (found.verdict, found.signature) == (verdict, signature)
+
+
+@given(
+    st.sampled_from(sorted(PROFILES)).flatmap(
+        lambda name: st.tuples(st.just(name), st.sampled_from(PROFILES[name].fields))
+    ),
+    st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Z"]), max_size=40),
+)
+def test_whatever_a_field_says_that_is_not_a_word_for_nothing_is_not_clean(
+    told: tuple[str, tuple[str, Means]], value: str
+) -> None:
+    profile, (field, means) = told
+    answer = read(f"ICAP/1.0 204 x\r\n{field}: {value}\r\n\r\n".encode())
+    assert answer is not None
+    found = judge(answer, Method.REQMOD, PROFILES[profile], all_sent=True, could_say_204=True)
+    if found.verdict is Verdict.CLEAN:
+        assert means is Means.ACTION or value.strip().lower() in NOTHING
 
 
 def test_a_field_of_ones_own_counts_first() -> None:
