@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from tests.tus.client import BYTES, Client, b64
-from tests.tus.conftest import Content
+from tests.tus.conftest import Content, Show
 from tests.tus.requirement import requirement
 
 MIB = 1024 * 1024
@@ -124,3 +124,71 @@ def test_a_chunked_body_with_a_checksum(client: Client) -> None:
 @requirement("checksum-12", "TRAP", "`checksum-trailer` is announced only by a server that reads trailers.")
 def test_trailers_are_not_announced(client: Client) -> None:
     assert "checksum-trailer" not in client.ask("OPTIONS", "/uploads/").words("tus-extension")
+
+
+# Of a whole file
+
+
+def named(text: str) -> dict[str, str]:
+    return {"Upload-Metadata": f"filename {b64('a.txt')},checksum {b64(text)}"}
+
+
+FILE_CHECKSUMS = [
+    *(f"{algorithm} {digest.hex()}" for algorithm, digest in HELLO.items()),
+    f"SHA256:{HELLO['sha256'].hex().upper()}",
+    f"adler32 {zlib.adler32(b'hello'):08x}",
+]
+
+
+@requirement("file-checksum-1", "TRAP", "A file that is what its metadata says is let through.")
+@pytest.mark.parametrize("text", FILE_CHECKSUMS)
+def test_a_file_that_is_what_was_announced(client: Client, content: Content, text: str) -> None:
+    path = client.create(5, named(text))
+    assert client.patch(path, 0, b"hel").status == 204
+    assert client.patch(path, 3, b"lo").status == 204
+    assert content(path) == b"hello"
+
+
+@requirement("file-checksum-2", "TRAP", "A file that is not ends with its last byte: 460, and gone, with the reason.")
+@pytest.mark.parametrize("text", FILE_CHECKSUMS)
+def test_a_file_that_is_not(client: Client, show: Show, text: str) -> None:
+    path = client.create(5, named(text))
+    assert client.patch(path, 0, b"hal").status == 204
+    assert client.patch(path, 3, b"lo").status == 460
+    assert client.head(path).status == 410
+    found = show(path)
+    assert found["phase"] == "cancelled"
+    assert "as was announced" in str(found["reason"])
+
+
+@requirement("file-checksum-3", "TRAP", "The same holds for a file that comes with its creation.")
+def test_a_file_with_its_creation(client: Client, content: Content) -> None:
+    right = client.post({**BYTES, "Upload-Length": 5, **named(FILE_CHECKSUMS[0])}, b"hello")
+    assert content(client.path(right)) == b"hello"
+    assert client.post({**BYTES, "Upload-Length": 5, **named(FILE_CHECKSUMS[0])}, b"hallo").status == 460
+
+
+@requirement("file-checksum-4", "TRAP", "The same holds for a file that is made of parts.")
+def test_a_file_made_of_parts(client: Client, content: Content) -> None:
+    one, two = client.partial(b"hel"), client.partial(b"lo")
+    right = client.post({"Upload-Concat": f"final;{one} {two}", **named(FILE_CHECKSUMS[1])})
+    assert content(client.path(right)) == b"hello"
+    assert client.post({"Upload-Concat": f"final;{two} {one}", **named(FILE_CHECKSUMS[1])}).status == 460
+
+
+@requirement("file-checksum-5", "TRAP", "A checksum that could not be verified is refused with 400 at the creation.")
+@pytest.mark.parametrize("text", ["sha3 00", "sha1", "sha1 00", f"sha1 {'0' * 39}", f"sha1 {'x' * 40}", "", "hello"])
+def test_a_checksum_that_cannot_be_verified(client: Client, text: str) -> None:
+    assert client.post({"Upload-Length": 5, **named(text)}).status == 400
+
+
+@requirement("file-checksum-6", "TRAP", "That of an empty file is verified as well.")
+def test_an_empty_file(client: Client, content: Content) -> None:
+    empty = hashlib.sha256(b"").hexdigest()
+    assert content(client.create(0, named(f"sha256 {empty}"))) == b""
+    assert client.post({"Upload-Length": 0, **named(FILE_CHECKSUMS[1])}).status == 460
+
+
+@requirement("file-checksum-7", "TRAP", "A part has none of its own, as nobody would look at it: 400.")
+def test_a_part_has_none(client: Client) -> None:
+    assert client.post({"Upload-Length": 5, "Upload-Concat": "partial", **named(FILE_CHECKSUMS[1])}).status == 400

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION: Final = "0003"
+SCHEMA_REVISION: Final = "0004"
 """The newest migration, which this version of the program works with."""
 
 # SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
@@ -63,6 +63,8 @@ uploads = Table(
     Column("discard_pending", Boolean, nullable=False),
     Column("trace_parent", Text, nullable=False, server_default=""),
     Column("scan_details", Text, nullable=False, server_default=""),
+    Column("concat", Text, nullable=False, server_default=""),
+    Column("final_key", Text, nullable=False, server_default=""),
     # Lists in the order of arrival, by phase. `seq` is named in each: SQLite would append it, PostgreSQL would not.
     Index("ix_uploads_phase", "phase", "seq"),
     Index("ix_uploads_space", "space", "phase", "seq"),
@@ -87,6 +89,14 @@ uploads = Table(
         "seq",
         sqlite_where=text("discard_pending = 1"),
         postgresql_where=text("discard_pending"),
+    ),
+    # Uploads that are made of others: those that wait for their parts, and one that is asked for again.
+    Index(
+        "ix_uploads_finals",
+        "phase",
+        "final_key",
+        sqlite_where=text("final_key <> ''"),
+        postgresql_where=text("final_key <> ''"),
     ),
     Index(
         "ix_uploads_quarantined",

@@ -38,6 +38,7 @@ class MethodNotAllowed(InvalidRequest):
 
 
 _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
+    (errors.MadeOfParts, 403),
     (NotFound, 404),
     (MethodNotAllowed, 405),
     (errors.Idle, 408),

@@ -50,7 +50,7 @@ class Put:
         upload_id = standing.upload.id
         if body.length != 0:
             try:
-                standing = await self._receiver.receive(upload_id, 0, body, length=body.length)
+                standing = await self._receiver.receive(upload_id, 0, body, length=body.length, ends_upload=True)
             except BaseException:
                 await self._receiver.terminate(upload_id)
                 raise

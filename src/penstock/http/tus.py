@@ -71,6 +71,7 @@ class Tus:
             metadata=wanted.metadata.raw,
             initiator_id=headers.get("initiator-id", "")[:_INITIATOR_CHARACTERS],
             trace_parent=headers.get("traceparent", ""),
+            concat=wanted.concat,
         )
         upload_id = standing.upload.id
         if wanted.with_body:
@@ -83,7 +84,9 @@ class Tus:
                 await self._receiver.terminate(upload_id)
                 raise
         location = f"{self._address.base(scope, headers)}{ROOT}/{upload_id}"
-        sent = {"Location": location, "Upload-Offset": str(standing.offset)}
+        sent = {"Location": location}
+        if standing.complete or not wanted.is_final:
+            sent["Upload-Offset"] = str(standing.offset)
         return Answer(201, {**sent, **self._whereabouts(scope, headers, standing)})
 
     async def _head(self, scope: Scope, headers: Mapping[str, str], upload_id: str) -> Answer:
@@ -98,6 +101,7 @@ class Tus:
             wanted.offset,
             body,
             length=body.length,
+            size_bytes=wanted.size_bytes,
             checksum=wanted.checksum,
             trace_parent=headers.get("traceparent", ""),
         )

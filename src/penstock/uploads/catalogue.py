@@ -21,7 +21,7 @@ from . import journal, statements
 from .filters import Filters, pages
 from .journal import Details, Happening, Kind
 from .quarantine import NOBODY, log_change
-from .rows import COLUMNS, changing_values, fixed_values, scan_values, upload_of
+from .rows import COLUMNS, changing_values, final_key, fixed_values, scan_values, upload_of
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Catalogue:
             **fixed_values(upload),
             **changing_values(upload),
             **scan_values(upload.scan),
+            "final_key": final_key(upload),
             "run_cause": "",
             "discard_pending": False,
         }
@@ -185,6 +186,20 @@ class Catalogue:
         if changed:
             self._feed.wake()
         return changed
+
+    async def declare(self, upload_id: str, size_bytes: int) -> bool:
+        """Note how large an upload is that was begun without saying so; return False if that is known already."""
+        values = {"upload": upload_id, "size_bytes": size_bytes}
+        return await self._database.write(lambda connection: statements.DECLARE.execute(connection, values) == 1)
+
+    async def waiting_finals(self) -> Sequence[Upload]:
+        """Return the uploads that are to be made of parts, and are not yet."""
+        return [upload_of(row) for row in await self._database.read(_rows(statements.WAITING))]
+
+    async def same_final(self, upload: Upload) -> Upload | None:
+        """Return an upload made of the same parts, with the same metadata, unless it came to a bad end; or None."""
+        rows = await self._database.read(_rows(statements.SAME_FINAL, {"key": final_key(upload)}))
+        return upload_of(rows[0]) if rows else None
 
     async def caused_by(self, upload_id: str) -> str:
         """Return the event that asked for the present run; empty if none did, or there is no such upload."""

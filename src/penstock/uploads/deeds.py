@@ -25,6 +25,9 @@ from ..errors import InvalidRequest, NotFound
 from ..events.types import Outcome, PostprocessingFinished, PostprocessingStepFinished
 from ..ids import derived_id
 from . import notices
+from .assembly import Assembly
+from .comparison import objection
+from .metadata import file_checksum
 from .quarantine import in_quarantine
 from .recorder import Recorder, explained_by, unexplained
 from .upload import Phase, Upload
@@ -66,6 +69,7 @@ class Deeds:
         self._publisher = publisher
         self._clock = clock
         self._tracing = tracing
+        self._assembly = Assembly(catalogue, blobs)
         self._announced: dict[str, int] = {}
 
     async def get(self, upload_id: str) -> Upload:
@@ -88,20 +92,27 @@ class Deeds:
         self._announced.clear()
 
     async def all_there(self, upload: Upload) -> bool:
-        """Tell whether as many bytes are staged as the upload is to have."""
-        try:
-            return upload.size_bytes is not None and await self._blobs.length(upload.id) == upload.size_bytes
-        except BlobMissing:
-            return False
+        """Tell whether all is there that an upload needs to be processed. Of a part that is never so."""
+        if upload.parts:
+            return await self._assembly.possible(upload)
+        return not upload.is_part and await self._assembly.is_full(upload)
 
     async def complete(self, upload: Upload) -> Upload:
         """Flush the bytes of an upload to disk that are all there, and begin its processing; return it."""
+        if upload.parts:
+            await self._assembly.make(upload)
         return await self.begin(upload, await self._blobs.seal(upload.id))
 
     async def begin(self, upload: Upload, size_bytes: int) -> Upload:
-        """Begin the processing of an upload whose bytes are on disk, unless it has begun; return it."""
+        """Begin the processing of an upload whose bytes are on disk, unless it has begun; return it.
+
+        One whose metadata names another checksum than its bytes have is cancelled, with the reason.
+        """
         if upload.phase is not Phase.RECEIVING:
             return upload
+        expected = file_checksum(upload.metadata)
+        if expected is not None and (wrong := await objection(self._blobs, upload.id, expected)):
+            return await self._refuse(msgspec.structs.replace(upload, size_bytes=size_bytes), wrong)
         with self._tracing.span(
             "upload received", upload.trace_parent, upload_id=upload.id, size_bytes=size_bytes
         ) as span:
@@ -258,6 +269,16 @@ class Deeds:
         await self._blobs.discard(upload.id)
         if said:
             await self._catalogue.discarded(upload.id)
+
+    async def _refuse(self, upload: Upload, reason: str) -> Upload:
+        refused = msgspec.structs.replace(
+            upload, phase=Phase.CANCELLED, ended_at=self._clock.now(), reason=reason, outcome=""
+        )
+        if not await self._catalogue.change(upload, refused):
+            return await self.get(upload.id)
+        log.warning("upload_is_not_what_was_announced", upload=upload.id, reason=reason)
+        await self.give_up(refused)
+        return refused
 
     async def _begun(self, upload: Upload) -> Upload:
         self.recorder.begun(upload)

@@ -10,6 +10,7 @@ InvalidRequest
 ├── UnsupportedBody       a body of the wrong media type
 ├── TooLarge              more bytes than allowed, or than announced
 ├── WrongOffset           not where the upload ends
+├── MadeOfParts           bytes for an upload that takes none of its own
 ├── ChecksumMismatch      not the bytes that were meant
 ├── Disconnected          the body ended before its end
 ├── Idle                  the body stood still
@@ -62,6 +63,12 @@ class WrongOffset(InvalidRequest):
     def __init__(self, *, sent: int, offset: int) -> None:
         super().__init__(f"Upload-Offset is {sent}, but the upload stands at {offset}. Continue from {offset}.")
         self.offset = offset
+
+
+class MadeOfParts(InvalidRequest):
+    """The upload is put together from others; it takes no bytes of its own."""
+
+    code = "made-of-parts"
 
 
 class Gone(InvalidRequest):

@@ -137,6 +137,22 @@ class Gateway:
         async with self._turns.of(upload.id):
             return await self._deeds.begin(upload, size_bytes)
 
+    async def complete(self, upload_id: str) -> Upload:
+        """Begin the processing of an upload if all of it is there, or of its parts; return it as it is then.
+
+        One that is made of parts is put together before. However often this is called, and whoever else does, it is
+        done once; what is interrupted is done anew.
+
+        Raises:
+            NotFound: there is no such upload.
+            BlobMissing, StorageFull, BlobUnavailable: it was not done, and may be later.
+        """
+        async with self._turns.of(upload_id):
+            upload = await self._deeds.get(upload_id)
+            if upload.phase is Phase.RECEIVING and await self._deeds.all_there(upload):
+                return await self._deeds.complete(upload)
+            return upload
+
     async def restart(self, upload_id: str, *, cause: str = "") -> Upload:
         """Run all steps of an upload again, from the first; return it as it is then.
 
@@ -211,13 +227,13 @@ class Gateway:
     async def reconcile(self) -> None:
         """Do what a death may have left undone: to be called at start, once the bus has its subscribers.
 
-        Where many uploads are in processing, most of them are left to the next `catch_up`.
+        Where many uploads are in processing, most of them are left to the next `catch_up`, and so is what has to be put
+        together from parts, which may take long.
         """
         async for upload in self._all_in(Phase.RECEIVING):
-            async with self._turns.of(upload.id):
+            if not upload.parts:
                 with _later(upload):
-                    if await self._deeds.all_there(upload):
-                        await self._deeds.complete(upload)
+                    await self.complete(upload.id)
         await self.catch_up(patience=_START)
 
     async def catch_up(self, *, patience: timedelta | None = None) -> None:
@@ -229,6 +245,8 @@ class Gateway:
         if self._bus.memory.begins_at != self._memory_began_at:
             self._memory_began_at = self._bus.memory.begins_at
             self._deeds.forget_announcements()
+        if ends_at is None:
+            await self._complete_finals()
         announced = 0
         async for upload in self._all_in(Phase.PROCESSING):
             if self._deeds.announced(upload):
@@ -247,6 +265,11 @@ class Gateway:
                         await self._deeds.give_up(upload)
         if announced:
             log.info("uploads_in_processing_announced", uploads=announced)
+
+    async def _complete_finals(self) -> None:
+        for final in await self._catalogue.waiting_finals():
+            with _later(final):
+                await self.complete(final.id)
 
     async def _keep_explanation(self, envelope: Envelope) -> None:
         """Keep why a step of this process does not let an upload pass, before anybody acts on that.

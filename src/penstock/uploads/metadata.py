@@ -8,9 +8,12 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import BadHeader
+from .integrity import KEY, read_file_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .checksum import Checksum
 
 LONGEST_BYTES: Final = 16 * 1024
 """Kept with every upload and sent back with every HEAD, so it is bounded."""
@@ -27,6 +30,8 @@ class Metadata(NamedTuple):
     """None when no name was given; empty when an empty one was."""
     media_type: str
     space: str
+    checksum: Checksum | None
+    """That of the whole file, which it is compared with before it is processed."""
     raw: str
     """As it was sent."""
 
@@ -46,8 +51,14 @@ def read_metadata(raw: str) -> Metadata:
         filename=_first(values, "filename", "name"),
         media_type=media_type_of(_first(values, "filetype", "type") or ""),
         space=checked_space(_first(values, "space") or "default"),
+        checksum=_file_checksum(values),
         raw=raw,
     )
+
+
+def file_checksum(raw: str) -> Checksum | None:
+    """Return the checksum of the whole file that an accepted header names, if it does."""
+    return _file_checksum(_pairs(raw)) if KEY in raw else None
 
 
 def media_type_of(text: str) -> str:
@@ -82,6 +93,11 @@ def _pairs(raw: str) -> dict[str, bytes]:
                 f"Upload-Metadata: the value of {key[:40]!r} is not base64: {error}. Encode it so."
             ) from error
     return values
+
+
+def _file_checksum(values: Mapping[str, bytes]) -> Checksum | None:
+    text = _first(values, KEY)
+    return None if text is None else read_file_checksum(text)
 
 
 def _first(values: Mapping[str, bytes], *keys: str) -> str | None:

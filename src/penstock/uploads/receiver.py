@@ -8,34 +8,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from ..blobs.base import BlobMissing, BlobUnavailable, OffsetConflict
-from ..errors import NotFound, PenstockError
+from ..errors import NotFound
 from ..ids import is_upload_id, new_upload_id
 from ..tracing.traceparent import checked
-from .errors import TooLarge, WrongOffset
-from .intake import Intake
+from .errors import WrongOffset
+from .finals import Finals
 from .limits import SPARE_BYTES, check_size
-from .locks import IDLE, TAKEOVER, Hold, UploadLocks
+from .locks import IDLE, TAKEOVER, UploadLocks
 from .metadata import UNKNOWN_TYPE
 from .names import checked_name
 from .room import Room
-from .standing import Recent, Standing, check_alive, gone
+from .standing import Recent, Standing, check_accepted, check_alive, gone
 from .upload import Upload
+from .writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
     from datetime import timedelta
 
-    from ..blobs.base import Appender, BlobStore
+    from ..blobs.base import BlobStore
     from ..clock import Clock
     from ..telemetry import Metrics
     from .catalogue import Catalogue
     from .checksum import Checksum
     from .gateway import Gateway
-
-log = structlog.get_logger(__name__)
 
 _REMEMBERED: Final = 4096
 
@@ -75,12 +72,14 @@ class Receiver:
         self._gateway = gateway
         self._blobs = blobs
         self._clock = clock
-        self._metrics = metrics
         self._expiration = expiration
-        self._idle = idle
         self._locks = UploadLocks(takeover)
         self._room = Room(blobs=blobs, catalogue=catalogue, clock=clock, spare_bytes=spare_bytes)
         self._recent = Recent(_REMEMBERED)
+        self._writer = Writer(blobs=blobs, room=self._room, metrics=metrics, max_size_bytes=max_size_bytes, idle=idle)
+        self._finals = Finals(
+            catalogue=catalogue, gateway=gateway, blobs=blobs, room=self._room, max_size_bytes=max_size_bytes
+        )
 
     async def create(
         self,
@@ -92,8 +91,9 @@ class Receiver:
         metadata: str = "",
         initiator_id: str = "",
         trace_parent: str = "",
+        concat: str = "",
     ) -> Standing:
-        """Begin an upload; one of no bytes is complete at once.
+        """Begin an upload; one of no bytes is complete at once, and so is one that is made of complete parts.
 
         When this returns, the upload survives kill -9. Without a file name, it is named after its ID. `trace_parent` is
         the request's; the upload is processed in its trace unless another request completes it and has one as well.
@@ -102,6 +102,8 @@ class Receiver:
             UnsafeName: the name is not taken.
             TooLarge: it is over the limit.
             StorageFull: there is no room for it.
+            NotAPart: it is to be made of something that is no part.
+            ChecksumMismatch: it is complete, and not what its metadata says.
         """
         upload_id = new_upload_id()
         name = checked_name(upload_id if filename is None else filename)
@@ -118,7 +120,11 @@ class Receiver:
             trace_parent=checked(trace_parent),
             created_at=now,
             expires_at=now + self._expiration,
+            concat=concat,
         )
+        if upload.parts:
+            final = await self._finals.create(upload)
+            return Standing.of(final, 0)
         await self._room.begin(upload_id, size_bytes)
         try:
             await self._blobs.create(upload_id)  # first, so that what the catalogue knows has its bytes
@@ -161,7 +167,7 @@ class Receiver:
             Locked: a request for it does not let go.
         """
         standing = Standing.of(await self.find(upload_id), 0)
-        if standing.complete:
+        if standing.complete or standing.upload.parts:
             return standing
         async with self._locks.hold(upload_id):
             self._recent.take(upload_id)
@@ -174,6 +180,8 @@ class Receiver:
         body: AsyncIterable[bytes],
         *,
         length: int | None,
+        size_bytes: int | None = None,
+        ends_upload: bool = False,
         checksum: Checksum | None = None,
         trace_parent: str = "",
     ) -> Standing:
@@ -186,14 +194,17 @@ class Receiver:
             upload_id: the upload.
             offset: where the body begins; must be where the upload ends.
             body: the bytes; not touched unless offset and length are right.
-            length: how many the body has; None if it does not say. With None, and an upload of unknown size, the end
-                of the body is the end of the upload.
+            length: how many the body has; None if it does not say.
+            size_bytes: how large the upload will be, for one whose size was not known; None: nothing new.
+            ends_upload: whether the end of the body is the end of an upload of unknown size.
             checksum: what the body must hash to, or None.
             trace_parent: the request's `traceparent`; if it completes the upload, that is processed in this trace.
 
         Raises:
             NotFound, Gone, Locked: as `status`.
             WrongOffset: nothing was written.
+            MadeOfParts: the upload takes no bytes of its own.
+            BadHeader: another size is known already.
             TooLarge: the body is longer than what is missing; nothing of it was kept.
             ChecksumMismatch: nothing of it was kept.
             Disconnected, Interrupted, Idle, Ending: see above.
@@ -205,13 +216,17 @@ class Receiver:
             # Taken out while it changes: whatever goes wrong, the next one looks for itself.
             standing = self._recent.take(upload_id) or await self._look(upload_id)
             check_alive(standing.upload, self._clock.now())
-            standing.check_continues(offset, length, max_size_bytes=self.max_size_bytes)
+            standing.check_begins(offset)
+            sized = standing.declared(size_bytes, max_size_bytes=self.max_size_bytes)
+            sized.check_fits(length, max_size_bytes=self.max_size_bytes)
+            if sized is not standing:
+                standing = await self._declare(sized)
             standing = standing.in_trace(checked(trace_parent))
             if standing.full:
-                await self._check_empty(body, length, hold)
+                await self._writer.check_empty(body, length, hold)
                 return await self._healed(standing)
             try:
-                return await self._append(standing, body, hold, checksum)
+                written = await self._writer.append(standing, body, hold, checksum, ends_upload=ends_upload)
             except BlobMissing as error:
                 await self.find(upload_id)  # says so if it was given up meanwhile
                 raise BlobUnavailable(
@@ -219,6 +234,11 @@ class Receiver:
                 ) from error
             except OffsetConflict as error:
                 raise WrongOffset(sent=offset, offset=error.length_bytes) from error
+            if written.is_all:
+                return await self._finish(standing.upload, written.length_bytes)
+            grown = Standing(standing.upload, written.length_bytes)
+            self._recent.put(grown)
+            return grown
 
     async def withdraw(self, upload_id: str) -> None:
         """Do what `terminate` does, once: there must be something to give up.
@@ -266,44 +286,18 @@ class Receiver:
         if holder is not None and holder.kept_bytes is not None and offset < holder.kept_bytes:
             raise WrongOffset(sent=offset, offset=holder.kept_bytes)
 
-    async def _append(
-        self, standing: Standing, body: AsyncIterable[bytes], hold: Hold, checksum: Checksum | None
-    ) -> Standing:
-        upload, begin = standing
-        limit = self.max_size_bytes if upload.size_bytes is None else upload.size_bytes
-        grows = self._room.growth(upload.id).to if upload.size_bytes is None else None
-        intake = Intake(limit_bytes=limit, checksum=checksum, grows=grows)
-        appender: Appender | None = None
-        try:
-            async with self._blobs.append(upload.id, begin, tentative=checksum is not None) as appender:
-                await intake.read(body, appender, hold, self._idle)
-                complete = upload.size_bytes in (None, appender.length_bytes)
-                if complete:
-                    await appender.seal()
-        except PenstockError as error:
-            stands = begin if appender is None else appender.length_bytes
-            log.info("upload_interrupted", upload=upload.id, reason=error.code, began_at=begin, stands_at=stands)
-            raise
-        finally:
-            if appender is not None:
-                self._count(upload, begin, appender.length_bytes)
-        if complete:
-            return await self._finish(upload, appender.length_bytes)
-        grown = Standing(upload, appender.length_bytes)
-        self._recent.put(grown)
-        return grown
+    async def _declare(self, sized: Standing) -> Standing:
+        """Note the size of an upload that was begun without one.
 
-    def _count(self, upload: Upload, begin: int, end: int) -> None:
-        self._metrics.received_bytes.inc(max(0, end - begin))
-        if upload.size_bytes is not None:
-            self._room.arrived(upload.id, max(0, upload.size_bytes - end))
-
-    async def _check_empty(self, body: AsyncIterable[bytes], length: int | None, hold: Hold) -> None:
-        """Make sure that a body that does not tell its length has none."""
-        if length is None:
-            async with hold.receiving(self._idle):
-                async for _ in body:
-                    raise TooLarge("all bytes of the upload are there. Nothing was added.")
+        Raises:
+            StorageFull: there is no room for it; the size is not known yet.
+        """
+        upload, offset = sized
+        size_bytes = upload.size_bytes or 0
+        await self._room.extend(upload.id, size_bytes - offset)
+        if not await self._catalogue.declare(upload.id, size_bytes):
+            await self.find(upload.id)  # says so if it was given up meanwhile
+        return sized
 
     async def _known(self, upload_id: str) -> Upload:
         _check_id(upload_id)
@@ -315,7 +309,7 @@ class Receiver:
     async def _look(self, upload_id: str) -> Standing:
         """Ask catalogue and storage where an upload stands."""
         standing = Standing.of(await self.find(upload_id), 0)
-        if standing.complete:
+        if standing.complete or standing.upload.parts:
             return standing
         try:
             return Standing.of(standing.upload, await self._blobs.length(upload_id))
@@ -326,14 +320,18 @@ class Receiver:
 
     async def _healed(self, standing: Standing) -> Standing:
         """Hand on an upload whose bytes are all there, in case that we died, or failed, before we could."""
-        if standing.complete or not standing.full:
+        if standing.complete or not standing.full or standing.upload.is_part:
             return standing
         return await self._finish(standing.upload, await self._blobs.seal(standing.upload.id))
 
     async def _finish(self, upload: Upload, size_bytes: int) -> Standing:
+        if upload.is_part:
+            self._room.end(upload.id, arrived=True)
+            await self._finals.part_complete(upload)
+            return Standing(upload, size_bytes)
         received = await self._gateway.received(upload, size_bytes=size_bytes)
         self._room.end(upload.id, arrived=True)
-        check_alive(received, self._clock.now())
+        check_accepted(received)
         return Standing(received, size_bytes)
 
 

@@ -47,9 +47,10 @@ class Room:
         promises = await self._ensure(upload_id, needed)
         promises.begin(upload_id, needed)
 
-    def growth(self, upload_id: str) -> Growth:
-        """Return what sets room aside for an upload whose size is not known, as it grows."""
-        return Growth(self, upload_id)
+    def growth(self, upload_id: str, length_bytes: int) -> Growth:
+        """Return what sets room aside for an upload whose size is not known, as it grows from this length on."""
+        promised = 0 if self._promises is None else self._promises.of(upload_id)
+        return Growth(self, upload_id, length_bytes + promised)
 
     async def extend(self, upload_id: str, missing_bytes: int) -> None:
         """Set more room aside for an upload whose size is not known.
@@ -129,10 +130,10 @@ class Room:
 class Growth:
     """Keeps the room for an upload of unknown size one step ahead of its bytes."""
 
-    def __init__(self, room: Room, upload_id: str) -> None:
+    def __init__(self, room: Room, upload_id: str, secured_bytes: int) -> None:
         self._room = room
         self._upload_id = upload_id
-        self._secured_bytes = STEP_BYTES
+        self._secured_bytes = secured_bytes
 
     async def to(self, end: int) -> None:
         """Make sure that there is room up to byte `end`.
@@ -144,3 +145,7 @@ class Growth:
             self._room.arrived(self._upload_id, 0)
             await self._room.extend(self._upload_id, STEP_BYTES)
             self._secured_bytes += STEP_BYTES
+
+    def stands_at(self, length_bytes: int) -> None:
+        """Note how much of what was set aside has been used."""
+        self._room.arrived(self._upload_id, max(0, self._secured_bytes - length_bytes))

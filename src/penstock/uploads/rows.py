@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -39,6 +40,7 @@ COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     uploads.c.ended_at,
     uploads.c.trace_parent,
     uploads.c.scan_details,
+    uploads.c.concat,
 )
 """What `upload_of` reads, in its order; the number comes first."""
 
@@ -63,7 +65,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
     (
         _, upload_id, filename, space, size_bytes, media_type, metadata, phase, run, outcome, reason,
         infected, signature, scanned_at, scan_error, initiator_id, created_at, expires_at, received_at, ended_at,
-        trace_parent, scan_details,
+        trace_parent, scan_details, concat,
     ) = row  # fmt: skip
     return Upload(
         id=upload_id,
@@ -83,6 +85,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
         received_at=from_microseconds(received_at),
         ended_at=from_microseconds(ended_at),
         trace_parent=trace_parent,
+        concat=concat,
     )
 
 
@@ -95,8 +98,16 @@ def fixed_values(upload: Upload) -> dict[str, Any]:
         "media_type": upload.media_type,
         "metadata": upload.metadata,
         "initiator_id": upload.initiator_id,
+        "concat": upload.concat,
         "created_at": to_microseconds(upload.created_at),
     }
+
+
+def final_key(upload: Upload) -> str:
+    """Return what tells the uploads apart that are made of parts: by these, and by metadata; empty for others."""
+    if not upload.concat or upload.is_part:
+        return ""
+    return hashlib.sha256(f"{upload.concat}\n{upload.metadata}".encode()).hexdigest()
 
 
 def changing_values(upload: Upload) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from .errors import Gone, TooLarge, WrongOffset
+from .errors import BadHeader, ChecksumMismatch, Gone, MadeOfParts, TooLarge, WrongOffset
 from .limits import check_size
 from .upload import Phase, Upload
 
@@ -44,15 +44,43 @@ class Standing(NamedTuple):
             return self
         return Standing(msgspec.structs.replace(self.upload, trace_parent=trace_parent), self.offset)
 
-    def check_continues(self, offset: int, length: int | None, *, max_size_bytes: int | None) -> None:
-        """Compare a request that adds `length` bytes (None: it does not say) at `offset` with what is missing.
+    def declared(self, size_bytes: int | None, *, max_size_bytes: int | None) -> Standing:
+        """Return the same with the size that a request names; None: it does not.
 
         Raises:
-            WrongOffset: it does not begin where the upload ends.
-            TooLarge: it goes on after the upload's end, or over the limit.
+            BadHeader: another one is known already, or more has arrived.
+            TooLarge: it is over the limit.
         """
+        if size_bytes is None or size_bytes == self.upload.size_bytes:
+            return self
+        if self.upload.size_bytes is not None:
+            raise BadHeader(
+                f"Upload-Length is {size_bytes}, but it was {self.upload.size_bytes} before for upload "
+                f"{self.upload.id}, and cannot change."
+            )
+        check_size(size_bytes, max_size_bytes)
+        if size_bytes < self.offset:
+            raise BadHeader(f"Upload-Length is {size_bytes}, but {self.offset} bytes have arrived already.")
+        return Standing(msgspec.structs.replace(self.upload, size_bytes=size_bytes), self.offset)
+
+    def check_begins(self, offset: int) -> None:
+        """Make sure that a request begins where the upload ends, and may.
+
+        Raises:
+            MadeOfParts: the upload takes no bytes of its own.
+            WrongOffset: the request begins elsewhere.
+        """
+        if self.upload.parts:
+            raise MadeOfParts(f"upload {self.upload.id} is made of parts, and takes no bytes of its own.")
         if offset != self.offset:
             raise WrongOffset(sent=offset, offset=self.offset)
+
+    def check_fits(self, length: int | None, *, max_size_bytes: int | None) -> None:
+        """Compare a request that adds `length` bytes (None: it does not say) with what is missing.
+
+        Raises:
+            TooLarge: it goes on after the upload's end, or over the limit.
+        """
         size = self.upload.size_bytes
         if size is None:
             check_size(self.offset + (length or 0), max_size_bytes)
@@ -101,6 +129,19 @@ def check_alive(upload: Upload, now: datetime) -> None:
     if upload.expires_at is not None and upload.expires_at <= now:
         until = f"{upload.expires_at:%Y-%m-%d %H:%M:%S}"
         raise Gone(f"upload {upload.id} was not complete by {until} UTC. Begin a new one.")
+
+
+def check_accepted(upload: Upload) -> None:
+    """Make sure that an upload whose last bytes have just arrived was accepted.
+
+    Raises:
+        ChecksumMismatch: it is not what its metadata says.
+        Gone: it was given up meanwhile.
+    """
+    if upload.phase is Phase.CANCELLED and upload.reason:
+        raise ChecksumMismatch(f"upload {upload.id} was given up: {upload.reason}. Begin a new one.")
+    if upload.phase is not Phase.RECEIVING and upload.phase not in _COMPLETE:
+        raise gone(upload)
 
 
 def gone(upload: Upload) -> Gone:

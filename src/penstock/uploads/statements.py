@@ -42,6 +42,14 @@ EXPLAIN: Final = Prepared(
 )
 EXPLAIN_ENDED: Final = Prepared(_UNCHANGED, "reason", *SCANNED)
 CAUSE: Final = Prepared(select(uploads.c.run_cause).where(uploads.c.id == bindparam("upload")))
+DECLARE: Final = Prepared(
+    update(uploads).where(
+        uploads.c.id == bindparam("upload"),
+        uploads.c.phase == Phase.RECEIVING.value,
+        uploads.c.size_bytes.is_(None),
+    ),
+    "size_bytes",
+)
 COUNTS: Final = select(uploads.c.phase, func.count()).group_by(uploads.c.phase)
 OLDEST: Final = select(*COLUMNS).where(uploads.c.phase == bindparam("in_phase")).order_by(uploads.c.seq).limit(1)
 LATEST: Final = (
@@ -56,6 +64,18 @@ LATEST: Final = (
 )
 IS_RECEIVING: Final = uploads.c.phase == literal_column(f"'{Phase.RECEIVING}'")
 DECLARED: Final = select(func.coalesce(func.sum(uploads.c.size_bytes), 0)).where(IS_RECEIVING)
+_IS_FINAL: Final = uploads.c.final_key != literal_column("''")
+WAITING: Final = select(*COLUMNS).where(_IS_FINAL, uploads.c.phase == Phase.RECEIVING.value)
+SAME_FINAL: Final = (
+    select(*COLUMNS)
+    .where(
+        _IS_FINAL,
+        uploads.c.phase.in_([Phase.RECEIVING.value, Phase.PROCESSING.value, Phase.RELEASED.value]),
+        uploads.c.final_key == bindparam("key"),
+    )
+    .order_by(uploads.c.seq)
+    .limit(1)
+)
 IS_GONE: Final = uploads.c.phase.in_([literal_column(f"'{phase}'") for phase in _NOW_GONE])
 TO_DISCARD: Final = uploads.c.discard_pending == true()
 DISCARDED: Final = update(uploads).where(uploads.c.id == bindparam("upload")).values(discard_pending=False)

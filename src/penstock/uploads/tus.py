@@ -7,6 +7,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .checksum import ALGORITHMS, Checksum, read_checksum
+from .concat import PARTIAL, check_concat
 from .errors import BadHeader, TooLarge, UnsupportedBody, VersionMismatch
 from .metadata import Metadata, read_metadata
 from .upload import Phase, Upload
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION: Final = "1.0.0"
-EXTENSIONS: Final = ("creation", "creation-with-upload", "termination", "expiration", "checksum")
+EXTENSIONS: Final = (
+    "creation",
+    "creation-with-upload",
+    "creation-defer-length",
+    "termination",
+    "expiration",
+    "checksum",
+    "concatenation",
+    "concatenation-unfinished",
+)
 BODY_TYPE: Final = "application/offset+octet-stream"
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 """Up to an exabyte: any such number fits into 64 bits, and into every database."""
@@ -25,10 +35,18 @@ _METHOD: Final = re.compile(r"[A-Za-z]{1,20}", re.ASCII)
 class Creation(NamedTuple):
     """A request for a new upload, with or without a body."""
 
-    size_bytes: int
+    size_bytes: int | None
+    """None: it is told later, or follows from the parts."""
     metadata: Metadata
     with_body: bool
     checksum: Checksum | None
+    concat: str
+    """`Upload-Concat` as it was sent; empty: the upload stands for itself."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is to be made of parts."""
+        return self.concat not in ("", PARTIAL)
 
 
 class Continuation(NamedTuple):
@@ -36,6 +54,8 @@ class Continuation(NamedTuple):
 
     offset: int
     checksum: Checksum | None
+    size_bytes: int | None
+    """How large the upload will be, if this request says so."""
 
 
 def method_of(method: str, headers: Mapping[str, str]) -> str:
@@ -71,17 +91,22 @@ def creation(headers: Mapping[str, str], body_bytes: int | None) -> Creation:
         BadHeader, UnsupportedChecksum, ChecksumMismatch, UnsupportedBody: see there.
         TooLarge: the body is longer than the upload is to be.
     """
-    for header, instead in _NOT_HERE.items():
-        if header in headers:
-            raise BadHeader(f"{header.title()}: this server does not do that. {instead}")
-    size_bytes = number(headers, "Upload-Length")
+    concat = check_concat(headers["upload-concat"]) if "upload-concat" in headers else ""
+    size_bytes = _length(headers, is_final=concat not in ("", PARTIAL))
+    metadata = read_metadata(headers.get("upload-metadata", ""))
+    if concat == PARTIAL and metadata.checksum is not None:
+        raise BadHeader(
+            "Upload-Metadata: the checksum of a part is not verified. Send that of the whole with the final."
+        )
     # A media type without a body is stray, and of a body that does not tell its length nobody knows whether it is one.
     with_body = body_bytes is None or body_bytes > 0
     if with_body:
         check_body_type(headers)
-    if body_bytes is not None and body_bytes > size_bytes:
+        if concat not in ("", PARTIAL):
+            raise BadHeader("an upload that is made of parts takes no bytes of its own. Send it without a body.")
+    if body_bytes is not None and size_bytes is not None and body_bytes > size_bytes:
         raise TooLarge(f"the body has {body_bytes} bytes, but Upload-Length is {size_bytes}. Nothing was created.")
-    return Creation(size_bytes, read_metadata(headers.get("upload-metadata", "")), with_body, _checksum(headers))
+    return Creation(size_bytes, metadata, with_body, _checksum(headers), concat)
 
 
 def continuation(headers: Mapping[str, str]) -> Continuation:
@@ -91,7 +116,8 @@ def continuation(headers: Mapping[str, str]) -> Continuation:
         BadHeader, UnsupportedChecksum, ChecksumMismatch, UnsupportedBody: see there.
     """
     check_body_type(headers)
-    return Continuation(number(headers, "Upload-Offset"), _checksum(headers))
+    size_bytes = number(headers, "Upload-Length") if "upload-length" in headers else None
+    return Continuation(number(headers, "Upload-Offset"), _checksum(headers), size_bytes)
 
 
 def number(headers: Mapping[str, str], name: str) -> int:
@@ -132,10 +158,17 @@ def options_headers(max_size_bytes: int | None) -> dict[str, str]:
 
 
 def status_headers(upload: Upload, offset: int) -> dict[str, str]:
-    """Return what HEAD tells about an upload (Core, Creation)."""
-    headers = {"Upload-Offset": str(offset), "Cache-Control": "no-store", **expiry_headers(upload)}
+    """Return what HEAD tells about an upload (Core, Creation, Concatenation)."""
+    headers = {"Cache-Control": "no-store", **expiry_headers(upload)}
+    is_final = bool(upload.parts)
+    if not is_final or upload.phase is not Phase.RECEIVING:
+        headers["Upload-Offset"] = str(offset)
     if upload.size_bytes is not None:
         headers["Upload-Length"] = str(upload.size_bytes)
+    elif not is_final:
+        headers["Upload-Defer-Length"] = "1"
+    if upload.concat:
+        headers["Upload-Concat"] = upload.concat
     if upload.metadata:
         headers["Upload-Metadata"] = upload.metadata
     return headers
@@ -153,8 +186,17 @@ def _checksum(headers: Mapping[str, str]) -> Checksum | None:
     return None if header is None else read_checksum(header)
 
 
-_NOT_HERE: Final = {
-    "upload-concat": "Send the file as one upload.",
-    "upload-defer-length": "Send Upload-Length with the creation.",
-}
-"""Headers of extensions that we do not announce. To pass them over would be to do something else than was asked."""
+def _length(headers: Mapping[str, str], *, is_final: bool) -> int | None:
+    """Return the size that a creation announces; None: it does not, and need not."""
+    deferred = headers.get("upload-defer-length")
+    if is_final:
+        if deferred is not None or "upload-length" in headers:
+            raise BadHeader("the length of an upload that is made of parts is theirs. Send no Upload-Length with it.")
+        return None
+    if deferred is None:
+        return number(headers, "Upload-Length")
+    if deferred != "1":
+        raise BadHeader(f"Upload-Defer-Length: {deferred[:40]!r}. Send 1, or the length as Upload-Length.")
+    if "upload-length" in headers:
+        raise BadHeader("Upload-Length and Upload-Defer-Length say two things. Send one of them.")
+    return None

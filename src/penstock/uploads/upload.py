@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from ..events.types import ScanDetails
+from .concat import PARTIAL, parts_of
 
 
 class Phase(StrEnum):
@@ -81,3 +82,15 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     """Until when an unfinished upload must be complete; None: no limit."""
     received_at: datetime | None = None
     ended_at: datetime | None = None
+    concat: str = ""
+    """The tus `Upload-Concat` header as the client sent it: `partial`, `final;…`, or empty."""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is only a part of others: never processed, never read, gone at its time."""
+        return self.concat == PARTIAL
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The uploads that it is made of, in their order; none when it is received itself."""
+        return parts_of(self.concat) if self.concat else ()

@@ -88,7 +88,7 @@ async def test_an_empty_upload_is_complete_at_once(parts: WayIn) -> None:
 
 async def test_an_upload_of_unknown_size_ends_with_its_body(parts: WayIn) -> None:
     upload = await created(parts, None)
-    last = await parts.receiver.receive(upload, 0, body(bytes(MIB), bytes(20 * MIB)), length=None)
+    last = await parts.receiver.receive(upload, 0, body(bytes(MIB), bytes(20 * MIB)), length=None, ends_upload=True)
     assert (last.complete, last.offset, last.upload.size_bytes) == (True, 21 * MIB, 21 * MIB)
 
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
-from penstock.uploads.errors import Gone, TooLarge, WrongOffset
-from penstock.uploads.standing import Recent, Standing, check_alive, gone
+from penstock.uploads.errors import BadHeader, ChecksumMismatch, Gone, MadeOfParts, TooLarge, WrongOffset
+from penstock.uploads.standing import Recent, Standing, check_accepted, check_alive, gone
 from penstock.uploads.upload import Phase, Upload
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -39,17 +40,50 @@ def test_all_bytes_may_be_there_without_being_handed_on() -> None:
 
 @pytest.mark.parametrize("length", [0, 7, None])
 def test_a_request_that_fits(length: int | None) -> None:
-    Standing(upload(), 3).check_continues(3, length, max_size_bytes=None)
+    Standing(upload(), 3).check_begins(3)
+    Standing(upload(), 3).check_fits(length, max_size_bytes=None)
 
 
 def test_a_request_that_does_not() -> None:
     standing = Standing(upload(), 3)
     with pytest.raises(WrongOffset):
-        standing.check_continues(4, 1, max_size_bytes=None)
+        standing.check_begins(4)
     with pytest.raises(TooLarge, match="lacks only 7 of its 10"):
-        standing.check_continues(3, 8, max_size_bytes=None)
+        standing.check_fits(8, max_size_bytes=None)
     with pytest.raises(TooLarge, match="max_size_bytes"):
-        Standing(upload(size=None), 0).check_continues(0, 8, max_size_bytes=7)
+        Standing(upload(size=None), 0).check_fits(8, max_size_bytes=7)
+
+
+def test_a_size_that_was_not_known_is_declared_once() -> None:
+    unknown = Standing(upload(size=None), 3)
+    assert unknown.declared(None, max_size_bytes=7) is unknown
+    assert unknown.declared(7, max_size_bytes=7).upload.size_bytes == 7
+    assert unknown.upload.size_bytes is None
+    with pytest.raises(TooLarge):
+        unknown.declared(8, max_size_bytes=7)
+    with pytest.raises(BadHeader, match="3 bytes have arrived"):
+        unknown.declared(2, max_size_bytes=7)
+    known = Standing(upload(), 3)
+    assert known.declared(10, max_size_bytes=None) is known
+    with pytest.raises(BadHeader, match="cannot change"):
+        known.declared(11, max_size_bytes=None)
+
+
+def test_what_is_made_of_parts_takes_no_bytes() -> None:
+    final = msgspec.structs.replace(upload(), concat=f"final;/uploads/{'0' * 32}")
+    with pytest.raises(MadeOfParts):
+        Standing(final, 0).check_begins(0)
+
+
+def test_an_upload_whose_last_bytes_have_come_was_accepted_or_not() -> None:
+    for phase in (Phase.RECEIVING, Phase.PROCESSING, Phase.RELEASED):
+        check_accepted(upload(phase))
+    with pytest.raises(ChecksumMismatch, match="why"):
+        check_accepted(upload(Phase.CANCELLED))
+    with pytest.raises(Gone):
+        check_accepted(msgspec.structs.replace(upload(Phase.CANCELLED), reason=""))
+    with pytest.raises(Gone):
+        check_accepted(upload(Phase.EXPIRED))
 
 
 @pytest.mark.parametrize("phase", list(Phase))

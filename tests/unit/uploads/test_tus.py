@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,8 @@ from penstock.uploads.errors import BadHeader, ChecksumMismatch, TooLarge, Unsup
 from penstock.uploads.upload import Phase, Upload
 
 BODY = {"content-type": tus.BODY_TYPE}
+FINAL = f"final;/uploads/{'0' * 32}"
+MD5 = base64.b64encode(b"md5 " + b"0" * 32).decode()
 NOW = datetime(2026, 3, 1, 12, 30, 5, 999_000, tzinfo=UTC)
 
 
@@ -85,9 +88,13 @@ def test_a_creation_with_a_body(length: int | None) -> None:
     [
         ({}, 0, BadHeader),
         ({"upload-length": "-1"}, 0, BadHeader),
-        ({"upload-defer-length": "1"}, 0, BadHeader),
+        ({"upload-defer-length": "2"}, 0, BadHeader),
         ({"upload-length": "5", "upload-defer-length": "1"}, 0, BadHeader),
-        ({"upload-length": "5", "upload-concat": "partial"}, 0, BadHeader),
+        ({"upload-length": "5", "upload-concat": FINAL}, 0, BadHeader),
+        ({"upload-defer-length": "1", "upload-concat": FINAL}, 0, BadHeader),
+        ({"upload-concat": FINAL, **BODY}, 3, BadHeader),
+        ({"upload-concat": "partial"}, 0, BadHeader),
+        ({"upload-length": "5", "upload-concat": "partial", "upload-metadata": f"checksum {MD5}"}, 0, BadHeader),
         ({"upload-length": "5", "content-type": "text/plain"}, 3, UnsupportedBody),
         ({"upload-length": "5"}, None, UnsupportedBody),
         ({"upload-length": "5", **BODY}, 6, TooLarge),
@@ -98,6 +105,28 @@ def test_a_creation_with_a_body(length: int | None) -> None:
 def test_a_creation_that_cannot_be(headers: dict[str, str], length: int | None, error: type[InvalidRequest]) -> None:
     with pytest.raises(error):
         tus.creation(headers, length)
+
+
+def test_creations_without_a_length_of_their_own() -> None:
+    assert tus.creation({"upload-defer-length": "1"}, 0).size_bytes is None
+    part = tus.creation({"upload-length": "5", "upload-concat": "partial", **BODY}, 5)
+    assert (part.concat, part.is_final, part.size_bytes) == ("partial", False, 5)
+    final = tus.creation({"upload-concat": FINAL, "upload-metadata": f"checksum {MD5}"}, 0)
+    assert (final.concat, final.is_final, final.size_bytes) == (FINAL, True, None)
+
+
+def test_the_status_of_parts_and_of_what_is_made_of_them() -> None:
+    assert tus.status_headers(upload(concat="partial"), 3)["Upload-Concat"] == "partial"
+    waiting = tus.status_headers(upload(concat=FINAL), 0)
+    assert (waiting["Upload-Concat"], waiting["Upload-Length"]) == (FINAL, "10")
+    assert "Upload-Offset" not in waiting
+    assert tus.status_headers(upload(concat=FINAL, phase=Phase.PROCESSING), 10)["Upload-Offset"] == "10"
+
+
+def test_a_length_that_is_not_known_is_deferred() -> None:
+    assert tus.status_headers(upload(size_bytes=None), 3)["Upload-Defer-Length"] == "1"
+    assert tus.continuation({"upload-offset": "5", "upload-length": "7", **BODY}).size_bytes == 7
+    assert tus.continuation({"upload-offset": "5", **BODY}).size_bytes is None
 
 
 def test_a_continuation() -> None:
@@ -120,7 +149,8 @@ def test_media_types_are_compared_as_such(sent: str) -> None:
 def test_options_tell_what_there_is() -> None:
     assert tus.options_headers(None) == {
         "Tus-Version": "1.0.0",
-        "Tus-Extension": "creation,creation-with-upload,termination,expiration,checksum",
+        "Tus-Extension": "creation,creation-with-upload,creation-defer-length,termination,expiration,checksum,"
+        "concatenation,concatenation-unfinished",
         "Tus-Checksum-Algorithm": "crc32,md5,sha1,sha256,sha512",
     }
     assert tus.options_headers(100)["Tus-Max-Size"] == "100"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from penstock.blobs.base import BlobStore
+    from penstock.testing.faults import Faults
 
 EXPIRATION = timedelta(hours=1)
 
@@ -56,9 +57,16 @@ class WayIn:
 
 @asynccontextmanager
 async def way_in(
-    folder: Path, blobs: BlobStore | None = None, tracing: Tracing = UNTRACED, **options: Any
+    folder: Path,
+    blobs: BlobStore | None = None,
+    tracing: Tracing = UNTRACED,
+    faults: Faults | None = None,
+    **options: Any,
 ) -> AsyncIterator[WayIn]:
-    """Open the parts over a folder, as often as wanted: what one leaves behind the next one finds."""
+    """Open the parts over a folder, as often as wanted: what one leaves behind the next one finds.
+
+    With `faults`, they meet catalogue and blobs with them in between.
+    """
     parts = WayIn()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(f"sqlite:///{folder / 'penstock.db'}"))
@@ -66,6 +74,9 @@ async def way_in(
         bus = await stack.enter_async_context(LocalBus(parts.clock))
         feed = await stack.enter_async_context(Feed(database, parts.clock))
         parts.catalogue = Catalogue(database, feed, parts.clock)
+        if faults is not None:
+            parts.blobs = faults.wrap("blobs", parts.blobs)
+            parts.catalogue = faults.wrap("catalogue", parts.catalogue)
         parts.gateway = Gateway(
             catalogue=parts.catalogue,
             blobs=parts.blobs,

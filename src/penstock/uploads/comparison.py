@@ -1,0 +1,28 @@
+"""Compares a whole file with the checksum that its uploader has named."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from .integrity import FILE_ALGORITHMS
+
+if TYPE_CHECKING:
+    from ..blobs.base import BlobStore
+    from .checksum import Checksum
+
+
+async def objection(blobs: BlobStore, upload_id: str, expected: Checksum) -> str:
+    """Compare the bytes of an upload with what they must hash to; return what is wrong, or nothing.
+
+    Raises:
+        BlobMissing, BlobUnavailable: they cannot be read.
+    """
+    actual = FILE_ALGORITHMS[expected.algorithm]()
+    async with aclosing(blobs.read(upload_id)) as pieces:
+        async for piece in pieces:
+            await asyncio.to_thread(actual.update, piece)
+    if actual.digest() == expected.digest:
+        return ""
+    return f"its {expected.algorithm} is {actual.digest().hex()}, and not {expected.digest.hex()} as was announced"

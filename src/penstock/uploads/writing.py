@@ -1,0 +1,107 @@
+"""Writes the bodies of requests to the ends of uploads. Whoever asks holds the lock of the upload."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from ..errors import PenstockError
+from .errors import TooLarge
+from .intake import Intake
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
+    from datetime import timedelta
+
+    from ..blobs.base import Appender, BlobStore
+    from ..telemetry import Metrics
+    from .checksum import Checksum
+    from .locks import Hold
+    from .room import Growth, Room
+    from .standing import Standing
+    from .upload import Upload
+
+log = structlog.get_logger(__name__)
+
+
+class Written(NamedTuple):
+    """What became of a body."""
+
+    length_bytes: int
+    """Where the upload ends now."""
+    is_all: bool
+    """Whether this is all of it; then it is forced to disk."""
+
+
+class Writer:
+    """Writes bodies.
+
+    Args:
+        blobs: keeps the bytes.
+        room: is told what has arrived.
+        metrics: counts bytes.
+        max_size_bytes: the largest upload that is taken; None: no limit.
+        idle: how long a client may send nothing in the middle of a body.
+    """
+
+    def __init__(
+        self, *, blobs: BlobStore, room: Room, metrics: Metrics, max_size_bytes: int | None, idle: timedelta
+    ) -> None:
+        self._blobs = blobs
+        self._room = room
+        self._metrics = metrics
+        self._max_size_bytes = max_size_bytes
+        self._idle = idle
+
+    async def append(
+        self,
+        standing: Standing,
+        body: AsyncIterable[bytes],
+        hold: Hold,
+        checksum: Checksum | None,
+        *,
+        ends_upload: bool,
+    ) -> Written:
+        """Write a body to the end of an upload; what arrived before a failure is kept, unless it has a checksum.
+
+        With `ends_upload`, an upload of unknown size ends where the body ends.
+        """
+        upload, begin = standing
+        limit = self._max_size_bytes if upload.size_bytes is None else upload.size_bytes
+        growth = self._room.growth(upload.id, begin) if upload.size_bytes is None else None
+        intake = Intake(limit_bytes=limit, checksum=checksum, grows=None if growth is None else growth.to)
+        is_all = False
+        appender: Appender | None = None
+        try:
+            async with self._blobs.append(upload.id, begin, tentative=checksum is not None) as appender:
+                await intake.read(body, appender, hold, self._idle)
+                is_all = ends_upload if upload.size_bytes is None else upload.size_bytes == appender.length_bytes
+                if is_all:
+                    await appender.seal()
+        except PenstockError as error:
+            stands = begin if appender is None else appender.length_bytes
+            log.info("upload_interrupted", upload=upload.id, reason=error.code, began_at=begin, stands_at=stands)
+            raise
+        finally:
+            if appender is not None:
+                self._count(upload, begin, appender.length_bytes, growth)
+        return Written(appender.length_bytes, is_all)
+
+    async def check_empty(self, body: AsyncIterable[bytes], length: int | None, hold: Hold) -> None:
+        """Make sure that a body that does not tell its length has none.
+
+        Raises:
+            TooLarge: it has.
+        """
+        if length is None:
+            async with hold.receiving(self._idle):
+                async for _ in body:
+                    raise TooLarge("all bytes of the upload are there. Nothing was added.")
+
+    def _count(self, upload: Upload, begin: int, end: int, growth: Growth | None) -> None:
+        self._metrics.received_bytes.inc(max(0, end - begin))
+        if growth is not None:
+            growth.stands_at(end)
+        elif upload.size_bytes is not None:
+            self._room.arrived(upload.id, max(0, upload.size_bytes - end))
