@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 
 import httpx
 import pytest
 
+from penstock.testing import eventually
 from tests.servers.penstock import PenstockServer
 from tests.tus.client import Client
 
@@ -61,12 +63,14 @@ def content(tus_server: PenstockServer) -> Content:
     """The bytes of a complete upload, once it is released."""
 
     def read(path: str) -> bytes:
-        upload_id = path.rpartition("/")[2]
-        with httpx.Client(transport=httpx.HTTPTransport(retries=1)) as http:
-            for _ in range(400):
-                answer = http.get(f"{tus_server.url}/api/v1/files/{upload_id}/content")
-                if answer.status_code != 425:
-                    return answer.raise_for_status().content
-        raise AssertionError(f"{path} is not released")
+        address = f"{tus_server.url}/api/v1/files/{path.rpartition('/')[2]}/content"
+
+        def released() -> httpx.Response | None:
+            answer = httpx.get(address)
+            return None if answer.status_code == 425 else answer.raise_for_status()
+
+        found = asyncio.run(eventually(released, timeout_seconds=20))
+        assert found is not None
+        return found.content
 
     return read
