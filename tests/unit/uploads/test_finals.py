@@ -59,6 +59,7 @@ async def test_whoever_dies_leaves_a_final_that_goes_on_or_was_never_made(tmp_pa
         assert faults.is_dead
     async with way_in(tmp_path) as parts:
         await parts.gateway.reconcile()
+        await parts.gateway.catch_up()
         finals = [one for one in (await parts.catalogue.list()).uploads if one.parts]
         assert len(finals) == (call != "blobs.create" and (call, when) != ("catalogue.add", "before"))
         again = await parts.receiver.create("whole.txt", size_bytes=None, concat=of(*ids))
