@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from penstock import Outcome, StepResult, StepUpload, step
-from penstock.app import App
+from penstock.app.serve import App
 from penstock.blobs.base import BlobStore
 from penstock.clock import SystemClock
 from penstock.core.progress import State

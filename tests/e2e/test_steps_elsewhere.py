@@ -16,7 +16,7 @@ import pytest
 from nats.js.api import StreamConfig
 from PIL import Image
 
-from penstock.app import PostprocessingService
+from penstock.app.postprocessing import PostprocessingService
 from penstock.settings import load_settings
 from penstock.testing import eventually
 from tests.servers.bytes_server import BytesServer, serving_bytes

@@ -22,7 +22,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
-from penstock.app import PostprocessingService
+from penstock.app.postprocessing import PostprocessingService
 from penstock.testing import eventually
 
 STREAM, DURABLE, BUCKET = "main-queue", "postprocessing-pull", "postprocessing"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 
-from penstock.app import AntivirusService
+from penstock.app.antivirus import AntivirusService
 from penstock.settings import load_settings
 from penstock.testing import eventually
 

@@ -13,7 +13,7 @@ import nats
 import pytest
 from nats.js.errors import NotFoundError
 
-from penstock.app import PostprocessingService
+from penstock.app.postprocessing import PostprocessingService
 from penstock.events.codec import decode
 from penstock.settings import load_settings
 from tests.servers.nats import NatsServer, running_nats

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from penstock.app import PostprocessingService
+from penstock.app.postprocessing import PostprocessingService
 from penstock.settings import load_settings
 from tests.servers.nats import NatsServer, running_nats
 from tests.servers.single import running_services

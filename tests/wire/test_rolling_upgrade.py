@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.app import PostprocessingService
+from penstock.app.postprocessing import PostprocessingService
 from penstock.settings import load_settings
 from penstock.testing import eventually
 from tests.servers.nats import NatsServer, running_nats

@@ -43,8 +43,8 @@ def server(
     Exit status: 0 ended as asked, 2 a setting is wrong and nothing was started.
     """
     settings = settings_from(config, "antivirus", debug_addr=debug_addr, log_level=log_level, log_format=log_format)
-    from ..app import AntivirusService
-    from ..server import run_single
+    from ..app.antivirus import AntivirusService
+    from ..server.single import run_single
 
     run_single(settings, AntivirusService)
 

@@ -86,7 +86,9 @@ def _without_server(settings: Settings) -> list[Check]:
 
 async def _services(settings: Settings) -> list[Check]:
     """Look at what a coordinator by itself needs: its store and its bus, and somebody who answers each step."""
-    from ..app import check_set_aside, open_requests, open_set_aside, policy_of
+    from ..app.desk import open_requests, open_set_aside
+    from ..app.policy import policy_of
+    from ..app.watch import check_set_aside
 
     steps = policy_of(settings).every_step
     try:
@@ -119,7 +121,7 @@ def _data_dir(settings: Settings) -> Check:
 
 
 def _address(settings: Settings) -> Check:
-    from ..server import check_free
+    from ..server.embed import check_free
 
     host, port = settings.http_addr
     try:
@@ -130,7 +132,7 @@ def _address(settings: Settings) -> Check:
 
 
 def _steps(settings: Settings) -> Check:
-    from ..app import check_handlers, policy_of
+    from ..app.policy import check_handlers, policy_of
     from ..steps.load import load_steps
 
     try:
@@ -145,7 +147,8 @@ def _steps(settings: Settings) -> Check:
 
 
 async def _scanner(settings: Settings) -> Check:
-    from ..app import scanner_of, step_rules_of
+    from ..app.policy import step_rules_of
+    from ..app.scanner import scanner_of
     from ..clock import SystemClock
 
     lists = [settings.steps, *(rule.steps for rule in step_rules_of(settings))]

@@ -31,7 +31,7 @@ def config(
 
     Exit status: 0 all are valid, 2 some are wrong; a line each says which, why, and what to write.
     """
-    from ..app import step_rules_of
+    from ..app.policy import step_rules_of
     from ..settings.table import default_settings, table
 
     settings = default_settings(service) if defaults else settings_from(config, service)

@@ -93,7 +93,7 @@ class EventDesk:
         return _documents(self._with(asked))
 
     def _with(self, use: Callable[[Requests], Awaitable[T]]) -> T:
-        from ..app import open_requests
+        from ..app.desk import open_requests
 
         quiet_logs()
 

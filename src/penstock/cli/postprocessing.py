@@ -56,8 +56,8 @@ def server(
     settings = settings_from(
         config, "postprocessing", debug_addr=debug_addr, log_level=log_level, log_format=log_format
     )
-    from ..app import PostprocessingService
-    from ..server import run_single
+    from ..app.postprocessing import PostprocessingService
+    from ..server.single import run_single
 
     run_single(settings, PostprocessingService)
 

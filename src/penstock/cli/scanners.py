@@ -52,7 +52,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
 async def _examine(name: str, settings: Settings, clock: Clock) -> Finding:
     from ..antivirus.base import SupportsLimitProof
-    from ..app import one_scanner_of
+    from ..app.scanner import one_scanner_of
 
     finding, began_at = Finding(name), clock.monotonic()
     try:

@@ -113,7 +113,7 @@ def _standard_input(settings: Settings, *, wanted: bool) -> Iterator[list[Source
 async def _scan(settings: Settings, sources: Sequence[Source]) -> list[Result]:
     import asyncio
 
-    from ..app import scanner_of
+    from ..app.scanner import scanner_of
     from ..clock import SystemClock
 
     results = [Result(source.shown) for source in sources]

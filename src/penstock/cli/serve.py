@@ -33,6 +33,6 @@ def serve(
 
         added = tuple(file.absolute() for file in steps)
         settings = dataclasses.replace(settings, step_files=tuple(dict.fromkeys((*settings.step_files, *added))))
-    from ..server import run
+    from ..server.serve import run
 
     run(settings)

@@ -110,7 +110,7 @@ async def _everything(kept: KeptAside) -> list[SetAsideEvent]:
 
 
 def _with(config: Path | None, use: Callable[[KeptAside], Awaitable[T]]) -> T:
-    from ..app import open_set_aside
+    from ..app.desk import open_set_aside
 
     quiet_logs()
     settings = settings_from(config, "postprocessing")

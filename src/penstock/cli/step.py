@@ -40,9 +40,9 @@ def run(
         log_level=log_level,
         log_format=log_format,
     )
-    from ..app import StepService
+    from ..app.steps import StepService
     from ..errors import ConfigurationError
-    from ..server import run_single
+    from ..server.single import run_single
     from ..steps.load import load_steps
 
     wanted = tuple(file.absolute() for file in files or ()) or settings.step_files

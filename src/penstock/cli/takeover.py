@@ -12,7 +12,7 @@ from .options import AsJson, ConfigFile, quiet_logs, settings_from
 from .show import complain, print_json, print_table
 
 if TYPE_CHECKING:
-    from ..app import Found
+    from ..app.takeover import Found
     from ..bus.inheritance import PlaceFound
     from ..postprocessing.commands import Row
     from ..settings import Settings
@@ -68,7 +68,7 @@ def takeover(
 async def _taken(
     settings: Settings, options: dict[str, bool], *, as_json: bool
 ) -> tuple[Found, PlaceFound | None, list[Row]]:
-    from ..app import open_takeover
+    from ..app.takeover import open_takeover
 
     async with open_takeover(settings) as take_over:
         found = await take_over.look()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
 from typing import Self
 
-from ..app import Parts
+from ..app.parts import Parts
 from ..errors import NotFound
 from ..postprocessing.commands import listed
 from ..postprocessing.pace import Rests

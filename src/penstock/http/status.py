@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from .. import __version__
+from . import probes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-
     from ..health import Check
-    from ..telemetry import Metrics
+    from .asgi import Answer
+    from .probes import Observed
     from .services import Services
-
-
-class Observed(Protocol):
-    """What tells how it is doing: the application, or a service that runs by itself."""
-
-    @property
-    def metrics(self) -> Metrics:
-        """What it has counted."""
-        ...
-
-    def checks(self) -> Awaitable[Sequence[Check]]:
-        """Look at everything that can be wrong while running."""
-        ...
-
-    def look_up(self) -> Awaitable[None]:
-        """Set the metrics that are not counted along the way."""
-        ...
 
 
 class CheckView(BaseModel):
@@ -83,23 +65,18 @@ def router(observed: Observed) -> APIRouter:
 
     @routes.get("/healthz", summary="Alive?")
     async def healthz() -> Response:
-        return Response("OK\n", media_type="text/plain")
+        return _response(await probes.healthz(observed))
 
     @routes.get("/readyz", summary="Able to do its work?")
     async def readyz() -> Response:
-        wrong = [check for check in await observed.checks() if not check.ok]
-        missing = [check for check in wrong if check.gates]
-        if missing:
-            return Response(_told(missing), status_code=503, media_type="text/plain")
-        return Response(f"OK\n{_told(wrong)}", media_type="text/plain")
+        return _response(await probes.readyz(observed))
 
     @routes.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:
-        await observed.look_up()
-        return Response(generate_latest(observed.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return _response(await probes.metrics(observed))
 
     return routes
 
 
-def _told(checks: Sequence[Check]) -> str:
-    return "".join(f"{check.name}: {check.detail} {check.hint}\n" for check in checks)
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))

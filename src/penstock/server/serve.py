@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from ..app import App, check_handlers
+from ..app.policy import check_handlers
+from ..app.serve import App
 from ..http.app import build
 from ..http.services import Services
 from ..steps.load import load_steps

@@ -10,7 +10,7 @@ import uvloop
 
 from ..errors import ConfigurationError
 from ..http.debug import build_debug
-from ..http.status import Observed
+from ..http.probes import Observed
 from .embed import check_free, serve, stop_signal
 from .starting import begin_logging, collect_rarely
 

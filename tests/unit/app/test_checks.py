@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from penstock.app import App
+from penstock.app.serve import App
 from penstock.settings import load_settings
 from penstock.store.base import StoreUnavailable
 from penstock.testing.faults import Faults, fail

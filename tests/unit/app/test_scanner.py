@@ -12,8 +12,7 @@ import pytest
 from penstock.antivirus import LocalFile, ScannerUnavailable, Verdict
 from penstock.antivirus.breaker import ScannerResting
 from penstock.antivirus.eicar import eicar
-from penstock.app import scanner_of
-from penstock.app.scanner import open_virusscan
+from penstock.app.scanner import open_virusscan, scanner_of
 from penstock.clock import SystemClock
 from penstock.events.types import Outcome
 from penstock.settings import Settings, load_settings

@@ -68,7 +68,7 @@ def scanner(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Scanner
         return fake
 
     monkeypatch.setenv("ANTIVIRUS_SCANNER_TYPE", "clamav")
-    monkeypatch.setattr("penstock.app.scanner_of", scanner_of)
+    monkeypatch.setattr("penstock.app.scanner.scanner_of", scanner_of)
     return fake
 
 

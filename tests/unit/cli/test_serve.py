@@ -11,7 +11,7 @@ from tests.unit.cli.conftest import Penstock
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     runs: list[Settings] = []
-    monkeypatch.setattr("penstock.server.run", runs.append)
+    monkeypatch.setattr("penstock.server.serve.run", runs.append)
     return runs
 
 

@@ -80,3 +80,24 @@ async def test_without_a_token_metrics_are_for_everybody(service: Service) -> No
     async with httpx.AsyncClient(transport=transport, base_url="http://debug") as opened:
         assert (await opened.get("/metrics")).status_code == 200
         assert (await opened.get("/docs")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/healthz/", "/metrics"])
+async def test_head_answers_without_a_body(service: Service, path: str) -> None:
+    transport = httpx.ASGITransport(build_debug(service, ""))
+    async with httpx.AsyncClient(transport=transport, base_url="http://debug") as opened:
+        answer = await opened.head(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.content == b""
+
+
+async def test_what_is_not_there_says_what_is(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/")
+    assert answer.status_code == 404
+    assert "/healthz, /readyz, /metrics" in answer.text
+
+
+async def test_nothing_can_be_changed(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/readyz")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")

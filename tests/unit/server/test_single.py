@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from penstock.server import run_single
+from penstock.server.single import run_single
 from penstock.settings import Settings, load_settings
 from penstock.settings.services import Service
 from penstock.telemetry import Metrics
+from tests.servers.penstock import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -58,3 +61,27 @@ def test_the_garbage_collector_looks_rarely_and_only_at_what_is_new(
     ((new_objects, frozen),) = seen
     assert new_objects > 10 * usual_collector[0]
     assert frozen > 10_000
+
+
+STARTED = """
+import sys, uvloop
+uvloop.run = lambda forever: forever.close()
+sys.argv = ["penstock", "postprocessing", "server"]
+from penstock.cli import main
+try:
+    main()
+finally:
+    import penstock.bus.nats.bus, penstock.store.nats_kv
+    print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_the_coordinator_does_not_load_what_only_the_server_of_uploads_needs() -> None:
+    environ = {"POSTPROCESSING_STORE": "nats-js-kv", "POSTPROCESSING_DEBUG_ADDR": f"127.0.0.1:{free_port()}"}
+    started = subprocess.run(
+        [sys.executable, "-c", STARTED], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert started.returncode == 0, started.stderr
+    loaded = set(started.stdout.split())
+    assert {"penstock", "nats", "uvicorn"} <= loaded
+    assert not loaded & {"alembic", "fastapi", "httpx", "obstore", "sqlalchemy", "starlette", "yara_x"}
