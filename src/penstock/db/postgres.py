@@ -20,6 +20,7 @@ from .kind import DatabaseUnavailable, Kind, Limit
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.exc import DBAPIError
 
 _CONNECTING: Final = {
@@ -42,6 +43,14 @@ _PASSING: Final = ("starting up", "shutting down", "recovery mode", "not yet acc
 """What a server says that has refused a connection, and may take the next one."""
 
 
+_READ_ONLY: Final = "25006"
+"""The state of an error: the server takes no writes, or not from us. Somebody has made it a standby, or its disk is
+nearly full."""
+_NO_PERMISSION: Final = "42501"
+_BROKEN: Final = "XX"
+"""What states begin with when the server has found its own data damaged."""
+
+
 def check(url: URL) -> URL:
     """Return the URL with our driver.
 
@@ -59,7 +68,9 @@ def check(url: URL) -> URL:
 
 def writer_engine(url: URL) -> Engine:
     """Return an engine whose statements each see what others have committed by then."""
-    return _engine(url, isolation_level="READ COMMITTED")
+    engine = _engine(url, isolation_level="READ COMMITTED")
+    event.listen(engine, "handle_error", _leave_if_read_only)
+    return engine
 
 
 def reader_engine(url: URL) -> Engine:
@@ -84,7 +95,9 @@ def sever(connection: Connection) -> None:
 
 def is_unavailable(error: DBAPIError) -> bool:
     """Tell whether the database is to blame, and not the statement. PostgreSQL also counts limits among its own."""
-    state = getattr(error.orig, "sqlstate", None) or ""
+    state = _state(error.orig)
+    if state in (_READ_ONLY, _NO_PERMISSION) or state.startswith(_BROKEN):
+        return True
     return isinstance(error, OperationalError) and not state.startswith("54")
 
 
@@ -98,6 +111,16 @@ def cannot_be_opened(name: str, error: DBAPIError) -> PenstockError:
             f"and the password."
         )
     return DatabaseUnavailable(f"database {name}: {reason}")
+
+
+def _state(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
+
+
+def _leave_if_read_only(context: ExceptionContext) -> None:
+    """Begin a new connection after this: to the server that can be written to now."""
+    if _state(context.original_exception) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _engine(url: URL, *settings: str, **options: Any) -> Engine:

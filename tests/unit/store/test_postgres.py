@@ -174,6 +174,51 @@ async def test_while_the_server_is_away_all_calls_say_so_and_afterwards_all_work
         await store.get("u0")
 
 
+async def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(
+    server: PostgresServer, target: StoreTarget
+) -> None:
+    """As when its disk is nearly full and whoever runs it protects it, or when it was made a standby."""
+    async with PostgresStore(target) as store:
+        await store.save(record("u0"), expected=None)
+        server.run("postgres", "ALTER SYSTEM SET default_transaction_read_only = on")
+        server.run("postgres", "SELECT pg_reload_conf()")
+        try:
+            await eventually(lambda: _refuses(store))
+            assert await store.get("u0") is not None
+        finally:
+            server.run("postgres", "ALTER SYSTEM RESET default_transaction_read_only")
+            server.run("postgres", "SELECT pg_reload_conf()")
+        await eventually(lambda: _takes(store))
+
+
+async def _refuses(store: PostgresStore) -> bool:
+    try:
+        await store.remember_answer("virusscan", NOW)
+    except StoreUnavailable as error:
+        return "read-only transaction" in str(error)
+    return False
+
+
+async def _takes(store: PostgresStore) -> bool:
+    return not await _refuses(store)
+
+
+async def test_a_permission_that_was_taken_away_is_an_outage_until_it_is_given_back(
+    server: PostgresServer, target: StoreTarget
+) -> None:
+    server.run("postgres", f"CREATE ROLE clerk LOGIN PASSWORD '{PASSWORD}'")
+    server.run(target.database, "GRANT ALL ON SCHEMA public TO clerk")
+    async with PostgresStore(dataclasses.replace(target, username="clerk")) as store:
+        await store.save(record("u0"), expected=None)
+        server.run(target.database, "REVOKE ALL ON progress FROM clerk")
+        with pytest.raises(StoreUnavailable, match="permission denied"):
+            await store.save(record("u1"), expected=None)
+        with pytest.raises(StoreUnavailable, match="permission denied"):
+            await store.get("u0")
+        server.run(target.database, "GRANT ALL ON progress TO clerk")
+        await store.save(record("u1"), expected=None)
+
+
 async def test_nothing_is_lost_or_done_twice_when_the_server_is_killed_in_mid_run(
     server: PostgresServer, target: StoreTarget
 ) -> None:
