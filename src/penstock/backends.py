@@ -52,6 +52,11 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
     "step": {
         "virusscan": Backend("penstock.steps.virusscan:Virusscan"),
     },
+    "storage": {
+        "azure": Backend("penstock.blobs.objects:AzurePlace", "object-storage"),
+        "gcs": Backend("penstock.blobs.objects:GcsPlace", "object-storage"),
+        "s3": Backend("penstock.blobs.objects:S3Place", "object-storage"),
+    },
     "store": {
         "etcd": Backend("penstock.store.etcd:EtcdStore", "etcd", deprecated="nats-js-kv"),
         "memory": Backend("penstock.store.memory:MemoryStore"),

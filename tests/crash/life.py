@@ -49,6 +49,8 @@ class Order(msgspec.Struct, frozen=True):
     """When to die; None: not before the end."""
     is_last: bool = False
     """Whether this life is to bring everything to its end and report, rather than to take files in."""
+    settings: dict[str, str] = {}
+    """Settings that differ from those of the other tests."""
 
 
 class Fate(msgspec.Struct, frozen=True):
@@ -116,7 +118,7 @@ class Life:
         self.clock = ImpatientClock()
         self.faults = Deaths(order.death)
         self.parts: dict[str, Any] = {}
-        self.app = App(_settings(self.folder), [self._trouble()], clock=self.clock, wrap=self._wrap)
+        self.app = App(_settings(self.folder, order.settings), [self._trouble()], clock=self.clock, wrap=self._wrap)
 
     def _wrap(self, port: str, part: Any) -> Any:
         self.parts[port] = part  # who only watches meets no trouble, and makes none
@@ -310,7 +312,7 @@ async def _pieces(content: bytes, *, then: asyncio.Event | None = None) -> Async
         await then.wait()
 
 
-def _settings(folder: Path) -> Settings:
+def _settings(folder: Path, others: dict[str, str]) -> Settings:
     chosen = {
         "data_dir": "data",
         "steps": "virusscan,trouble,delay",
@@ -318,7 +320,7 @@ def _settings(folder: Path) -> Settings:
         "retry_backoff": "20ms",
         "antivirus_workers": "1",
     }
-    return load_settings(overrides=chosen, environ={}, folder=folder)
+    return load_settings(overrides=chosen | others, environ={}, folder=folder)
 
 
 def points(folder: Path) -> Counter[str]:

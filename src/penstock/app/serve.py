@@ -42,15 +42,16 @@ from .parts import Parts
 from .policy import policy_of
 from .processing import Processing
 from .scanner import open_virusscan
+from .storage import storage_of
 from .tracing import tracing_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from ..settings import Settings
     from ..steps.kit import StepDefinition
     from .scanner import Scanning
+    from .storage import Storage
 
 Wrap: TypeAlias = "Callable[[str, Any], Any]"
 """Takes a port's name and the part behind it, returns what is used in its place; tests put faults in between."""
@@ -105,7 +106,8 @@ class App:
         tracing = await stack.enter_async_context(self._tracing)
         database = await stack.enter_async_context(Database(f"sqlite:///{settings.data_dir / 'penstock.db'}"))
         bytes_folder = settings.data_dir / "blobs"
-        blobs = wrap("blobs", await stack.enter_async_context(backends.load("blobs", "local")(bytes_folder)))
+        storage = storage_of(settings, bytes_folder, wrap)
+        blobs = wrap("blobs", await stack.enter_async_context(storage.blobs))
         store = wrap("store", await stack.enter_async_context(store_of(settings, self._policy, database)))
         bus = wrap("bus", await stack.enter_async_context(bus_of(settings, clock)))
         processing = Processing(
@@ -191,7 +193,7 @@ class App:
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             cors_origins=settings.cors_origins,
-            checks=lambda: self._checks(settings.data_dir, processing, scanning),
+            checks=lambda: self._checks(storage, processing, scanning),
             look_up=lambda: self._look_up(processing, catalogue, scanning),
         )
 
@@ -202,8 +204,9 @@ class App:
         for phase, number in (await catalogue.counts()).items():
             self._metrics.uploads.labels(phase).set(number)
 
-    async def _checks(self, folder: Path, processing: Processing, scanning: Scanning | None) -> list[Check]:
+    async def _checks(self, storage: Storage, processing: Processing, scanning: Scanning | None) -> list[Check]:
         """Look at everything that can be wrong while running."""
+        folder = self._settings.data_dir
         free = await asyncio.to_thread(shutil.disk_usage, folder)
         checks = [
             Check(
@@ -212,6 +215,7 @@ class App:
                 f"{free.free / 2**30:.1f} GiB free in {folder}.",
                 "" if free.free > _ALMOST_FULL_BYTES else "Free some space: uploads are refused when it is used up.",
             ),
+            *await storage.checks(),
             *await processing.checks(),
             await processing.check_stalled(),
         ]

@@ -1,7 +1,10 @@
-"""The port for bytes: where an upload's body is kept, while it is held back and after its release.
+"""The ports for bytes: where an upload's body is kept, while it is held back and after its release.
 
 An upload's bytes are *staged* from creation on and *released* exactly once; `discard` removes them wherever they are.
 A blob knows nothing of sessions, steps or names: its key is the upload ID.
+
+`BlobStore` is what the rest of the product works with. `FinalPlace` is the smaller port of what keeps released bytes
+only, such as a bucket; `blobs.moving` makes a `BlobStore` of one and of a store that stages (decision 0013).
 """
 
 from __future__ import annotations
@@ -139,10 +142,21 @@ class BlobStore(Protocol):
         ...
 
     async def release(self, upload_id: str) -> None:
-        """Move the staged bytes to their final place, durably. Does nothing when they are there already.
+        """Put the staged bytes into their final place, durably. Does nothing when they are there already.
+
+        A store that has to copy them for that keeps the staged ones until `unstage`.
 
         Raises:
             BlobMissing: nothing is kept under this ID.
+            BlobUnavailable: they could not be put there, or not as they are; they stay staged.
+        """
+        ...
+
+    async def unstage(self, upload_id: str) -> None:
+        """Remove what is still staged of a released blob, once nobody needs it there. Does nothing when nothing is.
+
+        Raises:
+            BlobUnavailable: the final place does not have all of it, or cannot tell; nothing was removed.
         """
         ...
 
@@ -166,6 +180,57 @@ class BlobStore(Protocol):
 
     async def free_bytes(self) -> int | None:
         """Return how many bytes may still be written, or None when the storage cannot tell."""
+        ...
+
+
+class FinalPlace(Protocol):
+    """Keeps bytes from their release on. All methods may be called again after a crash in the middle of them."""
+
+    name: str
+    """What it is and where, for messages: nothing secret."""
+
+    async def __aenter__(self) -> Self:
+        """Try whether bytes can be written, read and removed.
+
+        Raises:
+            ConfigurationError: they cannot.
+        """
+        ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def put(self, upload_id: str, pieces: AsyncGenerator[bytes, None], *, size_bytes: int, sha256: str) -> None:
+        """Keep bytes under an ID, in place of what is there. Nobody sees them before they are all there.
+
+        That this returns is not a proof that they are: read them back. However it ends, `pieces` is not read any more.
+
+        Raises:
+            BlobUnavailable: they are not there, or nobody knows.
+        """
+        ...
+
+    async def size(self, upload_id: str) -> int:
+        """Return how many bytes are kept under an ID.
+
+        Raises:
+            BlobMissing: nothing is.
+        """
+        ...
+
+    def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield bytes as `BlobStore.read` does."""
+        ...
+
+    async def remove(self, upload_id: str) -> None:
+        """Remove what is kept under an ID. Does nothing when nothing is."""
+        ...
+
+    async def check(self) -> None:
+        """Ask it for a sign of life, which leaves nothing behind.
+
+        Raises:
+            BlobUnavailable: it gives none.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from .groups.events import EventsSettings
 from .groups.scanner import ScannerSettings
 from .groups.server import ServerSettings
 from .groups.steps import StepSettings
+from .groups.storage import StorageSettings
 from .groups.store import StoreSettings
 from .groups.uploads import UploadSettings
 from .groups.watching import WatchingSettings
@@ -26,6 +27,7 @@ class Settings(
     DeliverySettings,
     StoreSettings,
     StepSettings,
+    StorageSettings,
     UploadSettings,
     EventsSettings,
     WatchingSettings,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ..blobs.base import BlobMissing, BlobStore, OffsetConflict
+from ..blobs.base import BlobMissing, BlobStore, BlobUnavailable, OffsetConflict
 from ..ids import new_upload_id
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ class BlobContract(ABC):
             parts = [await _blob(blobs, body) for body in (one, two, b"", released)]
             await blobs.seal(parts[3])
             await blobs.release(parts[3])
+            await blobs.unstage(parts[3])
             whole = await _blob(blobs)
             assert await blobs.concatenate(whole, [*parts, parts[1]]) == len(one + two + released + two)
         async with self.open() as blobs:
@@ -254,8 +256,11 @@ class BlobContract(ABC):
             upload = await _blob(blobs, b"bytes")
             await blobs.seal(upload)
             await blobs.release(upload)
+            assert await _read(blobs, upload) == b"bytes"
+            await blobs.unstage(upload)
             assert upload not in await blobs.staged()
             assert await _read(blobs, upload) == b"bytes"
+            assert await _read(blobs, upload, 1, 3) == b"yt"
             assert await blobs.length(upload) == 5
             assert self.peek(upload) == b"bytes"
             with pytest.raises(BlobMissing):
@@ -267,6 +272,43 @@ class BlobContract(ABC):
             await blobs.release(upload)
             await blobs.release(upload)
             assert await _read(blobs, upload) == b"bytes"
+
+    @pytest.mark.parametrize("size", [0, 1, 3 * _MIB + 1, 9 * _MIB])
+    async def test_a_release_that_is_interrupted_is_done_again(self, size: int) -> None:
+        body = random.Random(size).randbytes(size)
+        async with self.open() as dying:
+            upload = await _blob(dying, body)
+            await dying.release(upload)
+            # And here the process dies: what is staged was not removed.
+        async with self.open() as blobs:
+            for _ in range(2):
+                await blobs.release(upload)
+                await blobs.unstage(upload)
+                assert upload not in await blobs.staged()
+                assert self.peek(upload) == body
+                assert await blobs.length(upload) == size
+                assert await _read(blobs, upload) == body
+
+    async def test_what_is_not_released_stays_staged(self) -> None:
+        async with self.open() as blobs:
+            upload = await _blob(blobs, b"bytes")
+            with suppress(BlobUnavailable):  # a store may notice
+                await blobs.unstage(upload)
+            assert upload in await blobs.staged()
+            assert self.peek(upload) == b"bytes"
+
+    async def test_parts_of_a_released_blob_are_read(self) -> None:
+        body = random.Random(2).randbytes(2 * _MIB + 77)
+        async with self.open() as blobs:
+            upload = await _blob(blobs, body)
+            await blobs.release(upload)
+            await blobs.unstage(upload)
+            for start, stop in [(0, None), (5, None), (0, 1), (7, 7), (_MIB - 1, _MIB + 1), (len(body) - 1, None)]:
+                assert await _read(blobs, upload, start, stop) == body[start:stop]
+            assert await _read(blobs, upload, 3, len(body) + 100) == body[3:]
+            assert await _read(blobs, upload, len(body)) == b""
+            assert await _read(blobs, upload, len(body) + 1) == b""
+            assert max([len(piece) async for piece in blobs.read(upload)]) <= _MIB
 
     async def test_releasing_needs_a_blob(self) -> None:
         async with self.open() as blobs:

@@ -4,8 +4,9 @@ They come in an order in which a death between any two of them is healed by doin
 
 - *Beginning*: the bytes are on disk, then the catalogue says so, then the bus. What the catalogue has in processing is
   announced again at start, and in between if the bus did not take it.
-- *Release*: the bytes are released, then the catalogue says so, then the bus. Until the catalogue says so, nobody can
-  read them. The decision comes again until the statement is made.
+- *Release*: the bytes are released, then the catalogue says so, then what is still staged of them is removed, then the
+  bus says so. Until the catalogue says so, nobody can read them, and they are where the steps would look for them. The
+  decision comes again until the statement is made; what stays staged, the sweeper removes.
 - *Giving up* (deleted, cancelled, expired): the catalogue says so, then the bus, then the bytes are removed, then the
   catalogue notes that they are gone. Until then the upload is among those `to_discard`, and the rest is done again.
 
@@ -21,7 +22,7 @@ import structlog
 
 from ..blobs.base import BlobMissing, SupportsPath
 from ..bus.base import BusUnavailable
-from ..errors import InvalidRequest, NotFound
+from ..errors import InvalidRequest, NotFound, Unavailable
 from ..events.types import Outcome, PostprocessingFinished, PostprocessingStepFinished
 from ..ids import derived_id
 from . import notices
@@ -171,9 +172,11 @@ class Deeds:
             except BlobMissing:
                 return await self._reject_for_lack_of_bytes(upload)
         reason = "" if phase is Phase.RELEASED else upload.reason or unexplained(decided.outcome)
-        return await self._end(
+        ended = await self._end(
             upload, msgspec.structs.replace(upload, phase=phase, outcome=decided.outcome, reason=reason)
         )
+        await self._unstage(ended)
+        return ended
 
     async def explain(self, upload: Upload, answer: PostprocessingStepFinished, envelope: Envelope) -> None:
         """Add to an upload that has ended what a step said of it, if that was not known yet."""
@@ -235,6 +238,7 @@ class Deeds:
         if not await self._catalogue.change(upload, released, doer=doer):
             return await self.get(upload.id)
         log.warning("upload_released_from_quarantine", upload=upload.id, by=doer.name, reason=doer.reason)
+        await self._unstage(released)
         ready = notices.ready(released, derived_id(upload.id, f"{upload.run}", "released"), None, self._clock.now())
         await self._said(ready, trace_parent=upload.trace_parent)
         return released
@@ -298,6 +302,14 @@ class Deeds:
         log.info("upload_ended", upload=upload.id, phase=ended.phase, outcome=ended.outcome, reason=ended.reason)
         self._forget(upload.id)
         return ended
+
+    async def _unstage(self, upload: Upload) -> None:
+        """Remove what is still staged of a released upload; leave it to the sweeper if that does not work now."""
+        if upload.phase is Phase.RELEASED:
+            try:
+                await self._blobs.unstage(upload.id)
+            except Unavailable as error:
+                log.warning("staged_bytes_left_for_later", upload=upload.id, error=str(error))
 
     def _forget(self, upload_id: str) -> None:
         self.recorder.ended(upload_id)

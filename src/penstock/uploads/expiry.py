@@ -179,12 +179,16 @@ class Sweeper:
     def _right_place(self, upload: Upload) -> Callable[[str], Awaitable[None]] | None:
         """Return what is to be done with an upload's staged bytes; None if staged is what they are to be.
 
-        A power failure may undo what the disk had not made durable; a request that was at work while its upload was
-        given up may have made the file anew.
+        A power failure may undo what the disk had not made durable; a death may come between a release and the removal
+        of what was staged; a request that was at work while its upload was given up may have made the file anew.
         """
         if upload.phase is Phase.RELEASED:
-            return self._blobs.release
+            return self._release
         return None if upload.phase.holds_bytes else self._blobs.discard
+
+    async def _release(self, upload_id: str) -> None:
+        await self._blobs.release(upload_id)
+        await self._blobs.unstage(upload_id)
 
     async def _done(self, upload_id: str, deed: Callable[[str], Awaitable[None]]) -> bool:
         try:
@@ -192,7 +196,7 @@ class Sweeper:
         except PenstockError as error:
             self._leave(upload_id, error)
             return False
-        log.info("staged_bytes_put_right", upload=upload_id, deed=deed.__name__)
+        log.info("staged_bytes_put_right", upload=upload_id, deed=deed.__name__.strip("_"))
         return True
 
     def _leave(self, upload_id: str, error: PenstockError) -> None:

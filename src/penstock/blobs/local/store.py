@@ -79,6 +79,9 @@ class LocalBlobs(BlobStore, SupportsPath):
         """Move a file to the released ones."""
         await to_the_end(self._run(self._release, upload_id))
 
+    async def unstage(self, upload_id: str) -> None:
+        """Do nothing: a file that is released was moved, and is staged no more."""
+
     async def discard(self, upload_id: str) -> None:
         """Remove a file, staged or released."""
         await to_the_end(self._run(self._discard, upload_id))

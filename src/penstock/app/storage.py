@@ -1,0 +1,68 @@
+"""Where the bytes of uploads are kept: the store that the settings choose."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .. import backends
+from ..blobs.moving import MovingBlobs
+from ..errors import ConfigurationError, Unavailable
+from ..health import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ..blobs.base import BlobStore, FinalPlace
+    from ..settings import Settings
+
+_PATIENCE_SECONDS: Final = 3.0
+
+
+class Storage(NamedTuple):
+    """The store, not opened yet, and the place that released files are moved to."""
+
+    blobs: BlobStore
+    final: FinalPlace | None
+    """None: they stay in the data folder."""
+
+    async def checks(self) -> list[Check]:
+        """Tell whether the place for released files answers; nothing about the data folder: others look at the disk."""
+        if self.final is None:
+            return []
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self.final.check()
+        except (Unavailable, TimeoutError) as error:
+            detail = str(error) or f"It did not answer within {_PATIENCE_SECONDS:.0f} seconds."
+            hint = "Files are taken in meanwhile; they are released, and can be read, when it is back."
+            return [Check("storage", ok=False, detail=detail, hint=hint)]
+        return [Check("storage", ok=True, detail=f"{self.final.name} answers.")]
+
+
+def storage_of(settings: Settings, folder: Path, wrap: Callable[[str, Any], Any]) -> Storage:
+    """Return where the settings have bytes kept; `folder` is for those on their way in.
+
+    Raises:
+        ConfigurationError: there is no such storage, what it needs is not installed, or a setting of it is wrong.
+    """
+    staging = backends.load("blobs", "local")(folder)
+    if settings.storage == "local":
+        return Storage(staging, None)
+    final: FinalPlace = wrap("storage", backends.load("storage", settings.storage)(**_arguments(settings)))
+    return Storage(MovingBlobs(staging, final), final)
+
+
+def _arguments(settings: Settings) -> dict[str, Any]:
+    kind = settings.storage
+    if not settings.storage_bucket:
+        raise ConfigurationError(f"storage={kind} ({settings.origins.get('storage')}) needs storage_bucket. Set it.")
+    named = {"prefix": settings.storage_prefix.strip("/"), "endpoint": settings.storage_endpoint}
+    if kind == "gcs":
+        return {"bucket": settings.storage_bucket, **named, "credentials_file": settings.storage_credentials_file}
+    key, secret = settings.storage_access_key, settings.storage_secret_key
+    if kind == "azure":
+        return {"container": settings.storage_bucket, **named, "account": key, "account_key": secret}
+    more = {"region": settings.storage_region, "path_style": settings.storage_path_style}
+    return {"bucket": settings.storage_bucket, **named, "access_key": key, "secret_key": secret, **more}

@@ -1,0 +1,186 @@
+"""Stages bytes in one place and keeps them in another one after their release: the disk here, a bucket there.
+
+The two may be as far apart as they like: bytes are read back from the final place, and compared with the staged ones,
+before those may go. Decision 0013 has the steps, and what a death between any two of them leaves to be done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, SupportsPath
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+SMALL_BYTES: Final = 1024 * 1024
+"""What is small enough for many of them to be on their way at the same time."""
+_SMALL_AT_ONCE: Final = 16
+_LARGE_AT_ONCE: Final = 4
+"""Each one on its way holds some parts in memory (`objects.place`): about 40 MiB."""
+_WORTH_LOOKING_BYTES: Final = 8 * 1024 * 1024
+"""From which size on to ask first whether a process that died has brought it there already. To send it again is cheaper
+for small ones: nearly none are there."""
+
+
+class Staging(BlobStore, SupportsPath, Protocol):
+    """A store whose staged bytes can be opened by their path."""
+
+
+class MovingBlobs(BlobStore, SupportsPath):
+    """A store that releases from `staging` into `final`; see the module's description.
+
+    What `staging` itself has released, before there was a final place, is read from there.
+    """
+
+    def __init__(self, staging: Staging, final: FinalPlace) -> None:
+        """Both are opened and closed with this store."""
+        self._staging = staging
+        self._final = final
+        self._small = asyncio.Semaphore(_SMALL_AT_ONCE)
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._staging)
+            await stack.enter_async_context(self._final)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def create(self, upload_id: str) -> None:
+        """Begin an empty staged blob."""
+        await self._staging.create(upload_id)
+
+    async def length(self, upload_id: str) -> int:
+        """Return how many bytes are staged, or else kept in the final place."""
+        try:
+            return await self._staging.length(upload_id)
+        except BlobMissing:
+            return await self._final.size(upload_id)
+
+    def append(self, upload_id: str, offset: int, *, tentative: bool = False) -> AbstractAsyncContextManager[Appender]:
+        """Open a staged blob for more bytes."""
+        return self._staging.append(upload_id, offset, tentative=tentative)
+
+    async def concatenate(self, upload_id: str, sources: Sequence[str]) -> int:
+        """Put staged bytes together; those of sources that are not staged any more are fetched for it."""
+        if all([await self._is_staged(source) for source in set(sources)]):
+            return await self._staging.concatenate(upload_id, sources)
+        for source in sources:
+            await self.length(source)
+        await self._staging.concatenate(upload_id, [])
+        async with self._staging.append(upload_id, 0, tentative=True) as appender:
+            for source in sources:
+                async with aclosing(self.read(source)) as pieces:
+                    async for piece in pieces:
+                        await appender.write(piece)
+        return appender.length_bytes
+
+    async def seal(self, upload_id: str) -> int:
+        """Force the staged bytes to disk."""
+        return await self._staging.seal(upload_id)
+
+    async def release(self, upload_id: str) -> None:
+        """Copy the staged bytes into the final place, and make sure that they are there."""
+        try:
+            size_bytes = await self._staging.length(upload_id)
+        except BlobMissing:
+            await self._final.size(upload_id)
+            return
+        async with self._small if size_bytes <= SMALL_BYTES else self._large:
+            staged = await _digest(self._staging.read(upload_id, stop=size_bytes))
+            if await self._is_there_already(upload_id, size_bytes, staged):
+                return
+            pieces = self._staging.read(upload_id, stop=size_bytes)
+            await self._final.put(upload_id, pieces, size_bytes=size_bytes, sha256=staged)
+            if not await self._holds(upload_id, size_bytes, staged):
+                await self._final.remove(upload_id)
+                raise BlobUnavailable(
+                    f"{self._final.name} has taken upload {upload_id}, but gives other bytes back than it was sent. "
+                    "They stay staged and are sent again."
+                )
+
+    async def unstage(self, upload_id: str) -> None:
+        """Remove the staged bytes of what the final place has."""
+        try:
+            size_bytes = await self._staging.length(upload_id)
+        except BlobMissing:
+            return
+        try:
+            kept_bytes = await self._final.size(upload_id)
+        except BlobMissing:
+            kept_bytes = -1
+        if kept_bytes != size_bytes:
+            raise BlobUnavailable(
+                f"{self._final.name} does not have the {size_bytes} bytes of upload {upload_id}. They stay staged."
+            )
+        await self._staging.discard(upload_id)
+
+    async def discard(self, upload_id: str) -> None:
+        """Remove the bytes here and there; the room on the disk is free also while the final place is away."""
+        await self._staging.discard(upload_id)
+        await self._final.remove(upload_id)
+
+    async def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes from where they are."""
+        begun = False
+        try:
+            async with aclosing(self._staging.read(upload_id, start=start, stop=stop)) as pieces:
+                async for piece in pieces:
+                    begun = True
+                    yield piece
+            return
+        except BlobMissing:
+            if begun:
+                raise
+        async with aclosing(self._final.read(upload_id, start=start, stop=stop)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def staged(self) -> list[str]:
+        """Return the IDs of everything that is staged."""
+        return await self._staging.staged()
+
+    async def free_bytes(self) -> int | None:
+        """Return how much room there is for staged bytes: the final place is not full before they are released."""
+        return await self._staging.free_bytes()
+
+    def path(self, upload_id: str) -> Path:
+        """Return where the bytes are staged."""
+        return self._staging.path(upload_id)
+
+    async def _is_staged(self, upload_id: str) -> bool:
+        try:
+            await self._staging.length(upload_id)
+        except BlobMissing:
+            return False
+        return True
+
+    async def _is_there_already(self, upload_id: str, size_bytes: int, sha256: str) -> bool:
+        return size_bytes >= _WORTH_LOOKING_BYTES and await self._holds(upload_id, size_bytes, sha256)
+
+    async def _holds(self, upload_id: str, size_bytes: int, sha256: str) -> bool:
+        """Read back all that the final place has, and tell whether it is this."""
+        try:
+            if await self._final.size(upload_id) != size_bytes:
+                return False
+            return await _digest(self._final.read(upload_id)) == sha256
+        except BlobMissing:
+            return False
+
+
+async def _digest(pieces: AsyncGenerator[bytes, None]) -> str:
+    digest = hashlib.sha256()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            await asyncio.to_thread(digest.update, piece)  # without the interpreter's lock: nobody waits for it
+    return digest.hexdigest()

@@ -1,0 +1,175 @@
+"""One object for each upload in a bucket, or in what the service calls so.
+
+Needs permission to write, read and remove objects below the prefix, and to abort multipart uploads; nothing else. An
+object is there when all of it is: large ones are written in parts that nobody sees before the end. Parts that nobody
+will ever end are aborted, but for those of a process that was killed: have a lifecycle rule remove them (docs/guide/
+storage.md). The SHA-256 of an object is in its metadata as `sha256`; that of the service (ETag) is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import obstore
+
+from ...errors import ConfigurationError, PenstockError
+from ...ids import is_upload_id
+from ..base import BlobMissing, BlobUnavailable, FinalPlace
+from .feed import Feed, ended_with
+from .trouble import trouble_about
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from obstore.store import ObjectStore
+
+PIECE_BYTES: Final = 256 * 1024
+"""The least that is handed on at once while reading."""
+_LARGEST_PIECE_BYTES: Final = 1024 * 1024
+PART_BYTES: Final = 8 * 1024 * 1024
+"""What is sent in one request; larger files are sent in parts of at least this size."""
+_PARTS: Final = 9_000
+"""S3 takes 10,000."""
+_PARTS_AT_ONCE: Final = 4
+STALL_SECONDS: Final = 30.0
+"""How long an answer may take to begin, or to go on."""
+CHECK_SECONDS: Final = 20.0
+
+
+class ObjectPlace(FinalPlace):
+    """Objects below a prefix."""
+
+    def __init__(self, writing: ObjectStore, reading: ObjectStore, *, name: str, prefix: str) -> None:
+        """Work on the same bucket through two clients.
+
+        Args:
+            writing: its requests have to end within a time.
+            reading: its requests may last as long as somebody reads.
+            name: what it is and where, for messages.
+            prefix: what the names of objects begin with; empty, or without a slash at its ends.
+        """
+        self.name = name
+        self._writing = writing
+        self._reading = reading
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    async def __aenter__(self) -> Self:
+        key = f"{self._prefix}penstock-check-{secrets.token_hex(8)}"
+        content = key.encode()
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._try(key, content)
+        except TimeoutError:
+            raise ConfigurationError(f"{self.name} did not answer within {CHECK_SECONDS:.0f} seconds.") from None
+        except PenstockError as error:
+            raise ConfigurationError(
+                f"released files cannot be kept as the settings say: {error} Correct storage_…, or what they name."
+            ) from None
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Nothing is held open."""
+
+    async def put(self, upload_id: str, pieces: AsyncGenerator[bytes, None], *, size_bytes: int, sha256: str) -> None:
+        """Write an object, in parts if it is large."""
+        key = self._key(upload_id)
+        attributes: Any = {"Content-Type": "application/octet-stream", "sha256": sha256}
+        async with aclosing(pieces):
+            with trouble_about(upload_id, self.name):
+                if size_bytes <= PART_BYTES:
+                    body = b"".join([piece async for piece in pieces])
+                    await obstore.put_async(self._writing, key, body, attributes=attributes, use_multipart=False)
+                    return
+                feed = Feed(pieces)
+                putting = obstore.put_async(
+                    self._writing,
+                    key,
+                    feed,
+                    attributes=attributes,
+                    use_multipart=True,
+                    chunk_size=part_bytes(size_bytes),
+                    max_concurrency=_PARTS_AT_ONCE,
+                )
+                await ended_with(feed, putting)
+
+    async def size(self, upload_id: str) -> int:
+        """Return the size of an object."""
+        key = self._key(upload_id)
+        with trouble_about(upload_id, self.name):
+            async with asyncio.timeout(STALL_SECONDS):
+                return (await obstore.head_async(self._writing, key))["size"]
+
+    async def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of an object as they come."""
+        key, begun = self._key(upload_id), False
+        try:
+            with trouble_about(upload_id, self.name):
+                async with aclosing(self._stream(key, start, stop)) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+        except BlobUnavailable:
+            # Each service has its own way to say that there is nothing from there on.
+            if begun or await self.size(upload_id) > start:
+                raise
+
+    async def remove(self, upload_id: str) -> None:
+        """Remove an object."""
+        key = self._key(upload_id)
+        try:
+            with trouble_about(upload_id, self.name):
+                async with asyncio.timeout(STALL_SECONDS):
+                    await obstore.delete_async(self._writing, key)
+        except BlobMissing:
+            return
+
+    async def check(self) -> None:
+        """Ask for an object that nobody has."""
+        try:
+            with trouble_about(None, self.name):
+                async with asyncio.timeout(STALL_SECONDS):
+                    await obstore.get_async(self._reading, f"{self._prefix}penstock-check-nothing")
+        except BlobMissing:
+            return
+
+    def _key(self, upload_id: str) -> str:
+        if not is_upload_id(upload_id):
+            raise BlobMissing(f"{upload_id[:100]!r} is not an upload ID, so no bytes are kept under it")
+        return f"{self._prefix}{upload_id}"
+
+    async def _stream(self, key: str, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+        if stop is not None and stop <= start:
+            return
+        options: Any = {}
+        if stop is not None:
+            options = {"range": (start, stop)}
+        elif start:
+            options = {"range": {"offset": start}}
+        async with asyncio.timeout(STALL_SECONDS):
+            found = await obstore.get_async(self._reading, key, options=options)
+        chunks = aiter(found.stream(min_chunk_size=PIECE_BYTES))
+        while True:
+            async with asyncio.timeout(STALL_SECONDS):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            for begin in range(0, len(chunk), _LARGEST_PIECE_BYTES):
+                yield bytes(chunk[begin : begin + _LARGEST_PIECE_BYTES])
+
+    async def _try(self, key: str, content: bytes) -> None:
+        with trouble_about(None, self.name):
+            await obstore.put_async(self._writing, key, content, use_multipart=False)
+            answer = await obstore.get_async(self._reading, key)
+            read = bytes(await answer.bytes_async())
+            await obstore.delete_async(self._writing, key)
+        if read != content:
+            raise BlobUnavailable(f"{self.name} gives other bytes back than it was sent.")
+
+
+def part_bytes(size_bytes: int) -> int:
+    """Return the size of the parts for an object: so large that there are not too many, in whole MiB."""
+    mebibyte = 1024 * 1024
+    return max(PART_BYTES, -(-size_bytes // (_PARTS * mebibyte)) * mebibyte)

@@ -1,0 +1,128 @@
+"""Azurite, Microsoft's own server for tests of Azure Blob Storage, on a free port and in a temporary folder."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.servers.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+ACCOUNT = "devstoreaccount1"
+KEY = base64.b64encode(b"a key that only this server takes, of the length of real ones   ").decode()
+VERSION = "2021-08-06"
+PACKAGES = Path(__file__).parent / "node"
+
+
+class AzuriteServer:
+    """One server, and a client that looks behind the product's back."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
+        self._port = port
+        self._folder = folder
+        self._log = folder / "azurite.log"
+        self._containers = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def launch(self) -> None:
+        program = PACKAGES / "node_modules" / ".bin" / "azurite-blob"
+        if shutil.which("node") is None:
+            pytest.fail("node is not installed: Debian's package nodejs has it")
+        if not program.exists():
+            pytest.fail(f"{program} is missing: `scripts/setup test` installs it")
+        place = ["--blobHost", "127.0.0.1", "--blobPort", str(self._port), "--location", str(self._folder / "azurite")]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [program, *place, "--skipApiVersionCheck", "--disableTelemetry"],
+                stdout=log,
+                stderr=log,
+                env={"PATH": "/usr/bin:/bin:/usr/local/bin", "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
+            )
+
+    def comes_up(self) -> bool:
+        ends_at = time.monotonic() + START_SECONDS
+        while time.monotonic() < ends_at and self.process is not None and self.process.poll() is None:
+            try:
+                self._ask("GET", "", "comp=list")
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return True
+        return False
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
+
+    def new_container(self) -> str:
+        """Make a container of its own for somebody."""
+        self._containers += 1
+        name = f"container-{self._containers}"
+        self._ask("PUT", f"/{name}", "restype=container")
+        return name
+
+    def content(self, container: str, key: str) -> bytes | None:
+        """What an object holds; None: there is none."""
+        try:
+            return self._ask("GET", f"/{container}/{key}")
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            return None
+
+    def _ask(self, method: str, path: str, query: str = "") -> bytes:
+        headers = {"x-ms-date": f"{datetime.now(UTC):%a, %d %b %Y %H:%M:%S GMT}", "x-ms-version": VERSION}
+        named = "".join(f"{name}:{value}\n" for name, value in sorted(headers.items()))
+        resource = f"/{ACCOUNT}/{ACCOUNT}{path}" + "".join(f"\n{part.replace('=', ':')}" for part in query.split("&"))
+        text = f"{method}{chr(10) * 12}{named}{resource.rstrip()}"
+        signature = base64.b64encode(hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()).decode()
+        headers["Authorization"] = f"SharedKey {ACCOUNT}:{signature}"
+        headers["Content-Length"] = "0"
+        request = urllib.request.Request(  # noqa: S310  it is http
+            f"{self.endpoint}{path}{'?' if query else ''}{query}", headers=headers, method=method
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310  it is http
+            body: bytes = answer.read()
+            return body
+
+
+@contextmanager
+def running_azurite(folder: Path) -> Iterator[AzuriteServer]:
+    """Run a server whose files, and what it says, are in `folder`."""
+    words = ""
+    for _ in range(3):  # somebody may take the port between our looking and its listening
+        server = AzuriteServer(folder, free_ports(1)[0])
+        server.launch()
+        try:
+            if server.comes_up():
+                yield server
+                return
+            words = server.last_words()
+        finally:
+            server.stop()
+    pytest.fail(f"Azurite did not come up:\n{words}")
