@@ -59,7 +59,7 @@ def test_options_tell_what_the_server_can_do(client: TusClient) -> None:
         assert response.headers["tus-version"] == "1.0.0"
         assert response.headers["tus-max-size"] == str(MAX_SIZE)
         assert response.headers["tus-extension"] == ",".join(EXTENSIONS)
-        assert response.headers["tus-checksum-algorithm"] == "crc32,md5,sha1,sha256,sha512"
+        assert response.headers["tus-checksum-algorithm"] == "crc32,crc32c,md5,sha1,sha256,sha512"
 
 
 @pytest.mark.parametrize("version", [None, "0.2.2", "1.0", "1.0.0,1.0.0"])

@@ -17,6 +17,7 @@ HELLO = {
     "sha256": hashlib.sha256(b"hello").digest(),
     "sha512": hashlib.sha512(b"hello").digest(),
     "md5": hashlib.md5(b"hello", usedforsecurity=False).digest(),
+    "crc32c": bytes.fromhex("9a71bb4c"),
     "crc32": zlib.crc32(b"hello").to_bytes(4, "big"),
 }
 

@@ -8,6 +8,8 @@ import hashlib
 import zlib
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+import google_crc32c
+
 from .errors import ChecksumMismatch, UnsupportedChecksum
 
 if TYPE_CHECKING:
@@ -48,6 +50,23 @@ class Crc32:
         return self._value.to_bytes(4, "big")
 
 
+class Crc32c:
+    """CRC-32C (RFC 3720), as object stores know it, with its bytes in network order too."""
+
+    digest_size = 4
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+        self._value = google_crc32c.extend(self._value, data)
+
+    def digest(self) -> bytes:
+        """Return the checksum of the bytes so far."""
+        return self._value.to_bytes(4, "big")
+
+
 def _md5() -> Hash:
     return hashlib.md5(usedforsecurity=False)
 
@@ -58,6 +77,7 @@ def _sha1() -> Hash:
 
 ALGORITHMS: Final[Mapping[str, Callable[[], Hash]]] = {
     "crc32": Crc32,
+    "crc32c": Crc32c,
     "md5": _md5,
     "sha1": _sha1,
     "sha256": hashlib.sha256,

@@ -13,7 +13,7 @@ BODY = b"hello world"
 
 
 def test_the_mandatory_algorithm_and_more_are_there() -> None:
-    assert list(ALGORITHMS) == ["crc32", "md5", "sha1", "sha256", "sha512"]
+    assert list(ALGORITHMS) == ["crc32", "crc32c", "md5", "sha1", "sha256", "sha512"]
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512"])
@@ -22,6 +22,13 @@ def test_digests_are_those_of_hashlib(algorithm: str) -> None:
     computing.update(BODY[:5])
     computing.update(BODY[5:])
     assert computing.digest() == hashlib.new(algorithm, BODY).digest()
+
+
+def test_crc32c_is_that_of_iscsi_in_network_order() -> None:
+    computing = ALGORITHMS["crc32c"]()
+    for piece in (b"1234", b"", b"56789"):
+        computing.update(piece)
+    assert computing.digest() == bytes.fromhex("e3069283")  # RFC 3720, and every catalogue of checksums
 
 
 def test_crc32_is_that_of_zip_in_network_order() -> None:
@@ -37,7 +44,7 @@ def test_the_example_of_the_protocol_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["", "sha1", "SHA1 AAAA", "sha3 AAAA", "crc32c AAAAAA==", "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0", "md5 !!!="]
+    "header", ["", "sha1", "SHA1 AAAA", "sha3 AAAA", "crc64 AAAAAA==", "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0", "md5 !!!="]
 )
 def test_what_cannot_be_computed_or_read_is_refused(header: str) -> None:
     with pytest.raises(UnsupportedChecksum, match=r"Upload-Checksum: .*\."):

@@ -151,7 +151,7 @@ def test_options_tell_what_there_is() -> None:
         "Tus-Version": "1.0.0",
         "Tus-Extension": "creation,creation-with-upload,creation-defer-length,termination,expiration,checksum,"
         "concatenation,concatenation-unfinished",
-        "Tus-Checksum-Algorithm": "crc32,md5,sha1,sha256,sha512",
+        "Tus-Checksum-Algorithm": "crc32,crc32c,md5,sha1,sha256,sha512",
     }
     assert tus.options_headers(100)["Tus-Max-Size"] == "100"
 
