@@ -9,7 +9,7 @@ import pytest
 
 from penstock.antivirus.base import ScannerUnavailable
 from penstock.antivirus.eicar import eicar
-from penstock.app import one_scanner_of
+from penstock.app.scanner import one_scanner_of
 from penstock.clock import SystemClock
 from penstock.errors import ConfigurationError
 from penstock.settings import load_settings
