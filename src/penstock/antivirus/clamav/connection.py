@@ -36,7 +36,7 @@ class Connection:
         self._address = address
         self._loop = asyncio.get_running_loop()
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes | memoryview) -> None:
         """Send all of `data`.
 
         Raises:
@@ -46,6 +46,21 @@ class Connection:
             await self._loop.sock_sendall(self._sock, data)
         except OSError as err:
             raise ClamdBrokeOff(f"clamd at {self._address} broke off the connection: {err.strerror}") from err
+
+    async def send_both(self, head: bytes, body: bytes) -> None:
+        """Send `head` and then `body`, of which no copy is made.
+
+        Raises:
+            ClamdBrokeOff: as for `send`.
+        """
+        try:
+            sent = self._sock.sendmsg([head, body])
+        except OSError:  # there is no room right now; or it is broken, which `send` finds as well
+            sent = 0
+        if sent < len(head):
+            await self.send(head[sent:])
+        if rest := memoryview(body)[max(0, sent - len(head)) :]:
+            await self.send(rest)
 
     async def send_descriptor(self, fd: int) -> None:
         """Send one byte with a copy of an open file descriptor; over a unix socket only.

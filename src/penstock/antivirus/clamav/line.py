@@ -113,7 +113,7 @@ class Line:
         await connection.send(INSTREAM)
         async for piece in pieces:
             async with give_up_after(self._allowance.base, f"clamd at {self._address} to take more bytes"):
-                await connection.send(chunk_header(len(piece)) + piece)
+                await connection.send_both(chunk_header(len(piece)), piece)
         await connection.send(END_OF_STREAM)
 
     async def _answer(self, receiving: asyncio.Task[Received], size_bytes: int, *, all_sent: bool) -> Received:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +16,9 @@ from penstock.antivirus.clamav.address import TcpAddress, UnixAddress
 from penstock.antivirus.clamav.connection import Received, connected
 from penstock.antivirus.clamav.protocol import LONGEST_REPLY_BYTES, VERSION
 from tests.unit.antivirus.clamav.fake_clamd import answer, fake_clamd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 async def receive(path: Path) -> Received:
@@ -87,3 +91,20 @@ async def test_an_answer_counts_without_the_end_of_the_connection(
             assert await receive(tmp_path / "clamd.sock") == Received(b"ClamAV\0", closed_cleanly=False)
         finally:
             released.set()
+
+
+@pytest.mark.parametrize("at_first", [None, 0, 1, 4, 5, 5000])
+async def test_head_and_body_arrive_however_much_is_taken_at_first(at_first: int | None) -> None:
+    class Reluctant(socket.socket):
+        def sendmsg(self, buffers: Iterable[bytes], *more: Any) -> int:  # type: ignore[override]
+            if at_first is None:
+                raise BlockingIOError
+            self.sendall(b"".join(buffers)[:at_first])
+            return at_first
+
+    ours, theirs = socket.socketpair()
+    with theirs, Reluctant(fileno=ours.detach()) as reluctant:
+        reluctant.setblocking(False)
+        body = bytes(range(250)) * 20
+        await connection.Connection(reluctant, UnixAddress("/a")).send_both(b"head", body)
+        assert theirs.recv(100_000) == b"head" + body

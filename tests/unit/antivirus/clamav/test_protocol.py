@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -18,12 +19,17 @@ from penstock.antivirus.clamav.protocol import (
     conclude,
     parse_scan_reply,
     parse_version_reply,
+    scan_command,
 )
 
-COMMANDS = st.sampled_from([INSTREAM, FILDES])
+SCAN = scan_command(Path("/a: OK"))
+SUBJECTS = {INSTREAM: rb"stream", FILDES: rb"fd\[[0-9]+\]", SCAN: rb"/a: OK"}
+COMMANDS = st.sampled_from(list(SUBJECTS))
 # Pieces of real answers in any order come closer to being one than random bytes do.
 NEARLY_REPLIES = st.lists(
-    st.sampled_from([b"stream", b"fd[12]", b": ", b"OK", b"X", b" FOUND", b" ERROR", b"\0", b"\n", b" ", b"\xff"])
+    st.sampled_from(
+        [b"stream", b"fd[12]", b"/a: OK", b": ", b"OK", b"X", b" FOUND", b" ERROR", b"\0", b"\n", b" ", b"\xff"]
+    )
     | st.binary(max_size=5),
     max_size=8,
 ).map(b"".join)
@@ -51,6 +57,13 @@ RAW = NEARLY_REPLIES | st.binary()
         ),
         (INSTREAM, b"UNKNOWN COMMAND\0", ScanReply(Answer.ERROR, "UNKNOWN COMMAND")),
         (INSTREAM, b"COMMAND READ TIMED OUT\n", ScanReply(Answer.ERROR, "COMMAND READ TIMED OUT")),
+        (SCAN, b"/a: OK: OK\0", ScanReply(Answer.CLEAN)),
+        (SCAN, b"/a: OK: Eicar FOUND\0", ScanReply(Answer.FOUND, "Eicar")),
+        (
+            SCAN,
+            b"/a: OK: File path check failure: No such file or directory. ERROR\0",
+            ScanReply(Answer.ERROR, "/a: OK: File path check failure: No such file or directory. ERROR"),
+        ),
         (FILDES, b"fd[-1]: lstat() failed: x. ERROR\0", ScanReply(Answer.ERROR, "fd[-1]: lstat() failed: x. ERROR")),
     ],
 )
@@ -72,8 +85,11 @@ def test_only_the_limit_of_streams_is_one() -> None:
 @example(raw=b"stream: OK\0", command=FILDES)
 @example(raw="fd[١]: OK\0".encode(), command=FILDES)
 @example(raw=b"stream: X FOUND\nstream: OK\0", command=INSTREAM)
+@example(raw=b"/a: OK\0", command=SCAN)
+@example(raw=b"/a: OK: OK\0", command=SCAN)
+@example(raw=b"/b: OK\0", command=SCAN)
 def test_nothing_but_the_exact_words_is_clean(raw: bytes, command: bytes) -> None:
-    subject = {INSTREAM: rb"stream", FILDES: rb"fd\[[0-9]+\]"}[command]
+    subject = SUBJECTS[command]
     try:
         reply = parse_scan_reply(raw, command)
     except ScannerProtocolError:
@@ -136,6 +152,16 @@ def test_a_long_answer_is_not_repeated_in_full() -> None:
     with pytest.raises(ScannerProtocolError) as error:
         parse_scan_reply(b"x" * 100_000, INSTREAM)
     assert len(str(error.value)) < 500
+
+
+def test_a_stream_that_stalled_is_told_from_other_errors() -> None:
+    assert parse_scan_reply(b"COMMAND READ TIMED OUT\n", INSTREAM).stalled
+    assert not parse_scan_reply(b"Can't allocate memory ERROR\0", INSTREAM).stalled
+    assert not parse_scan_reply(b"stream: COMMAND READ TIMED OUT FOUND\0", INSTREAM).stalled
+
+
+def test_paths_are_sent_as_their_bytes() -> None:
+    assert scan_command(Path("/a b\udcff/ü")) == b"zSCAN /a b\xff/\xc3\xbc\0"
 
 
 def test_the_header_of_a_chunk_is_its_length_in_network_order() -> None:
