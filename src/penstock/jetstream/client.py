@@ -85,8 +85,15 @@ class NatsClient(Client):
 
     def unlisten(self, handle: int) -> None:
         """End what `listen` began; nothing is received after this."""
-        if self._listeners.pop(handle, None) is not None:
-            self._subs.pop(handle, None)
+        self.end(handle)
+        self._listeners.pop(handle, None)
+
+    def end(self, handle: int) -> None:
+        """Have the server send nothing more of what `listen` began; what is on its way is still received.
+
+        After a `flush` all of that has come; then `unlisten`.
+        """
+        if self._subs.pop(handle, None) is not None:
             self._say(f"UNSUB {handle}\r\n".encode())
 
     def send(self, subject: bytes, data: bytes = b"", *, reply: bytes = b"", headers: bytes = b"") -> None:

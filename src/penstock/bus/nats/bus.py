@@ -14,7 +14,7 @@ what may have been lost does no harm.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self
 
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from ..tasks import OwnedTasks
 
 _SUBJECT: Final = EVENTS.encode()
+_LAST_ONES_SECONDS: Final = 1.0
+"""How long to wait, when reading ends, for what the server has sent already."""
 
 
 class EventTooLarge(PenstockError):
@@ -308,6 +310,10 @@ class NatsBus(Bus, OnServer):
         """Stop reading once nobody is subscribed."""
         task = self._running.pop(reader, None)
         reader.close()
+        with suppress(*NATS_ERRORS):  # a server that is away will miss us by itself
+            async with asyncio.timeout(_LAST_ONES_SECONDS):
+                await self._client.flush()
+        reader.forget_ended()
         if task is not None:
             task.cancel()
             await asyncio.wait([task])

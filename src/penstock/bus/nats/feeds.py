@@ -34,6 +34,10 @@ class Feed(Protocol):
         """Begin."""
         ...
 
+    def end(self) -> None:
+        """Have the server send nothing more; what is on its way is still delivered, until `close`."""
+        ...
+
     def close(self) -> None:
         """Deliver nothing more."""
         ...
@@ -94,6 +98,10 @@ class PullFeed(Feed):
         self._handle = self._client.listen(f"{self._inbox.decode()}.*", self._receive)
         self._client.on_reconnected.append(self._forget)
         self._is_open = True
+
+    def end(self) -> None:
+        """Have all questions dropped."""
+        self._client.end(self._handle)
 
     def close(self) -> None:
         """Listen no longer; the server drops questions of which nobody hears the answer."""
@@ -176,6 +184,10 @@ class PushFeed(Feed):
         """Listen, as one of the group."""
         subject, group = self._consumer.deliver_subject, self._consumer.deliver_group
         self._handle = self._client.listen(subject, self._receive, queue=group)
+
+    def end(self) -> None:
+        """Leave the group: what it is sent from now on goes to the others."""
+        self._client.end(self._handle)
 
     def close(self) -> None:
         """Listen no longer; the consumer stays as it is."""

@@ -99,6 +99,8 @@ class Reader:
         self._binding = asyncio.Lock()
         self._consumer: Consumer | None = None
         self._feed: Feed | None = None
+        self._ended: list[Feed] = []
+        """From which nothing more comes but what was on its way."""
         self._look = asyncio.Event()
         self._published = 0
         self._pending = 0
@@ -169,6 +171,8 @@ class Reader:
         """Hand nothing more to a subscription; what only it wanted goes back."""
         self.group.leave(member)
         self._left.append(member)
+        if not self.group.members:
+            self._end_feed()  # first of all: what goes back must not be sent to us again
         for held in self._ledger.waiting():
             if held.entry is not None and not self.group.wanted_by(held.entry.envelope) and self._withdraw(held):
                 self._ledger.answer(held, again_after(_AT_ONCE))
@@ -176,14 +180,22 @@ class Reader:
             other.wake_all()
 
     def close(self) -> None:
-        """Stop reading, and give back what waits."""
-        if self._feed is not None:
-            self._feed.close()
-            self._feed = None
+        """Stop reading, and give back what waits. What is on its way goes back when it comes, until `forget_ended`."""
+        self._end_feed()
         for held in self._ledger.waiting():
             if self._withdraw(held):
                 self._ledger.answer(held, again_after(_AT_ONCE))
-        self._consumer = None
+
+    def _end_feed(self) -> None:
+        if self._feed is not None:
+            self._feed.end()
+            self._ended.append(self._feed)
+        self._feed, self._consumer = None, None
+
+    def forget_ended(self) -> None:
+        """Take nothing more of what was on its way when reading ended: after a flush, all of that has come."""
+        while self._ended:
+            self._ended.pop().close()
 
     async def run(self) -> None:
         """Keep the consumer, tell the server what we still have, and set aside what cannot be read, until cancelled."""
@@ -287,7 +299,8 @@ class Reader:
         if not members:
             # Who has left may come back, or be there in another instance.
             was_wanted = any(member.wants(envelope) for member in self._left)
-            self._ledger.answer(held, again_after(_BACK_FOR) if was_wanted else ACK, final=not was_wanted)
+            pause = _BACK_FOR if self.group.members else _AT_ONCE  # with none, it cannot come to us again
+            self._ledger.answer(held, again_after(pause) if was_wanted else ACK, final=not was_wanted)
         elif envelope.event_id and self.group.holds(envelope.event_id):
             self._ledger.done(held)  # a repeat of one that we have and will answer for
         else:

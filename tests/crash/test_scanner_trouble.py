@@ -1,0 +1,216 @@
+"""Scanners that hang, die and come back, next to a coordinator of its own over NATS: every upload ends as documented.
+
+All services are processes; the storage around them is played. `PENSTOCK_TROUBLED_SCANS` and `PENSTOCK_HELD_SCANS` say
+how many files there are, for larger numbers than the suite has time for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from penstock.antivirus.eicar import eicar
+from penstock.testing import eventually
+from tests.servers.clamd import Clamd, running_clamd
+from tests.servers.hanging_clamd import ALWAYS, ONCE, running_hanging_clamd
+from tests.servers.nats import NatsServer, running_nats
+from tests.servers.platform import Platform, Upload
+from tests.servers.single import SingleService, running_services
+from tests.servers.storage import Storage, running_storage
+from tests.wire.scanning import Platform as Scans
+from tests.wire.scanning import start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TROUBLED = int(os.environ.get("PENSTOCK_TROUBLED_SCANS", "200"))
+HELD = int(os.environ.get("PENSTOCK_HELD_SCANS", "60"))
+PLACES = 10
+SCANNER, COORDINATOR = ("antivirus", "server"), ("postprocessing", "server")
+GIVEN_BACK_SECONDS = 8.0
+"""Less than the 10 s, or with a Go consumer 30 s, after which NATS misses an instance."""
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    (tmp_path / "nats").mkdir()
+    with running_nats(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+def storage() -> Iterator[Storage]:
+    with running_storage() as running:
+        yield running
+
+
+class Files(Platform):
+    """Puts files with contents, and leaves the scans to others."""
+
+    def __init__(self, endpoint: str, storage: Storage, contents: list[bytes]) -> None:
+        super().__init__(endpoint)
+        self._storage = storage
+        self._contents = iter(contents)
+
+    def _say(self, kind: str, payload: dict[str, Any], *, initiator: str = "") -> None:
+        if kind == "BytesReceived":
+            content = next(self._contents)
+            url = self._storage.put(f"/{payload['UploadID']}", content)
+            payload = payload | {"URL": url, "Filesize": len(content)}
+        super()._say(kind, payload, initiator=initiator)
+
+    def has_done(self, count: float) -> bool:
+        """Tell whether so many uploads have a decision."""
+        return self.done >= count
+
+    def _answer(self, upload: Upload, step: str, event_id: str) -> None:
+        """Say nothing: the scanner does."""
+
+
+def content_of(number: int) -> tuple[bytes, str]:
+    """Return a file of which 5 % hang, and what is to become of it."""
+    match number % 100:
+        case 20 | 40 | 60 | 80:
+            return ONCE + b" %d" % number, "continue"
+        case 50 if number % 200 == 50:
+            return ALWAYS + b" %d" % number, "abort"
+        case 30 | 70:
+            return eicar() + b" %d" % number, "delete"
+        case _:
+            return b"harmless %d" % number, "continue"
+
+
+@pytest.mark.timeout(300)
+async def test_all_files_end_with_a_scanner_that_hangs_now_and_then_and_dies_twice(
+    nats: NatsServer, storage: Storage, tmp_path: Path
+) -> None:
+    files = [content_of(number) for number in range(TROUBLED)]
+    with running_hanging_clamd(PLACES) as clamd:
+        environment = {
+            "OCIS_EVENTS_ENDPOINT": nats.endpoint,
+            "POSTPROCESSING_STEPS": "virusscan",
+            "POSTPROCESSING_STORE": "nats-js-kv",
+            "POSTPROCESSING_STORE_NODES": nats.endpoint,
+            "POSTPROCESSING_RETRY_BACKOFF_DURATION": "200ms",
+            "POSTPROCESSING_MAX_RETRIES": "6",
+            "ANTIVIRUS_WORKERS": str(PLACES),
+            "ANTIVIRUS_CLAMAV_SOCKET": clamd.address,
+            "ANTIVIRUS_CLAMAV_SCAN_TIMEOUT": "1s",
+            "PENSTOCK_ANTIVIRUS_CLAMAV_MAX_FILE_SIZE": "1KiB",
+            "PENSTOCK_ANTIVIRUS_BREAKER_PAUSE": "1s",
+        }
+        (tmp_path / "coordinator").mkdir()
+        with (
+            running_services(tmp_path / "coordinator", 1, *COORDINATOR, **environment),
+            running_services(tmp_path, 1, *SCANNER, **environment),
+        ):
+            async with Files(nats.endpoint, storage, [content for content, _ in files]) as platform:
+                await platform.put(TROUBLED, plan=lambda number: ({}, files[number][1]))
+                most = 0
+                for share in (1 / 3, 2 / 3):
+                    await eventually(partial(platform.has_done, share * TROUBLED), timeout_seconds=120)
+                    most = max(most, clamd.most_at_once())
+                    clamd.kill()
+                    await asyncio.sleep(0.5)  # it is away for a moment
+                    clamd.start_again()
+                await platform.settled(60 + TROUBLED / 10)
+                assert not platform.wrong()
+                assert platform.seen["PostprocessingRetry"] >= TROUBLED * 4 // 100
+                most = max(most, clamd.most_at_once())
+    assert most <= PLACES + 1  # and a self-test
+
+
+@pytest.mark.timeout(300)
+async def test_all_are_held_while_clamd_is_away_and_go_on_without_a_command(
+    nats: NatsServer, storage: Storage, tmp_path: Path
+) -> None:
+    files = [eicar() if number == 7 else b"harmless %d" % number for number in range(HELD)]
+    (tmp_path / "clamd").mkdir()
+    (tmp_path / "coordinator").mkdir()
+    with running_clamd(tmp_path / "clamd") as clamd:
+        environment = {
+            "OCIS_EVENTS_ENDPOINT": nats.endpoint,
+            "POSTPROCESSING_STEPS": "virusscan",
+            "POSTPROCESSING_STORE": "nats-js-kv",
+            "POSTPROCESSING_STORE_NODES": nats.endpoint,
+            # So long that nobody goes on because a pause is over.
+            "POSTPROCESSING_RETRY_BACKOFF_DURATION": "1h",
+            "ANTIVIRUS_CLAMAV_SOCKET": clamd.unix_address,
+            "PENSTOCK_ANTIVIRUS_CLAMAV_MAX_FILE_SIZE": "1KiB",
+            "PENSTOCK_ANTIVIRUS_BREAKER_PAUSE": "1s",
+        }
+        with (
+            running_services(tmp_path / "coordinator", 1, *COORDINATOR, **environment),
+            running_services(tmp_path, 2, *SCANNER, **environment),
+        ):
+            async with Files(nats.endpoint, storage, files) as platform:
+                clamd.stop()
+                await platform.put(HELD, plan=lambda number: ({}, "delete" if number == 7 else "continue"))
+                await eventually(lambda: platform.seen["PostprocessingRetry"] == HELD, timeout_seconds=60)
+                assert platform.done == 0
+                clamd.start_again()
+                await platform.settled(60)
+                assert not platform.wrong()
+                # Each was asked for once, by the instance that had answered for it.
+                assert platform.seen["ResumePostprocessing"] == HELD
+                assert platform.seen["StartPostprocessingStep"] == 2 * HELD
+
+
+@pytest.fixture
+def clamds(tmp_path: Path) -> Iterator[list[Clamd]]:
+    for name in ("clamd-0", "clamd-1"):
+        (tmp_path / name).mkdir()
+    with running_clamd(tmp_path / "clamd-0") as one, running_clamd(tmp_path / "clamd-1") as other:
+        yield [one, other]
+
+
+@pytest.mark.parametrize("by_go", [False, True], ids=["own-consumer", "consumer-of-go"])
+async def test_an_instance_that_is_told_to_end_gives_its_scans_back_at_once(
+    by_go: bool, nats: NatsServer, storage: Storage, clamds: list[Clamd], tmp_path: Path
+) -> None:
+    names = [str(number) for number in range(20)]
+    async with Scans(nats.endpoint) as platform:
+        if by_go:
+            await platform.make_go_consumer(ack_wait=30)
+        services = [
+            SingleService(
+                tmp_path,
+                *SCANNER,
+                name=f"service-{number}",
+                OCIS_EVENTS_ENDPOINT=nats.endpoint,
+                ANTIVIRUS_WORKERS="2",
+                ANTIVIRUS_CLAMAV_SOCKET=clamd.unix_address,
+                PENSTOCK_ANTIVIRUS_CLAMAV_MAX_FILE_SIZE="1KiB",
+            )
+            for number, clamd in enumerate(clamds)
+        ]
+        try:
+            for service in services:
+                service.ready()
+            hanging, working = services
+            clamds[0].process.send_signal(signal.SIGSTOP)
+            for name in names:
+                await platform.say(start(storage.put(f"/{name}", eicar()), 68, name))
+            if not by_go:  # from the consumer of a Go service, NATS sends an instance what it likes
+                await eventually(lambda: len(platform.answers) >= len(names) - 2, timeout_seconds=GIVEN_BACK_SECONDS)
+            await eventually(lambda: len(storage.requests) >= len(platform.answers) + 2, timeout_seconds=10)
+            assert len(platform.answers) < len(names)
+            told_at = time.monotonic()
+            status = await asyncio.to_thread(hanging.stop)
+            await eventually(lambda: len(platform.answers) >= len(names), timeout_seconds=GIVEN_BACK_SECONDS)
+            assert time.monotonic() - told_at < GIVEN_BACK_SECONDS
+            assert status == 0
+            assert sorted(answer["UploadID"] for answer in platform.answers) == sorted(names)
+            assert {answer["Outcome"] for answer in platform.answers} == {"delete"}
+            assert working.stop() == 0
+        finally:
+            clamds[0].process.send_signal(signal.SIGCONT)
+            for service in services:
+                service.kill()
