@@ -297,6 +297,35 @@ def test_unverified_bytes_do_not_survive_kill_9(tmp_path: Path) -> None:
         finish(client, server, path)
 
 
+def test_what_is_put_together_from_parts_goes_on_after_kill_9(tmp_path: Path) -> None:
+    part, times = random.Random(9).randbytes(8 * MIB), 8
+    with PenstockServer(tmp_path, PENSTOCK_ASYNC_UPLOADS="false") as server:
+        client = TusClient(server.port)
+        path = client.create(len(part), Upload_Concat="partial")
+        assert client.patch(path, 0, part).status == 204
+        final = {**TUS, "Upload-Concat": f"final;{' '.join([path] * times)}"}
+
+        def ask() -> None:
+            with suppress(OSError, AssertionError):
+                client.request("POST", "/uploads/", final)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        begun = len(server.staging)
+        within(10, lambda: len(server.staging) > begun)
+        server.kill()
+        asking.join()
+        server.start()
+        again = client.request("POST", "/uploads/", final)
+        assert again.status == 201
+        upload_id = again.headers["location"].rpartition("/")[2]
+        listed = httpx.get(f"{server.url}/api/v1/uploads").json()["uploads"]
+        assert {upload["id"] for upload in listed} == {upload_id, path.rpartition("/")[2]}
+        content = f"{server.url}/api/v1/files/{upload_id}/content"
+        within(20, lambda: httpx.head(content).status_code == 200)
+        assert hashlib.sha256(httpx.get(content).content).digest() == hashlib.sha256(part * times).digest()
+
+
 def test_sigterm_ends_requests_that_wait_for_bytes_and_keeps_theirs(tmp_path: Path) -> None:
     with PenstockServer(tmp_path, **STAY) as server:
         client = TusClient(server.port)
