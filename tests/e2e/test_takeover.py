@@ -143,7 +143,11 @@ async def test_where_no_go_service_ever_was(site: Site) -> None:
     assert not checks["stream"]["ok"]
     assert "There was no main-queue" in checks["stream"]["detail"]
     assert checks["consumer"]["ok"]
+    assert not checks["store"]["ok"]
+    assert "There was no such bucket" in checks["store"]["detail"]
     assert ended.json["records"]["records"] == 0
+    again = {check["name"]: check["ok"] for check in (await site.take_over("--dry-run", "--json")).json["checks"]}
+    assert again == {"stream": True, "consumer": True, "store": True}
 
 
 async def test_a_stream_that_cannot_carry_the_events_is_named(site: Site) -> None:

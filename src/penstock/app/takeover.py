@@ -15,6 +15,7 @@ from ..health import Check
 from ..postprocessing.coordinator import GROUP
 from ..postprocessing.inherited import Inherited
 from ..postprocessing.requests import Requests
+from ..store.base import MadeWhenMissing
 from .opening import BRIEFLY, UNSEEN, bus_of, store_of
 from .policy import policy_of
 
@@ -39,6 +40,8 @@ class Found:
     stream: StreamFound
     places: list[PlaceFound]
     records: Inherited
+    store_made: bool = False
+    """Whether the store had no place for records, and it was made just now."""
 
     @property
     def connected(self) -> list[str]:
@@ -48,15 +51,16 @@ class Found:
     @property
     def checks(self) -> list[Check]:
         """What was looked at, in words."""
-        return [_of_stream(self.stream), *_of_places(self.places), _of_records(self.records)]
+        return [_of_stream(self.stream), *_of_places(self.places), _of_records(self.records, made=self.store_made)]
 
 
 class TakeOver:
     """One take-over, on an open bus and store."""
 
-    def __init__(self, inheritance: Inheritance, requests: Requests) -> None:
+    def __init__(self, inheritance: Inheritance, requests: Requests, *, store_made: bool) -> None:
         self._inheritance = inheritance
         self._requests = requests
+        self._store_made = store_made
 
     async def look(self) -> Found:
         """Look at stream, consumers and store, and change nothing.
@@ -68,6 +72,7 @@ class TakeOver:
             await self._inheritance.stream(),
             await self._inheritance.places(GROUP),
             await self._requests.inherited(),
+            self._store_made,
         )
 
     async def run(
@@ -124,7 +129,8 @@ async def open_takeover(settings: Settings) -> AsyncIterator[TakeOver]:
             )
         async with store_of(settings, policy_of(settings), to_list=True, patience=BRIEFLY) as store:
             requests = Requests(store=store, publisher=publisher, clock=clock)
-            yield TakeOver(bus.inheritance(), requests)
+            made = isinstance(store, MadeWhenMissing) and store.has_made
+            yield TakeOver(bus.inheritance(), requests, store_made=made)
 
 
 def _of_stream(stream: StreamFound) -> Check:
@@ -153,7 +159,11 @@ def _of_place(place: PlaceFound) -> Check:
     return Check("consumer", ok=False, detail=f"{detail} An instance is connected.", hint="Stop the Go service.")
 
 
-def _of_records(records: Inherited) -> Check:
+def _of_records(records: Inherited, *, made: bool) -> Check:
+    if made:
+        detail = "There was no such bucket; it was made as the Go services make it."
+        hint = "See whether POSTPROCESSING_STORE_DATABASE and the nodes are those of the Go service."
+        return Check("store", ok=False, detail=detail, hint=hint)
     detail = f"{records.records} uploads; a Go instance wrote {records.by_go} of them last."
     if not records.by_go:
         return Check("store", ok=True, detail=detail)

@@ -6,7 +6,7 @@ the caller has read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NewType, Protocol, Self
+from typing import TYPE_CHECKING, NewType, Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -52,6 +52,16 @@ class RecordRefused(PenstockError):
     """
 
     code = "record-refused"
+
+
+@runtime_checkable
+class MadeWhenMissing(Protocol):
+    """A store whose place on its server is made at the opening if there is none, as under a wrong name."""
+
+    @property
+    def has_made(self) -> bool:
+        """Whether it was made just now."""
+        ...
 
 
 class ProgressStore(Protocol):

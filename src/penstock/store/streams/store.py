@@ -148,6 +148,11 @@ class StreamStore(ProgressStore):
             raise StoreUnavailable("the store is not open")
         return self._open
 
+    @property
+    def has_made(self) -> bool:
+        """Whether there was no bucket, and it was made."""
+        return self._parts.bucket.stream.made > 0
+
     async def get(self, upload_id: str) -> Saved | None:
         """Return one record, or None, as the leader of the stream has it."""
         parts = self._parts

@@ -132,7 +132,7 @@ class Stream:
         self.name: Final[str] = config["name"]
         self._config = config
         self._creating = asyncio.Lock()
-        self._made = 0
+        self.made = 0
         """How often it was made here."""
 
     async def open(self) -> Info:
@@ -163,7 +163,7 @@ class Stream:
     async def _create(self) -> Info:
         try:
             created = await self.requests.api(f"STREAM.CREATE.{self.name}", self._config, Info)
-            self._made += 1
+            self.made += 1
             log.info("store_created", stream=self.name)
             return created
         except Refused as error:
@@ -231,7 +231,7 @@ class Stream:
 
     async def _where_it_is(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something with the stream; create it and do it again if it turns out to be missing."""
-        made = self._made
+        made = self.made
         try:
             return await work()
         except NobodyAnswers:
@@ -240,6 +240,6 @@ class Stream:
             if error.err_code != NO_STREAM:
                 raise
         async with self._creating:
-            if self._made == made:  # otherwise somebody else has missed it, too
+            if self.made == made:  # otherwise somebody else has missed it, too
                 await self._found_or_made()
         return await work()
