@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-UPLOADS = 30
+UPLOADS = int(os.environ.get("PENSTOCK_HELD_SCANS", "30"))
 
 
 def wait(happened: Callable[[], bool], seconds: float = 40) -> None:
