@@ -98,9 +98,13 @@ class ObjectPlace(FinalPlace):
     async def size(self, upload_id: str) -> int:
         """Return the size of an object."""
         key = self._key(upload_id)
-        with trouble_about(upload_id, self.name):
-            async with asyncio.timeout(STALL_SECONDS):
-                return (await obstore.head_async(self._writing, key))["size"]
+        try:
+            with trouble_about(upload_id, self.name):
+                async with asyncio.timeout(STALL_SECONDS):
+                    return (await obstore.head_async(self._writing, key))["size"]
+        except BlobMissing:
+            await self.check()  # the answer to HEAD does not tell a missing object from a missing bucket
+            raise
 
     async def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of an object as they come."""
@@ -113,7 +117,7 @@ class ObjectPlace(FinalPlace):
                         yield piece
         except BlobUnavailable:
             # Each service has its own way to say that there is nothing from there on.
-            if begun or await self.size(upload_id) > start:
+            if begun or (not start and stop is None) or await self.size(upload_id) > start:
                 raise
 
     async def remove(self, upload_id: str) -> None:
