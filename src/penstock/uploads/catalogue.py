@@ -6,20 +6,19 @@ transaction. What the catalogue says happened to an upload is what readers of th
 
 from __future__ import annotations
 
-import heapq
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from sqlalchemy import select, true, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from ..db.instants import to_microseconds
 from ..db.tables import uploads
-from ..errors import InvalidRequest, PenstockError
+from ..errors import PenstockError
 from . import journal, statements
 from .filters import Filters, pages
 from .journal import Details, Happening, Kind
+from .listing import Page, merged, number_of
 from .quarantine import NOBODY, log_change
 from .rows import COLUMNS, changing_values, final_key, fixed_values, scan_values, upload_of
 from .upload import Phase, Upload
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection, Executable, Select
+    from sqlalchemy import ColumnElement, Connection, Executable
 
     from ..clock import Clock
     from ..db import Database
@@ -41,14 +40,6 @@ class UploadExists(PenstockError):
     """There is an upload of this ID already; nothing was changed."""
 
     code = "upload-exists"
-
-
-class Page(msgspec.Struct, frozen=True):
-    """A part of a list, and where it goes on."""
-
-    uploads: list[Upload]
-    next: str | None
-    """The cursor of the next page; None: this was the last one."""
 
 
 _BATCH: Final = 500
@@ -132,8 +123,8 @@ class Catalogue:
         filters = Filters(
             ids=ids, phases=phases, expired=expired, has_virus=has_virus, space=space, filename=filename, now=now
         )
-        statements = pages(filters, COLUMNS, before=_number(cursor), limit=limit + 1)
-        rows = await self._database.read(lambda connection: _merged(connection, statements, limit + 1))
+        statements = pages(filters, COLUMNS, before=number_of(cursor), limit=limit + 1)
+        rows = await self._database.read(lambda connection: merged(connection, statements, limit + 1))
         more = len(rows) > limit
         return Page([upload_of(row) for row in rows[:limit]], str(rows[limit - 1][0]) if more else None)
 
@@ -316,21 +307,7 @@ def _kind_of(before: Upload, after: Upload) -> Kind:
     return Kind(after.phase.value)
 
 
-def _number(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > 18:
-        raise InvalidRequest(f"cursor={cursor[:40]!r}: not one of ours. Take it from `next` of the page before.")
-    return int(cursor)
-
-
 def _rows(
     statement: Executable, values: dict[str, Any] | None = None
 ) -> Callable[[Connection], Sequence[Sequence[Any]]]:
     return lambda connection: connection.execute(statement, values).all()
-
-
-def _merged(connection: Connection, statements: Iterable[Select[Any]], limit: int) -> list[Sequence[Any]]:
-    """Put lists together that each go down in number, and are each cut at `limit`."""
-    lists = [connection.execute(statement).all() for statement in statements]
-    return list(islice(heapq.merge(*lists, key=lambda row: row[0], reverse=True), limit))
