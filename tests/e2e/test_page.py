@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,8 @@ def test_files_are_seen_through_their_phases(page: Page, tmp_path: Path) -> None
     expect(good).to_have_attribute("data-phase", "released", timeout=15_000)
     expect(bad).to_have_attribute("data-phase", "deleted", timeout=15_000)
     expect(bad).to_contain_text("EICAR_Test_File")
+    expect(bad.locator(".phase")).to_have_attribute("title", re.compile("^infected · EICAR_Test_File · yara-x .* 68 B"))
+    expect(good).to_contain_text(re.compile("clean · yara-x .* · signatures .* · 585.9 KiB scanned"))
     with page.expect_download() as download:
         good.get_by_role("link", name="hello.txt").click()
     assert Path(download.value.path()).read_text() == text.read_text()

@@ -229,6 +229,7 @@ def _document(upload: dict[str, Any]) -> dict[str, Any]:
         "stalled": run.get("stalled", False),
         "expired": upload["expired"],
         "age_seconds": upload["age_seconds"],
+        "virus_scan": upload["scan"],
     }
 
 

@@ -137,6 +137,7 @@ def test_the_json_has_the_keys_that_ocis_has_and_more(penstock: Penstock, known:
     assert (first["step"], first["attempt"], first["last_error"], first["stalled"]) == ("ocr", 3, "engine away", True)
     assert (second["processing"], second["virus_scan_result"]) == (False, "infected: EICAR")
     assert second["virus_scan_date"] == "2026-01-02T03:04:05Z"
+    assert second["virus_scan"]["signature"] == "EICAR"
     assert first["virus_scan_date"] is None
     assert list(first)[:9] == [
         "id", "space", "filename", "offset", "size", "expires", "processing", "virus_scan_date", "virus_scan_result",

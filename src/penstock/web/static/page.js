@@ -16,6 +16,12 @@ const element = (tag, properties = {}, ...children) => {
   return made;
 };
 
+// What the virus scanner said, with who looked and how far: for whom the word "released" is not enough.
+const scanned = (scan) => scan && scan.end
+  ? [scan.end, scan.signature, scan.engine_version, scan.database_version && `signatures ${scan.database_version}`,
+    `${size(scan.bytes_scanned)} scanned`, `${scan.duration_seconds.toFixed(2)} s`].filter(Boolean).join(" · ")
+  : "";
+
 function render(upload) {
   const run = upload.processing;
   const share = sending.get(upload.id) ?? (run ? run.fraction : null);
@@ -25,7 +31,8 @@ function render(upload) {
   const remark = upload.reason || (run && run.last_error) || "";
   const at = run && run.next_try_at && new Date(run.next_try_at).toLocaleTimeString();
   const again = at ? (run.state === "delay" ? ` Until ${at}.` : ` Next try ${at}.`) : "";
-  const phase = element("span", { className: `phase ${upload.phase}`, textContent: upload.phase });
+  const phase = element("span", {
+    className: `phase ${upload.phase}`, textContent: upload.phase, title: scanned(upload.scan) });
   const action = ACTIONS[upload.phase];
   const cells = [
     element("td", { className: "name" }, name),
@@ -34,7 +41,7 @@ function render(upload) {
     element("td", { textContent: run ? run.step + (run.stalled ? " (stalled)" : "") : "" }),
     element("td", { className: "number", textContent: run ? run.attempt : "" }),
     element("td", {}, share != null && upload.phase in { receiving: 1, processing: 1 }
-      ? element("progress", { value: share, title: `${Math.round(share * 100)} %` }) : remark + again),
+      ? element("progress", { value: share, title: `${Math.round(share * 100)} %` }) : remark + again || scanned(upload.scan)),
     element("td", {}, action ? element("button", {
       textContent: action, onclick: () => fetch(upload.links.self, { method: "DELETE" }) }) : ""),
   ];
