@@ -221,3 +221,29 @@ async def test_a_server_that_was_killed_and_comes_back_is_used_again(tmp_path: P
             assert await eventually(read, timeout_seconds=20) == Saved(record("u1", due=SECOND), revision)
             await store.save(record("u1"), expected=revision)
             assert await store.count_by_step() == {"virusscan": 1}
+
+
+async def test_a_list_is_complete_though_records_are_removed_meanwhile(
+    nats_server: NatsServer, new_bucket: str
+) -> None:
+    """nats-server 2.9 lets a reader leap to the end when anybody removes anything."""
+
+    def instance() -> NatsObjectStore:
+        return NatsObjectStore(StoreTarget(database=new_bucket), servers=nats_server.servers, indexed=False)
+
+    async def come_and_go(writer: NatsObjectStore) -> None:
+        while True:
+            revision = await writer.save(record("another", due=SECOND), expected=None)
+            await writer.delete("another", expected=revision)
+
+    async with instance() as writer, instance() as store:
+        ids = {f"u{number}" for number in range(400)}
+        for upload_id in ids:
+            await writer.save(record(upload_id, due=SECOND), expected=None)
+        churn = asyncio.create_task(come_and_go(writer))
+        try:
+            for _ in range(3):
+                assert set(await collect(store.all())) - {"another"} == ids
+        finally:
+            churn.cancel()
+            await asyncio.wait({churn})

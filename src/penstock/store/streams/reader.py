@@ -36,6 +36,10 @@ class _Lost(Exception):
     """The server has forgotten this reader, or messages on the way to it were lost."""
 
 
+class _Leapt(_Lost):
+    """The server has left messages out."""
+
+
 class _Consumer(Reply, frozen=True, kw_only=True):
     name: str = ""
     num_pending: int = 0
@@ -64,6 +68,12 @@ class Reader:
         self._arrived: list[_Raw] = []
         """Subject, reply subject, data and headers; a page at most: no more was asked for."""
         self._wanted = 0
+        self._pending = 0
+        """How many messages the server had for us after the last one."""
+        self._known_until = 0
+        """The sequence number of the stream's last message before the consumer was made."""
+        self._doubtful: list[tuple[int, int]] = []
+        """Where something may have been left out: the sequence numbers of the messages before and after."""
         self._complete = asyncio.Event()
         """All that was asked for has arrived, or the server has told something instead."""
 
@@ -78,7 +88,8 @@ class Reader:
             await self.close()
             self.position, self.life = 0, info.created
         while self.position < info.state.last_seq:
-            if page := await self._next_page(min(PAGE, info.state.last_seq - self.position)):
+            page = await self._next_page(min(PAGE, info.state.last_seq - self.position))
+            if page or (page := await self._one_by_one(info.state.last_seq)):
                 yield page
             else:  # what was the last message is gone
                 self.position = info.state.last_seq
@@ -103,6 +114,10 @@ class Reader:
                 if not self._consumer and await self._attach() == 0:
                     return page
                 await self._fill(page, most, _SILENCE_SECONDS * 2**attempt)
+                await self._keep_what_follows(page)
+            except _Leapt:
+                await self.close()
+                return page or await self._one_by_one(self.position + most)
             except _Lost:
                 await self.close()
             except BaseException:
@@ -128,12 +143,14 @@ class Reader:
             "num_replicas": 1,
         }
         name, requests = self._stream.name, self._stream.requests
+        known_until = (await self._stream.open()).state.last_seq
         try:
             body = {"stream_name": name, "config": config}
             consumer = await requests.api(f"CONSUMER.CREATE.{name}", body, _Consumer)
         except Refused as error:
             raise StoreUnavailable(str(error)) from error
         self._consumer, self._handed_out, self._arrived = consumer.name, 0, []
+        self._pending, self._known_until, self._doubtful = consumer.num_pending, known_until, []
         self._inbox = requests.client.new_inbox()
         self._listening = requests.client.listen(self._inbox, partial(self._arrives, self._arrived))
         return consumer.num_pending
@@ -170,14 +187,49 @@ class Reader:
             raise _Lost
         arrived.clear()
 
+    async def _keep_what_follows(self, page: list[Message]) -> None:
+        """Take what comes after something that was left out from `page`.
+
+        nats-server 2.9 lets every consumer of a stream leap ahead, mostly to its end, when one subject is purged. Then
+        it has fewer messages for us than it should, or the leap ends behind what was there when it made the consumer.
+        """
+        doubtful, self._doubtful = self._doubtful, []
+        for before, seq in doubtful:
+            if not await self._is_next(seq, after=before):
+                page[:] = [message for message in page if message.seq <= before]
+                self.position = before
+                raise _Leapt
+
+    async def _is_next(self, seq: int, *, after: int) -> bool:
+        """Tell whether nothing lies between `after` and `seq`."""
+        follows = await self._stream.next(after + 1, self._subject or ">")
+        return follows is None or follows.seq >= seq
+
+    async def _one_by_one(self, until: int) -> list[Message]:
+        """Return the next messages, a page at most, without a consumer: those up to `until`, or the one after that.
+
+        All up to `until` were written before, so what is missing among them stays so.
+        """
+        first = await self._stream.next(self.position + 1, self._subject or ">")
+        if first is None:
+            return []
+        seqs = [] if self._subject else range(first.seq + 1, min(until + 1, first.seq + PAGE))
+        found = await asyncio.gather(*map(self._stream.at, seqs))
+        page = [first, *(message for message in found if message is not None)]
+        self.position = page[-1].seq
+        return page
+
     def _received(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> Message:
         """Take a message from the server, if it is the next one."""
         # $JS.ACK.<stream>.<consumer>.<times>.<stream seq>.<consumer seq>.<time>.<pending>; a server in a domain puts
         # domain and account in front of the stream.
         tokens = reply.split(b".")
-        seq, number = tokens[5:7] if len(tokens) == 9 else tokens[7:9]
-        if int(number) != self._handed_out + 1:
+        first = 5 if len(tokens) == 9 else 7
+        seq, number, _, pending = map(int, tokens[first : first + 4])
+        if number != self._handed_out + 1:
             raise _Lost
         self._handed_out += 1
-        self.position = int(seq)
+        if seq > self.position + 1 and (pending < self._pending - 1 or self.position < self._known_until < seq):
+            self._doubtful.append((self.position, seq))
+        self.position, self._pending = seq, pending
         return Message(subject.decode(), self.position, data, headers)

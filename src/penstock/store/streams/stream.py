@@ -176,10 +176,20 @@ class Stream:
 
     async def last(self, subject: str) -> Message | None:
         """Return the last message of a subject, or None."""
+        return await self._message({"last_by_subj": subject})
 
+    async def next(self, seq: int, subject: str) -> Message | None:
+        """Return the first message from `seq` on whose subject is `subject`, or matches it; None if there is none."""
+        return await self._message({"seq": seq, "next_by_subj": subject})
+
+    async def at(self, seq: int) -> Message | None:
+        """Return one message; None if it is gone."""
+        return await self._message({"seq": seq})
+
+    async def _message(self, which: dict[str, Any]) -> Message | None:
         async def work() -> Message | None:
             try:
-                got = await self.requests.api(f"STREAM.MSG.GET.{self.name}", {"last_by_subj": subject}, _Got)
+                got = await self.requests.api(f"STREAM.MSG.GET.{self.name}", which, _Got)
             except Refused as error:
                 if error.err_code == NO_MESSAGE:
                     return None
