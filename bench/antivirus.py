@@ -31,14 +31,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests know how to s
 from penstock.antivirus.eicar import eicar
 from tests.servers.clamd import running_clamd
 from tests.servers.nats import running_nats
-from tests.servers.single import running_services
+from tests.servers.single import SingleService
 from tests.wire.scanning import Platform, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.servers.clamd import Clamd
-    from tests.servers.single import SingleService
 
 MIB: Final = 2**20
 _ENGINE_LIMIT_BYTES: Final = 2**31 - 3
@@ -201,8 +200,13 @@ def _status(pid: int, name: str) -> float:
 
 @contextmanager
 def _service(folder: Path, environment: dict[str, str]) -> Iterator[SingleService]:
-    with running_services(folder / "service", 1, "antivirus", "server", **environment) as services:
-        yield services[0]
+    service = SingleService(folder / "service", "antivirus", "server", **environment)
+    try:
+        service.ready(_LIMIT_SECONDS)  # clamd is shown 2 GiB to prove that it looks at them
+        yield service
+    finally:
+        service.process.terminate()
+        service.stop()
 
 
 @contextmanager
