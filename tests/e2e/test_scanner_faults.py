@@ -169,8 +169,10 @@ def icap_behaving(scans: Counter[str]) -> Behaviour:
         peer.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in range(0, len(answer), 1 if fault.startswith("slowly") else max(1, len(answer))):
             await peer.say(answer[at : at + 1] if fault.startswith("slowly") else answer)
-        if fault in ("silence", "half") or fault.startswith("endless"):
+        if fault in ("silence", "half"):
             await asyncio.Event().wait()
+        if fault.startswith("endless"):
+            await behave(peer)  # the connection stays open, for whatever comes next
 
     return behave
 
