@@ -19,10 +19,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
-SCHEMA_REVISION: Final = "0004"
+SCHEMA_REVISION: Final = "0005"
 """The newest migration, which this version of the program works with."""
 
 # SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
@@ -65,6 +66,7 @@ uploads = Table(
     Column("scan_details", Text, nullable=False, server_default=""),
     Column("concat", Text, nullable=False, server_default=""),
     Column("final_key", Text, nullable=False, server_default=""),
+    Column("explicit_end", Boolean, nullable=False, server_default=false()),
     # Lists in the order of arrival, by phase. `seq` is named in each: SQLite would append it, PostgreSQL would not.
     Index("ix_uploads_phase", "phase", "seq"),
     Index("ix_uploads_space", "space", "phase", "seq"),

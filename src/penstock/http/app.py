@@ -10,27 +10,32 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from .. import __version__, web
+from ..uploads.resumable import completes, is_meant
 from . import antivirus, events, files, postprocessing, status, uploads
-from .asgi import Asgi, Receive, Scope, Send
+from .asgi import Asgi, Receive, Scope, Send, headers_of
 from .content import Content
 from .problems import install
 from .put import Put
+from .resumption import Resumable
 from .tus import ROOT, Tus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import FastAPI
 
     from .services import Services
 
 _DESCRIPTION = """
-Files are uploaded by tus 1.0.0 at `/uploads/` or by `PUT /files/{name}`, held back while their steps run, and then
-released, rejected or deleted. Errors are problem details (RFC 9457).
+Files are uploaded by tus 1.0.0 or by Resumable Uploads for HTTP (the IETF's draft) at `/uploads/`, or by
+`PUT /files/{name}`, held back while their steps run, and then released, rejected or deleted. Errors are problem details
+(RFC 9457).
 """
 
 
 def build(services: Services) -> Asgi:
     """Return the application over running services."""
-    tus = Tus(services)
+    uploading = Uploading(services)
     put = Put(services)
     content = Content(services)
     api = _api(services)
@@ -38,15 +43,39 @@ def build(services: Services) -> Asgi:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
         if scope["type"] == "http" and (path == ROOT or path.startswith(f"{ROOT}/")):
-            await tus(scope, receive, send)
+            await uploading(scope, receive, send)
         elif scope["type"] == "http" and path.startswith("/files/"):
-            await (put if scope["method"] == "PUT" else content)(scope, receive, send)
+            if scope["method"] != "PUT":
+                await content(scope, receive, send)
+            elif completes(headers_of(scope)) is None:
+                await put(scope, receive, send)
+            else:
+                await uploading.resumable(scope, receive, send)
         elif scope["type"] == "http" and path.startswith("/api/v1/files/") and path.endswith("/content"):
             await content(scope, receive, send)
         else:
             await api(scope, receive, send)
 
     return app
+
+
+class Uploading:
+    """Two protocols at one address: tus, where a client says so, and the one of the IETF."""
+
+    def __init__(self, services: Services) -> None:
+        self.resumable = Resumable(services)
+        self._tus = Tus(services)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have one request answered by whoever it is meant for."""
+        endpoint = self.resumable if await self._is_resumable(scope, headers_of(scope)) else self._tus
+        await endpoint(scope, receive, send)
+
+    async def _is_resumable(self, scope: Scope, headers: Mapping[str, str]) -> bool:
+        if "tus-resumable" in headers or scope["method"] == "OPTIONS":
+            return False
+        upload_id = scope["path"].removeprefix(ROOT).removeprefix("/")
+        return is_meant(headers) or (upload_id != "" and await self.resumable.is_owner(upload_id))
 
 
 def _api(services: Services) -> FastAPI:

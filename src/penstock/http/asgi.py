@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,20 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _ANNOUNCE: Final = frozenset({"content-length", "transfer-encoding", "content-type"})
+
+
+class Exchange(Protocol):
+    """What ASGI lacks of a request and its answer."""
+
+    def inform(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send an interim response (RFC 9110, section 15.2). Does nothing where none may be sent any more."""
+        ...
+
+    def trailers(self) -> Mapping[str, str]:
+        """Return the fields after the body, names in lower case; none before its end (RFC 9110, section 6.5)."""
+        ...
+
+
 EXCHANGE: Final = "penstock.exchange"
 """Under this name, a request's `extensions` have what ASGI lacks: interim responses and trailers."""
 

@@ -15,10 +15,12 @@ _METHODS: Final = "OPTIONS, POST, HEAD, PATCH, DELETE"
 _REQUEST_HEADERS: Final = ", ".join((
     *("Authorization", "Content-Type", "Initiator-ID", "Tus-Resumable", "Traceparent", "Tracestate"),
     *("Upload-Checksum", "Upload-Concat", "Upload-Defer-Length", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
+    *("Content-Disposition", "Upload-Complete", "Upload-Draft-Interop-Version", "Upload-Incomplete"),
     *("X-HTTP-Method-Override", "X-Request-ID", "X-Requested-With"),
 ))  # fmt: skip
 _RESPONSE_HEADERS: Final = ", ".join((
     *("Link", "Location", "Retry-After"),
+    *("Upload-Complete", "Upload-Draft-Interop-Version", "Upload-Incomplete", "Upload-Limit"),
     *("Tus-Checksum-Algorithm", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version"),
     *("Upload-Concat", "Upload-Defer-Length", "Upload-Expires", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
 ))  # fmt: skip

@@ -17,7 +17,7 @@ from ..uploads import errors, tus
 from .asgi import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fastapi import FastAPI, Request
 
@@ -59,6 +59,13 @@ _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
 )
 """The first that fits counts, so special cases come before what they are cases of."""
 _RETRY_AFTER_SECONDS: Final = {423: 2, 425: 2, 503: 5, 507: 60}
+_REGISTRY: Final = "https://iana.org/assignments/http-problem-types#"
+_TYPES: Final = {
+    errors.WrongOffset.code: f"{_REGISTRY}mismatching-upload-offset",
+    errors.AlreadyComplete.code: f"{_REGISTRY}completed-upload",
+    errors.InconsistentLength.code: f"{_REGISTRY}inconsistent-upload-length",
+}
+"""Problem types that resumable uploads have given names (draft-ietf-httpbis-resumable-upload, section 7)."""
 _TITLES: Final = {425: "Too Early", 460: "Checksum Mismatch"}
 
 
@@ -67,11 +74,19 @@ def status_of(error: PenstockError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
-def problem(status: int, code: str, detail: str, **headers: str) -> Answer:
-    """Return a problem document as a response."""
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    members: Mapping[str, object] | None = None,
+) -> Answer:
+    """Return a problem document as a response; `members` are added to those that all have."""
     title = _TITLES.get(status) or HTTPStatus(status).phrase
-    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
-    sent = {"Content-Type": "application/problem+json", "Cache-Control": "no-store", **headers}
+    kind = _TYPES.get(code, "about:blank")
+    body = {"type": kind, "title": title, "status": status, "code": code, "detail": detail, **(members or {})}
+    sent = {"Content-Type": "application/problem+json", "Cache-Control": "no-store", **(headers or {})}
     if status in _RETRY_AFTER_SECONDS:
         sent.setdefault("Retry-After", str(_RETRY_AFTER_SECONDS[status]))
     return Answer(status, sent, msgspec.json.encode(body))
@@ -80,10 +95,11 @@ def problem(status: int, code: str, detail: str, **headers: str) -> Answer:
 def answer_to(error: PenstockError) -> Answer:
     """Return the response to an error."""
     status = status_of(error)
-    headers = {"Upload-Offset": str(error.offset)} if isinstance(error, errors.WrongOffset) else {}
-    if isinstance(error, errors.VersionMismatch):
-        headers["Tus-Version"] = tus.VERSION
-    return problem(status, error.code, str(error), **headers)
+    if isinstance(error, errors.WrongOffset):
+        members = {"expected-offset": error.offset, "provided-offset": error.sent}
+        return problem(status, error.code, str(error), {"Upload-Offset": str(error.offset)}, members=members)
+    headers = {"Tus-Version": tus.VERSION} if isinstance(error, errors.VersionMismatch) else {}
+    return problem(status, error.code, str(error), headers)
 
 
 def answer_to_failure(method: str, path: str, error: Exception) -> Answer:
@@ -125,4 +141,4 @@ def install(api: FastAPI) -> None:
     async def framework(request: Request, error: HTTPException) -> Response:
         code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
         detail = f"{request.method} {request.url.path}: {error.detail}. See /docs for what there is."
-        return _response(problem(error.status_code, code, detail, **(error.headers or {})))
+        return _response(problem(error.status_code, code, detail, error.headers))

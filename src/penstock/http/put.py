@@ -9,13 +9,12 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
-import msgspec
-
 from ..uploads.errors import BadHeader
 from ..uploads.metadata import checked_space, media_type_of
 from ..uploads.names import UnsafeName
 from .asgi import Answer, Body, Receive, Scope, Send
 from .endpoint import respond
+from .received import accepted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,16 +53,8 @@ class Put:
             except BaseException:
                 await self._receiver.terminate(upload_id)
                 raise
-        status = f"{self._address.base(scope, headers)}/api/v1/uploads/{upload_id}"
-        told = {
-            "id": upload_id,
-            "filename": standing.upload.filename,
-            "size": standing.offset,
-            "phase": standing.upload.phase,
-            "status": status,
-        }
-        sent = {"Location": status, "Content-Type": "application/json", "Cache-Control": "no-store"}
-        return Answer(202, sent, msgspec.json.encode(told) + b"\n")  # people read this in a terminal
+        base = self._address.base(scope, headers)
+        return accepted(standing, base, f"{base}/api/v1/uploads/{upload_id}")
 
 
 def name_of(scope: Scope) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..uploads import tus
+from ..uploads import resumable, tus
 from ..uploads.metadata import UNKNOWN_TYPE
 from .asgi import Answer, Body, Receive, Scope, Send
 from .endpoint import respond
 from .problems import method_not_allowed
+from .received import links
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,8 @@ class Tus:
         if method not in allowed:
             return method_not_allowed(method, scope["path"], allowed)
         if method == "OPTIONS":
-            return Answer(200, tus.options_headers(self._receiver.max_size_bytes))
+            most = self._receiver.max_size_bytes
+            return Answer(200, {**resumable.options(most), **tus.options_headers(most)})
         tus.check_version(headers)
         match method:
             case "POST":
@@ -112,11 +114,7 @@ class Tus:
         """Return until when to continue; or, once all is there, where to follow what becomes of it (RFC 8288)."""
         if not standing.complete:
             return tus.expiry_headers(standing.upload)
-        base, upload_id = self._address.base(scope, headers), standing.upload.id
-        return {
-            "Link": f'<{base}/api/v1/uploads/{upload_id}>; rel="status", '
-            f'<{base}/api/v1/files/{upload_id}/content>; rel="enclosure"'
-        }
+        return links(standing, self._address.base(scope, headers))
 
 
 _INITIATOR_CHARACTERS: Final = 200

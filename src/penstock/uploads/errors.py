@@ -4,11 +4,13 @@
 
 InvalidRequest
 ├── BadHeader             a header, or what it says, cannot be read
+│   ├── InconsistentLength a length that was another one before
 │   └── UnsupportedChecksum
 ├── UnsafeName            (in `names`)
 ├── VersionMismatch       another version of tus
 ├── UnsupportedBody       a body of the wrong media type
 ├── TooLarge              more bytes than allowed, or than announced
+├── AlreadyComplete       nothing can be added any more
 ├── WrongOffset           not where the upload ends
 ├── MadeOfParts           bytes for an upload that takes none of its own
 ├── ChecksumMismatch      not the bytes that were meant
@@ -55,6 +57,18 @@ class TooLarge(InvalidRequest):
     code = "too-large"
 
 
+class InconsistentLength(BadHeader):
+    """What a request says of the upload's length is not what was said before, or what has arrived."""
+
+    code = "inconsistent-length"
+
+
+class AlreadyComplete(InvalidRequest):
+    """Nothing can be added to the upload any more."""
+
+    code = "already-complete"
+
+
 class WrongOffset(InvalidRequest):
     """The request does not continue where the upload ends."""
 
@@ -62,6 +76,7 @@ class WrongOffset(InvalidRequest):
 
     def __init__(self, *, sent: int, offset: int) -> None:
         super().__init__(f"Upload-Offset is {sent}, but the upload stands at {offset}. Continue from {offset}.")
+        self.sent = sent
         self.offset = offset
 
 

@@ -92,8 +92,11 @@ class Receiver:
         initiator_id: str = "",
         trace_parent: str = "",
         concat: str = "",
+        explicit_end: bool = False,
     ) -> Standing:
         """Begin an upload; one of no bytes is complete at once, and so is one that is made of complete parts.
+
+        With `explicit_end`, it is complete only when a request says so.
 
         When this returns, the upload survives kill -9. Without a file name, it is named after its ID. `trace_parent` is
         the request's; the upload is processed in its trace unless another request completes it and has one as well.
@@ -121,6 +124,7 @@ class Receiver:
             created_at=now,
             expires_at=now + self._expiration,
             concat=concat,
+            explicit_end=explicit_end,
         )
         if upload.parts:
             final = await self._finals.create(upload)
@@ -133,7 +137,7 @@ class Receiver:
             self._room.end(upload_id, arrived=False)
             raise
         self._room.entered(upload_id)
-        if size_bytes == 0:
+        if size_bytes == 0 and not explicit_end:
             return await self._finish(upload, await self._blobs.seal(upload_id))
         standing = Standing(upload, 0)
         self._recent.put(standing)
@@ -146,7 +150,7 @@ class Receiver:
             NotFound: there is none of this ID.
             Gone: it was cancelled, removed or rejected, or has expired.
         """
-        upload = await self._known(upload_id)
+        upload = await self.known(upload_id)
         check_alive(upload, self._clock.now())
         return upload
 
@@ -156,6 +160,20 @@ class Receiver:
             return await self._blobs.length(upload_id)
         except BlobMissing:
             return 0
+
+    def kept(self, upload_id: str) -> int | None:
+        """Return up to which byte the upload will remain, whatever happens to the request that sends; or None."""
+        holder = self._locks.holder(upload_id)
+        return None if holder is None else holder.kept_bytes
+
+    async def standing(self, upload_id: str) -> Standing:
+        """Return where an upload stands, as far as its bytes are complete; without disturbing whoever sends them.
+
+        Raises:
+            NotFound, Gone: as `find`.
+        """
+        upload = await self.find(upload_id)
+        return Standing.of(upload, 0)
 
     async def status(self, upload_id: str) -> Standing:
         """Return where an upload stands, after asking a request that still sends bytes to stop.
@@ -196,7 +214,8 @@ class Receiver:
             body: the bytes; not touched unless offset and length are right.
             length: how many the body has; None if it does not say.
             size_bytes: how large the upload will be, for one whose size was not known; None: nothing new.
-            ends_upload: whether the end of the body is the end of an upload of unknown size.
+            ends_upload: whether the end of the body is the end of an upload of unknown size, or of one that is only
+                complete when a request says so.
             checksum: what the body must hash to, or None.
             trace_parent: the request's `traceparent`; if it completes the upload, that is processed in this trace.
 
@@ -204,7 +223,8 @@ class Receiver:
             NotFound, Gone, Locked: as `status`.
             WrongOffset: nothing was written.
             MadeOfParts: the upload takes no bytes of its own.
-            BadHeader: another size is known already.
+            InconsistentLength: another size is known already, and nothing was written; or the request ends the upload
+                before its announced end, and what arrived is kept.
             TooLarge: the body is longer than what is missing; nothing of it was kept.
             ChecksumMismatch: nothing of it was kept.
             Disconnected, Interrupted, Idle, Ending: see above.
@@ -224,6 +244,8 @@ class Receiver:
             standing = standing.in_trace(checked(trace_parent))
             if standing.full:
                 await self._writer.check_empty(body, length, hold)
+                if standing.upload.explicit_end and ends_upload and not standing.complete:
+                    return await self._finish(standing.upload, await self._blobs.seal(upload_id))
                 return await self._healed(standing)
             try:
                 written = await self._writer.append(standing, body, hold, checksum, ends_upload=ends_upload)
@@ -247,7 +269,7 @@ class Receiver:
             NotFound, Locked: as `terminate`.
             Gone: its bytes are gone already.
         """
-        upload = await self._known(upload_id)
+        upload = await self.known(upload_id)
         if not upload.phase.holds_bytes:
             raise gone(upload)
         await self.terminate(upload_id)
@@ -299,7 +321,12 @@ class Receiver:
             await self.find(upload.id)  # says so if it was given up meanwhile
         return sized
 
-    async def _known(self, upload_id: str) -> Upload:
+    async def known(self, upload_id: str) -> Upload:
+        """Return an upload, whatever has become of it.
+
+        Raises:
+            NotFound: there is none of this ID.
+        """
         _check_id(upload_id)
         upload = await self._catalogue.get(upload_id)
         if upload is None:
@@ -320,7 +347,8 @@ class Receiver:
 
     async def _healed(self, standing: Standing) -> Standing:
         """Hand on an upload whose bytes are all there, in case that we died, or failed, before we could."""
-        if standing.complete or not standing.full or standing.upload.is_part:
+        upload = standing.upload
+        if standing.complete or not standing.full or upload.is_part or upload.explicit_end:
             return standing
         return await self._finish(standing.upload, await self._blobs.seal(standing.upload.id))
 

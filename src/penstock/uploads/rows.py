@@ -41,6 +41,7 @@ COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     uploads.c.trace_parent,
     uploads.c.scan_details,
     uploads.c.concat,
+    uploads.c.explicit_end,
 )
 """What `upload_of` reads, in its order; the number comes first."""
 
@@ -65,7 +66,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
     (
         _, upload_id, filename, space, size_bytes, media_type, metadata, phase, run, outcome, reason,
         infected, signature, scanned_at, scan_error, initiator_id, created_at, expires_at, received_at, ended_at,
-        trace_parent, scan_details, concat,
+        trace_parent, scan_details, concat, explicit_end,
     ) = row  # fmt: skip
     return Upload(
         id=upload_id,
@@ -86,6 +87,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
         ended_at=from_microseconds(ended_at),
         trace_parent=trace_parent,
         concat=concat,
+        explicit_end=bool(explicit_end),
     )
 
 
@@ -99,6 +101,7 @@ def fixed_values(upload: Upload) -> dict[str, Any]:
         "metadata": upload.metadata,
         "initiator_id": upload.initiator_id,
         "concat": upload.concat,
+        "explicit_end": upload.explicit_end,
         "created_at": to_microseconds(upload.created_at),
     }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from .errors import BadHeader, ChecksumMismatch, Gone, MadeOfParts, TooLarge, WrongOffset
+from .errors import ChecksumMismatch, Gone, InconsistentLength, MadeOfParts, TooLarge, WrongOffset
 from .limits import check_size
 from .upload import Phase, Upload
 
@@ -48,19 +48,19 @@ class Standing(NamedTuple):
         """Return the same with the size that a request names; None: it does not.
 
         Raises:
-            BadHeader: another one is known already, or more has arrived.
+            InconsistentLength: another one is known already, or more has arrived.
             TooLarge: it is over the limit.
         """
         if size_bytes is None or size_bytes == self.upload.size_bytes:
             return self
         if self.upload.size_bytes is not None:
-            raise BadHeader(
+            raise InconsistentLength(
                 f"Upload-Length is {size_bytes}, but it was {self.upload.size_bytes} before for upload "
                 f"{self.upload.id}, and cannot change."
             )
         check_size(size_bytes, max_size_bytes)
         if size_bytes < self.offset:
-            raise BadHeader(f"Upload-Length is {size_bytes}, but {self.offset} bytes have arrived already.")
+            raise InconsistentLength(f"Upload-Length is {size_bytes}, but {self.offset} bytes have arrived already.")
         return Standing(msgspec.structs.replace(self.upload, size_bytes=size_bytes), self.offset)
 
     def check_begins(self, offset: int) -> None:

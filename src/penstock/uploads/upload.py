@@ -84,6 +84,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     concat: str = ""
     """The tus `Upload-Concat` header as the client sent it: `partial`, `final;…`, or empty."""
+    explicit_end: bool = False
+    """Whether the client says when all bytes are there (`Upload-Complete`), however many have arrived."""
 
     @property
     def is_part(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from ..errors import PenstockError
-from .errors import TooLarge
+from .errors import InconsistentLength, TooLarge
 from .intake import Intake
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class Written(NamedTuple):
     """Where the upload ends now."""
     is_all: bool
     """Whether this is all of it; then it is forced to disk."""
+
+
+def _is_told_its_end(upload: Upload) -> bool:
+    return upload.explicit_end or upload.size_bytes is None
 
 
 class Writer:
@@ -65,7 +69,7 @@ class Writer:
     ) -> Written:
         """Write a body to the end of an upload; what arrived before a failure is kept, unless it has a checksum.
 
-        With `ends_upload`, an upload of unknown size ends where the body ends.
+        With `ends_upload`, an upload of unknown size, or one that is told its end, ends where the body ends.
         """
         upload, begin = standing
         limit = self._max_size_bytes if upload.size_bytes is None else upload.size_bytes
@@ -76,7 +80,8 @@ class Writer:
         try:
             async with self._blobs.append(upload.id, begin, tentative=checksum is not None) as appender:
                 await intake.read(body, appender, hold, self._idle)
-                is_all = ends_upload if upload.size_bytes is None else upload.size_bytes == appender.length_bytes
+                at_end = upload.size_bytes in (None, appender.length_bytes)
+                is_all = at_end if not _is_told_its_end(upload) else ends_upload and at_end
                 if is_all:
                     await appender.seal()
         except PenstockError as error:
@@ -86,6 +91,11 @@ class Writer:
         finally:
             if appender is not None:
                 self._count(upload, begin, appender.length_bytes, growth)
+        if ends_upload and not is_all:
+            raise InconsistentLength(
+                f"the upload was to end here, after {appender.length_bytes} bytes, but {upload.size_bytes} were "
+                "announced. What arrived is kept: continue from there."
+            )
         return Written(appender.length_bytes, is_all)
 
     async def check_empty(self, body: AsyncIterable[bytes], length: int | None, hold: Hold) -> None:

@@ -134,11 +134,11 @@ def test_uploads_of_the_first_schema_belong_to_no_trace(engine: Engine) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
-        later = ("trace_parent", "scan_details", "concat", "final_key")
+        later = ("trace_parent", "scan_details", "concat", "final_key", "explicit_end")
         columns = {column.name: 0 for column in metadata.tables["uploads"].c if column.name not in later}
         names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
         connection.execute(text(f"INSERT INTO uploads ({names}) VALUES ({values})"), columns)  # noqa: S608
     upgrade(engine, "test.db")
     with engine.connect() as connection:
         assert connection.execute(text("SELECT trace_parent FROM uploads")).scalars().all() == [""]
-        assert connection.execute(text("SELECT concat, final_key FROM uploads")).all() == [("", "")]
+        assert connection.execute(text("SELECT concat, final_key, explicit_end FROM uploads")).all() == [("", "", 0)]

@@ -1,0 +1,210 @@
+"""Resumable Uploads for HTTP (draft-ietf-httpbis-resumable-upload) at `/uploads/`, and for `PUT /files/{name}`.
+
+A client learns the address of its upload while it still sends the first request, by an interim response, and so can go
+on with whatever is interrupted. What the last request is answered is what a plain upload would have been.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from ..errors import NotFound
+from ..uploads import resumable
+from ..uploads.errors import AlreadyComplete, InconsistentLength, TooLarge, WrongOffset
+from ..uploads.metadata import media_type_of
+from .asgi import EXCHANGE, Answer, Body, Receive, Scope, Send
+from .endpoint import respond
+from .problems import answer_to, method_not_allowed
+from .put import name_of, space_of
+from .received import accepted, links
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
+
+    from ..errors import PenstockError
+    from ..uploads.resumable import Dialect, Part
+    from ..uploads.standing import Standing
+    from .asgi import Exchange
+    from .services import Services
+
+_ROOT: Final = "/uploads"
+_COLLECTION: Final = ("OPTIONS", "POST", "PUT", "PATCH")
+_ITEM: Final = ("OPTIONS", "HEAD", "GET", "PATCH", "DELETE")
+_TELLING_SECONDS: Final = 1.0
+"""How often a client hears how much of its body is kept."""
+
+
+class Resumable:
+    """The endpoint."""
+
+    def __init__(self, services: Services) -> None:
+        self._receiver = services.receiver
+        self._address = services.address
+        self._cors = services.cors
+        self._clock = services.clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        def always(headers: Mapping[str, str]) -> Mapping[str, str]:
+            return {**resumable.echo(resumable.dialect_of(headers)), **self._cors.headers(scope["method"], headers)}
+
+        await respond(self._answer, scope, receive, send, always=always)
+
+    async def is_owner(self, upload_id: str) -> bool:
+        """Return whether an upload was begun by this protocol; of one that nobody knows, this is who says so."""
+        try:
+            return (await self._receiver.known(upload_id)).explicit_end
+        except NotFound:
+            return True
+
+    async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
+        method, upload_id = scope["method"], ""
+        if scope["path"].startswith(_ROOT):
+            upload_id = scope["path"].removeprefix(_ROOT).removeprefix("/")
+        allowed = _ITEM if upload_id else _COLLECTION
+        if method not in allowed:
+            return method_not_allowed(method, scope["path"], allowed)
+        if not upload_id:
+            return await self._create(scope, headers, body)
+        if method == "PATCH":
+            return await self._append(scope, headers, upload_id, body)
+        if method == "DELETE":
+            await self._receiver.withdraw(upload_id)
+            return Answer(204)
+        return await self._status(scope, headers, upload_id)
+
+    async def _create(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
+        part = resumable.creation(headers, body.length)
+        try:
+            standing = await self._receiver.create(
+                resumable.filename_of(headers) if scope["path"].startswith(_ROOT) else name_of(scope),
+                size_bytes=part.length,
+                space=space_of(scope),
+                media_type=media_type_of(headers.get("content-type", "")),
+                trace_parent=headers.get("traceparent", ""),
+                explicit_end=True,
+            )
+        except TooLarge as error:
+            return self._too_large(error, part.dialect)
+        exchange = _exchange(scope) if part.dialect.informs else None
+        location = self._location(scope, headers, standing)
+        if exchange is not None:
+            limits = self._limits(standing, part.dialect)
+            exchange.inform(104, {"Location": location, **limits, **resumable.echo(part.dialect)})
+        return await self._take(scope, headers, standing, body, part, created=True)
+
+    async def _append(self, scope: Scope, headers: Mapping[str, str], upload_id: str, body: Body) -> Answer:
+        offset = resumable.offset_of(headers)
+        part = resumable.append(headers, offset, body.length)
+        standing = await self._receiver.standing(upload_id)
+        if standing.complete:
+            if body.length != 0:
+                raise InconsistentLength(f"upload {upload_id} is complete: nothing can be added to it.")
+            raise AlreadyComplete(f"upload {upload_id} is complete already. Its status tells what becomes of it.")
+        return await self._take(scope, headers, standing, body, part, offset=offset)
+
+    async def _take(
+        self,
+        scope: Scope,
+        headers: Mapping[str, str],
+        standing: Standing,
+        body: Body,
+        part: Part,
+        *,
+        offset: int = 0,
+        created: bool = False,
+    ) -> Answer:
+        upload_id, dialect = standing.upload.id, part.dialect
+        bytes_ = self._telling(body, upload_id, scope, dialect) if dialect.informs else body
+        try:
+            standing = await self._receive(upload_id, offset, bytes_, body.length, part, headers)
+            if dialect.ends_at_length and standing.full and not standing.complete:
+                last = part._replace(last=True)
+                standing = await self._receive(upload_id, standing.offset, _nothing(), 0, last, headers)
+        except WrongOffset as error:
+            wrong = answer_to(error)
+            return Answer(
+                wrong.status, {**wrong.headers, **resumable.completeness(dialect, complete=False)}, wrong.body
+            )
+        except TooLarge as error:
+            known = await self._receiver.standing(upload_id)
+            if known.upload.size_bytes is None:
+                return self._too_large(error, dialect)
+            if dialect.invalidates:
+                await self._receiver.terminate(upload_id)
+            raise InconsistentLength(str(error)) from error
+        location = self._location(scope, headers, standing)
+        far = resumable.state(standing, dialect)
+        if standing.complete:
+            answer = accepted(standing, self._address.base(scope, headers), location)
+            return Answer(
+                answer.status, {**answer.headers, **far, **self._links(scope, headers, standing)}, answer.body
+            )
+        limits = self._limits(standing, dialect)
+        return Answer(201 if created else dialect.appended_status, {"Location": location, **far, **limits})
+
+    async def _receive(
+        self,
+        upload_id: str,
+        offset: int,
+        body: AsyncIterable[bytes],
+        length: int | None,
+        part: Part,
+        headers: Mapping[str, str],
+    ) -> Standing:
+        return await self._receiver.receive(
+            upload_id,
+            offset,
+            body,
+            length=length,
+            size_bytes=part.length,
+            ends_upload=part.last,
+            trace_parent=headers.get("traceparent", ""),
+        )
+
+    async def _status(self, scope: Scope, headers: Mapping[str, str], upload_id: str) -> Answer:
+        dialect = resumable.dialect_of(headers)
+        standing = await self._receiver.status(upload_id)
+        found = {**resumable.state(standing, dialect), "Cache-Control": "no-store"}
+        more = self._links(scope, headers, standing) if standing.complete else self._limits(standing, dialect)
+        return Answer(204, {**found, **more})
+
+    async def _telling(self, body: Body, upload_id: str, scope: Scope, dialect: Dialect) -> AsyncIterator[bytes]:
+        """Yield a body, and tell the client now and then how much of it is kept."""
+        exchange, now = _exchange(scope), asyncio.get_running_loop().time
+        told_at = now()
+        async for chunk in body:
+            yield chunk
+            if exchange is not None and now() - told_at >= _TELLING_SECONDS:
+                told_at = now()
+                if (kept := self._receiver.kept(upload_id)) is not None:
+                    exchange.inform(104, {"Upload-Offset": str(kept), **resumable.echo(dialect)})
+
+    def _too_large(self, error: PenstockError, dialect: Dialect) -> Answer:
+        answer = answer_to(error)
+        limits = resumable.limits(self._receiver.max_size_bytes, None, self._clock.now(), dialect)
+        return Answer(answer.status, {**answer.headers, **limits}, answer.body)
+
+    def _limits(self, standing: Standing, dialect: Dialect) -> dict[str, str]:
+        upload = standing.upload
+        return resumable.limits(self._receiver.max_size_bytes, upload.expires_at, self._clock.now(), dialect)
+
+    def _location(self, scope: Scope, headers: Mapping[str, str], standing: Standing) -> str:
+        return f"{self._address.base(scope, headers)}{_ROOT}/{standing.upload.id}"
+
+    def _links(self, scope: Scope, headers: Mapping[str, str], standing: Standing) -> dict[str, str]:
+        return links(standing, self._address.base(scope, headers))
+
+
+def _exchange(scope: Scope) -> Exchange | None:
+    """Return what sends interim responses; None under a server that has no such thing."""
+    exchange: Exchange | None = scope.get("extensions", {}).get(EXCHANGE)
+    return exchange
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    nothing: bytes
+    for nothing in ():
+        yield nothing

@@ -1,0 +1,430 @@
+"""draft-ietf-httpbis-resumable-upload against a server, over a bare socket. Sections are those of draft 12."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.resumable.conftest import MAX_SIZE, Released
+from tests.tus.client import TUS, Client, Connection, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VERSIONS = list(range(3, 11))
+BODY = bytes(range(256)) * 40
+HALF = len(BODY) // 2
+NOWHERE = "/uploads/00000000000000000000000000000000"
+PROBLEMS = "https://iana.org/assignments/http-problem-types#"
+
+
+def spoken(version: int | None, *, complete: bool | None = None, **more: str | int) -> dict[str, str | int]:
+    """Headers as a client of this version sends them; None: as one of the RFC to come."""
+    headers: dict[str, str | int] = {} if version is None else {"Upload-Draft-Interop-Version": version}
+    if complete is not None:
+        name, said = ("Upload-Incomplete", not complete) if version == 3 else ("Upload-Complete", complete)
+        headers[name] = "?1" if said else "?0"
+    return headers | {name.replace("_", "-"): value for name, value in more.items()}
+
+
+def adding(version: int | None, offset: int, *, complete: bool) -> dict[str, str | int]:
+    headers = spoken(version, complete=complete, Upload_Offset=offset)
+    if version is None or version >= 6:
+        headers["Content-Type"] = "application/partial-upload"
+    return headers
+
+
+def is_complete(response: Response, version: int | None) -> bool:
+    if version == 3:
+        return {"?0": True, "?1": False}[response["upload-incomplete"]]
+    return {"?1": True, "?0": False}[response["upload-complete"]]
+
+
+@contextmanager
+def begun(client: Client, head: dict[str, str | int], length: int = len(BODY)) -> Iterator[tuple[Connection, str]]:
+    """An upload whose first request is still under way, and its address, which the client has been told."""
+    with client.connect() as connection:
+        connection.begin("POST", "/uploads/", {"Content-Length": length, **head})
+        early = connection.answer(to="POST")
+        assert early.status == 104
+        yield connection, path_of(early["location"])
+
+
+def path_of(location: str) -> str:
+    return "/" + location.split("/", 3)[3]
+
+
+def create(client: Client, version: int | None = 10, body: bytes = b"", *, complete: bool = False, **more: int) -> str:
+    with client.connect() as connection:
+        connection.begin("POST", "/uploads/", spoken(version, complete=complete, Content_Length=len(body), **more))
+        connection.send(body)
+        answer = connection.answer(to="POST")
+        while answer.status < 200:
+            answer = connection.answer(to="POST")
+    assert answer.status in (201, 202), answer
+    return path_of(answer["location"])
+
+
+# 4.2: creation
+
+
+@pytest.mark.parametrize("version", [*VERSIONS, None])
+def test_all_in_one_request(client: Client, released: Released, version: int | None) -> None:
+    with client.connect() as connection:
+        head = spoken(version, complete=True, Content_Disposition='inline; filename="a b.bin"')
+        connection.begin("POST", "/uploads/", {"Content-Length": len(BODY), **head})
+        connection.send(BODY)
+        answer = connection.answer(to="POST")
+        if version is not None:
+            assert answer.status == 104
+            assert answer["upload-draft-interop-version"] == str(version)
+            assert ("upload-limit" in answer) == (version >= 6)
+            location = answer["location"]
+            answer = connection.answer(to="POST")
+            assert answer["location"] == location
+    assert answer.status == 202
+    assert is_complete(answer, version)
+    assert json.loads(answer.body)["filename"] == "a b.bin"
+    assert released(answer["location"]) == ("a b.bin", BODY)
+
+
+@pytest.mark.parametrize("version", [*VERSIONS, None])
+def test_in_parts(client: Client, released: Released, version: int | None) -> None:
+    with client.connect() as connection:
+        connection.begin("POST", "/uploads/", spoken(version, complete=False, Content_Length=10))
+        connection.send(BODY[:10])
+        answer = connection.answer(to="POST")
+        if version is not None:
+            answer = connection.answer(to="POST")
+    assert answer.status == 201
+    assert not is_complete(answer, version)
+    assert answer["upload-offset"] == "10"
+    path = path_of(answer["location"])
+    answer = client.ask("PATCH", path, adding(version, 10, complete=False), BODY[10:HALF])
+    assert answer.status == (204 if version is None or version > 6 else 201)
+    assert not is_complete(answer, version)
+    answer = client.ask("PATCH", path, adding(version, HALF, complete=True), BODY[HALF:])
+    assert answer.status == 202
+    assert is_complete(answer, version)
+    assert released(path)[1] == BODY
+
+
+@pytest.mark.parametrize("version", [4, 10])
+def test_an_interrupted_creation_is_gone_on_with(client: Client, released: Released, version: int) -> None:
+    with begun(client, spoken(version, complete=True)) as (connection, path):
+        connection.send(BODY[:HALF])
+        connection.reset()
+    found = client.ask("HEAD", path, spoken(version))
+    assert found.status == 204
+    assert found["upload-offset"] == str(HALF)
+    assert not is_complete(found, version)
+    answer = client.ask("PATCH", path, adding(version, HALF, complete=True), BODY[HALF:])
+    assert answer.status == 202
+    assert released(path)[1] == BODY
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_put_of_a_file_can_be_gone_on_with(client: Client, released: Released, version: int) -> None:
+    with client.connect() as connection:
+        connection.begin("PUT", "/files/x.bin", {"Content-Length": len(BODY), **spoken(version, complete=True)})
+        path = path_of(connection.answer(to="PUT")["location"])
+        connection.send(BODY[:HALF])
+    offset = int(client.ask("HEAD", path, spoken(version))["upload-offset"])
+    assert offset == HALF
+    assert client.ask("PATCH", path, adding(version, offset, complete=True), BODY[HALF:]).status == 202
+    assert released(path) == ("x.bin", BODY)
+
+
+def test_a_put_without_its_header_is_a_plain_one(client: Client) -> None:
+    answer = client.ask("PUT", "/files/x.bin", {"Content-Length": len(BODY), "Upload-Complete": "yes"}, BODY)
+    assert answer.status == 202
+    assert "upload-complete" not in answer
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_an_empty_file(client: Client, released: Released, chunked: bool) -> None:
+    with client.connect() as connection:
+        framing: dict[str, str | int] = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": 0}
+        connection.begin("POST", "/uploads/", spoken(None, complete=True) | framing)
+        if chunked:
+            connection.chunk(b"")
+        answer = connection.answer(to="POST")
+    assert answer.status == 202
+    assert released(answer["location"])[1] == b""
+
+
+def test_a_stream_of_unknown_length(client: Client, released: Released) -> None:
+    with client.connect() as connection:
+        connection.begin("POST", "/uploads/", spoken(10, complete=True, Transfer_Encoding="chunked"))
+        path = path_of(connection.answer(to="POST")["location"])
+        connection.chunk(BODY[:HALF])
+        connection.chunk(BODY[HALF:])
+        connection.chunk(b"")
+        assert connection.answer(to="POST").status == 202
+    assert released(path)[1] == BODY
+
+
+def test_100_is_sent_besides_104(client: Client) -> None:
+    with client.connect() as connection:
+        connection.begin("POST", "/uploads/", spoken(10, complete=True, Content_Length=2, Expect="100-continue"))
+        assert connection.answer(to="POST").status == 104
+        assert connection.answer(to="POST").status == 100
+        connection.send(b"ab")
+        assert connection.answer(to="POST").status == 202
+
+
+@pytest.mark.parametrize("version", [2, 11, "7.0", "?1"])
+def test_an_unknown_version_is_served_without_interim_responses(client: Client, version: str | int) -> None:
+    head: dict[str, str | int] = {"Upload-Draft-Interop-Version": version, "Upload-Complete": "?1"}
+    answer = client.ask("POST", "/uploads/", head, BODY)
+    assert answer.status == 202
+    assert "upload-draft-interop-version" not in answer
+
+
+# 4.1.3: length
+
+
+def test_length_is_told_before_the_end(client: Client) -> None:
+    path = create(client, Upload_Length=30)
+    assert client.ask("HEAD", path, spoken(10))["upload-length"] == "30"
+    other = create(client)
+    assert "upload-length" not in client.ask("HEAD", other, spoken(10))
+
+
+def test_reaching_the_length_does_not_complete(client: Client, released: Released) -> None:
+    path = create(client, body=b"0123456789", Upload_Length=10)
+    for _ in range(2):
+        found = client.ask("HEAD", path, spoken(10))
+        assert (found["upload-offset"], found["upload-complete"]) == ("10", "?0")
+    assert client.ask("PATCH", path, adding(10, 10, complete=True)).status == 202
+    assert released(path)[1] == b"0123456789"
+
+
+@pytest.mark.parametrize("version", [3, 4, 5, 6])
+def test_reaching_the_length_completes_in_old_versions(client: Client, released: Released, version: int) -> None:
+    """tus-js-client says ?0 of the last part of a file that it resumes."""
+    with begun(client, spoken(version, complete=True)) as (connection, path):
+        connection.send(BODY[:HALF])
+    answer = client.ask("PATCH", path, adding(version, HALF, complete=False), BODY[HALF:])
+    assert is_complete(answer, version)
+    assert released(path)[1] == BODY
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        spoken(10, complete=True, Upload_Length=11),
+        spoken(10, complete=True, Upload_Length=9),
+        spoken(10, complete=False, Upload_Length=9),
+    ],
+)
+def test_lengths_that_contradict_each_other(client: Client, head: dict[str, str | int]) -> None:
+    answer = client.ask("POST", "/uploads/", head, b"0123456789")
+    assert answer.status == 400
+    assert json.loads(answer.body)["type"] == f"{PROBLEMS}inconsistent-upload-length"
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_length_cannot_change(client: Client, complete: bool) -> None:
+    path = create(client, Upload_Length=10)
+    head = adding(10, 0, complete=complete) | ({} if complete else {"Upload-Length": 12})
+    answer = client.ask("PATCH", path, head, b"01234567")
+    assert answer.status == 400
+    assert json.loads(answer.body)["type"] == f"{PROBLEMS}inconsistent-upload-length"
+    assert client.ask("HEAD", path, spoken(10))["upload-offset"] == "0"
+
+
+def test_a_stream_that_ends_before_its_length_is_not_complete(client: Client) -> None:
+    path = create(client, Upload_Length=10)
+    with client.connect() as connection:
+        connection.begin("PATCH", path, adding(10, 0, complete=True) | {"Transfer-Encoding": "chunked"})
+        connection.chunk(b"01234")
+        connection.chunk(b"")
+        answer = connection.answer(to="PATCH")
+    assert answer.status == 400
+    assert json.loads(answer.body)["type"] == f"{PROBLEMS}inconsistent-upload-length"
+    found = client.ask("HEAD", path, spoken(10))
+    assert (found["upload-offset"], found["upload-complete"]) == ("5", "?0")
+
+
+@pytest.mark.parametrize(("version", "after"), [(6, 204), (7, 204), (8, 410), (10, 410), (None, 410)])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_more_than_the_length(client: Client, version: int | None, after: int, chunked: bool) -> None:
+    path = create(client, Upload_Length=10)
+    with client.connect() as connection:
+        framing: dict[str, str | int] = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": 12}
+        connection.begin("PATCH", path, adding(version, 0, complete=False) | framing)
+        if chunked:
+            connection.chunk(b"0123456789ab")
+            connection.chunk(b"")
+        else:
+            connection.send(b"0123456789ab")
+        answer = connection.answer(to="PATCH")
+    assert answer.status == 400
+    assert json.loads(answer.body)["type"] == f"{PROBLEMS}inconsistent-upload-length"
+    assert client.ask("HEAD", path, spoken(version)).status == after
+
+
+# 4.1.4: limits
+
+
+def test_limits_are_told(client: Client) -> None:
+    options = client.ask("OPTIONS", "/uploads/", {})
+    assert options["upload-limit"] == f"max-size={MAX_SIZE}"
+    assert "application/partial-upload" in options.words("accept-patch")
+    found = client.ask("HEAD", create(client), spoken(10))
+    assert found.words("upload-limit") >= {f"max-size={MAX_SIZE}"}
+    assert "max-age=" in found["upload-limit"]
+    assert "expires=" in client.ask("HEAD", create(client), spoken(6))["upload-limit"]
+    assert "upload-limit" not in client.ask("HEAD", create(client), spoken(5))
+
+
+def test_over_the_limit(client: Client) -> None:
+    head = spoken(10, complete=False, Upload_Length=MAX_SIZE + 1)
+    answer = client.ask("POST", "/uploads/", head, b"x")
+    assert answer.status == 413
+    assert answer["upload-limit"] == f"max-size={MAX_SIZE}"
+
+
+def test_a_stream_over_the_limit(client: Client) -> None:
+    path = create(client)
+    with client.connect() as connection:
+        connection.begin("PATCH", path, adding(10, 0, complete=True) | {"Transfer-Encoding": "chunked"})
+        connection.chunk(bytes(MAX_SIZE + 1))
+        answer = connection.answer(to="PATCH")
+    assert answer.status == 413
+    assert answer["upload-limit"] == f"max-size={MAX_SIZE}"
+
+
+# 4.3 and 4.4: offset retrieval, append
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest.mark.parametrize("version", [*VERSIONS, None])
+def test_the_state(client: Client, version: int | None, method: str) -> None:
+    answer = client.ask(method, create(client, body=b"abc"), spoken(version))
+    assert answer.status == 204
+    assert answer["upload-offset"] == "3"
+    assert not is_complete(answer, version)
+    assert answer["cache-control"] == "no-store"
+
+
+def test_the_state_of_a_complete_upload(client: Client) -> None:
+    answer = client.ask("HEAD", create(client, body=b"abc", complete=True), spoken(10))
+    assert answer.status == 204
+    assert (answer["upload-offset"], answer["upload-length"], answer["upload-complete"]) == ("3", "3", "?1")
+    assert "status" in answer["link"]
+
+
+def test_nothing_is_there(client: Client) -> None:
+    for method in ("HEAD", "GET", "PATCH", "DELETE"):
+        head = adding(10, 0, complete=True) if method == "PATCH" else spoken(10)
+        assert client.ask(method, NOWHERE, head).status == 404
+    assert client.ask("HEAD", NOWHERE, {}).status == 404
+
+
+def test_a_wrong_offset(client: Client) -> None:
+    path = create(client, body=b"abc")
+    answer = client.ask("PATCH", path, adding(10, 1, complete=True), b"xyz")
+    assert answer.status == 409
+    assert (answer["upload-offset"], answer["upload-complete"]) == ("3", "?0")
+    told = json.loads(answer.body)
+    assert told["type"] == f"{PROBLEMS}mismatching-upload-offset"
+    assert (told["expected-offset"], told["provided-offset"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ({"Upload-Offset": 0, "Content-Type": "application/partial-upload"}, 400),
+        ({"Upload-Complete": "?1", "Content-Type": "application/partial-upload"}, 400),
+        ({"Upload-Complete": "true", "Upload-Offset": 0, "Content-Type": "application/partial-upload"}, 400),
+        ({"Upload-Complete": "?1", "Upload-Offset": "?0", "Content-Type": "application/partial-upload"}, 400),
+        ({"Upload-Complete": "?1", "Upload-Offset": -1, "Content-Type": "application/partial-upload"}, 400),
+        ({"Upload-Complete": "?1", "Upload-Offset": 10**15, "Content-Type": "application/partial-upload"}, 400),
+        ({"Upload-Complete": "?1", "Upload-Offset": 0, "Content-Type": "application/octet-stream"}, 415),
+        ({"Upload-Complete": "?1", "Upload-Offset": 0}, 415),
+    ],
+)
+def test_what_is_missing_or_malformed(client: Client, head: dict[str, str | int], status: int) -> None:
+    path = create(client)
+    assert client.ask("PATCH", path, head, b"abc").status == status
+    assert client.ask("HEAD", path, spoken(10))["upload-offset"] == "0"
+
+
+def test_parameters_of_fields_are_allowed(client: Client, released: Released) -> None:
+    path = create(client)
+    head: dict[str, str | int] = {
+        "Upload-Complete": "?1;x=1",
+        "Upload-Offset": "0; y",
+        "Content-Type": "application/partial-upload; z=1",
+    }
+    assert client.ask("PATCH", path, head, b"abc").status == 202
+    assert released(path)[1] == b"abc"
+
+
+@pytest.mark.parametrize(("body", "kind"), [(b"", "completed-upload"), (b"x", "inconsistent-upload-length")])
+def test_nothing_is_added_to_a_complete_upload(client: Client, released: Released, body: bytes, kind: str) -> None:
+    path = create(client, body=b"abc", complete=True)
+    answer = client.ask("PATCH", path, adding(10, 3, complete=True), body)
+    assert answer.status == 400
+    assert json.loads(answer.body)["type"] == f"{PROBLEMS}{kind}"
+    assert released(path)[1] == b"abc"
+
+
+def test_progress_is_told(client: Client) -> None:
+    """Not before a second has passed, and without the address."""
+    path = create(client, Upload_Length=30)
+    with client.connect() as connection:
+        connection.begin("PATCH", path, adding(10, 0, complete=True) | {"Content-Length": 30})
+        connection.send(b"0123456789")
+        assert connection.quiet(1.1)
+        connection.send(b"0123456789")
+        told = connection.answer(to="PATCH")
+        assert told.status == 104
+        assert told["upload-offset"] in ("10", "20")
+        assert "location" not in told
+
+
+# 4.5 and 4.6: cancellation, concurrency
+
+
+def test_an_upload_is_cancelled(client: Client) -> None:
+    path = create(client, body=b"abc")
+    assert client.ask("DELETE", path, {}).status == 204
+    assert client.ask("HEAD", path, spoken(10)).status == 410
+    assert client.ask("PATCH", path, adding(10, 3, complete=True), b"x").status == 410
+
+
+@pytest.mark.parametrize("method", ["HEAD", "PATCH", "DELETE"])
+def test_a_new_request_takes_over(client: Client, released: Released, method: str) -> None:
+    with begun(client, spoken(10, complete=True)) as (connection, path):
+        connection.send(BODY[:HALF])
+        if method == "HEAD":
+            assert client.ask("HEAD", path, spoken(10))["upload-offset"] == str(HALF)
+        elif method == "PATCH":
+            assert client.ask("PATCH", path, adding(10, HALF, complete=True), BODY[HALF:]).status == 202
+            assert released(path)[1] == BODY
+        else:
+            assert client.ask("DELETE", path, {}).status == 204
+            assert client.ask("HEAD", path, spoken(10)).status == 410
+
+
+# Beside tus
+
+
+def test_both_protocols_at_one_address(client: Client) -> None:
+    tus = client.ask("POST", "/uploads/", {**TUS, "Upload-Length": 3})
+    ours = create(client)
+    assert client.ask("HEAD", path_of(tus["location"]), TUS)["tus-resumable"] == "1.0.0"
+    assert client.ask("HEAD", ours, {})["upload-complete"] == "?0"
+    assert client.ask("HEAD", path_of(tus["location"]), {}).status == 412
+
+
+def test_pages_in_browsers_see_what_they_need(client: Client) -> None:
+    answer = client.ask("HEAD", create(client), {**spoken(10), "Origin": "https://elsewhere.example"})
+    needed = {"upload-complete", "upload-offset", "upload-limit", "location"}
+    assert answer.words("access-control-expose-headers") >= needed
