@@ -173,7 +173,9 @@ class Life:
             end = len(file.content) if to is None else to
             length = end - standing.offset if file.announced or to is not None else None
             body = _pieces(file.content[standing.offset : end])
-            standing = await receiver.receive(upload_id, standing.offset, body, length=length)
+            standing = await receiver.receive(
+                upload_id, standing.offset, body, length=length, ends_upload=not file.announced and to is None
+            )
         self.told.note(file.name, "offset", standing.offset)
         if standing.complete:
             self.told.note(file.name, "complete")

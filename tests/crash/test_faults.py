@@ -86,7 +86,6 @@ POINTS = """
     catalogue.declared_bytes
     catalogue.discarded
     catalogue.get
-    catalogue.get_many
     catalogue.gone_before
     catalogue.list
     catalogue.note retry trouble
@@ -100,10 +99,12 @@ POINTS = """
     catalogue.note step_started virusscan
     catalogue.overdue
     catalogue.to_discard
+    catalogue.waiting_finals
     store.all
     store.delete
     store.due
     store.get
+    store.in_step
     store.next_due
     store.remember_answer
     store.save backoff trouble
@@ -141,6 +142,7 @@ POINTS_OF_RECOVERY = """
     bus.subscribe.handler Finished continue
     catalogue.change processing > released
     catalogue.change receiving > processing
+    catalogue.get_many
     catalogue.list
     store.all.next
     store.delete
