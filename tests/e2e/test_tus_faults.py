@@ -310,9 +310,9 @@ def test_what_is_put_together_from_parts_goes_on_after_kill_9(tmp_path: Path) ->
                 client.request("POST", "/uploads/", final)
 
         asking = threading.Thread(target=ask)
-        asking.start()
         begun = len(server.staging)
-        within(10, lambda: len(server.staging) > begun)
+        asking.start()
+        within(10, lambda: len(server.staging) > begun or not asking.is_alive())
         server.kill()
         asking.join()
         server.start()

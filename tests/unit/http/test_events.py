@@ -106,16 +106,18 @@ async def test_an_upload_that_begins_again_has_not_ended(server: Server) -> None
 async def test_the_end_does_not_overtake_the_last_entry(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """What subscribers are given from memory lags behind the catalogue."""
     await server.enter(Phase.PROCESSING)
-    with server.feed.subscribe():
-        await eventually(lambda: server.feed._complete_after == 2)
-        held = asyncio.Event()
-        catch_up = Feed._catch_up
+    held, begun = asyncio.Event(), asyncio.Event()
+    catch_up = Feed._catch_up
 
-        async def later(self: Feed) -> None:
+    async def later(self: Feed) -> None:
+        if begun.is_set():
             await held.wait()
-            await catch_up(self)
+        await catch_up(self)
+        begun.set()
 
-        monkeypatch.setattr(feed_module.Feed, "_catch_up", later)
+    monkeypatch.setattr(feed_module.Feed, "_catch_up", later)
+    with server.feed.subscribe():
+        await begun.wait()
         await server.move(Phase.RELEASED)
         monkeypatch.setattr(events, "_HEARTBEAT_SECONDS", 0.001)  # looks again and again
         reading = server.read(2)

@@ -282,7 +282,7 @@ async def test_many_scans_while_they_come_and_go_end_with_the_right_verdict(run:
     def moody(number: int) -> Script:
         def script(connection: socket.socket) -> None:
             turns[number] += 1
-            (reset_after(5) if (turns[number] + number) % 3 == 0 else find)(connection)
+            (reset_after(4) if (turns[number] + number) % 3 == 0 else find)(connection)
 
         return script
 
