@@ -16,7 +16,8 @@ from penstock.jetstream import connect
 from penstock.testing import eventually
 from tests.servers.collector import CollectedSpan, Collector, grpc_collector, http_collector
 from tests.servers.nats import NatsServer
-from tests.servers.penstock import PenstockServer, free_port
+from tests.servers.penstock import PenstockServer
+from tests.servers.ports import free_port
 from tests.servers.single import running_services
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -13,6 +13,8 @@ import pytest
 
 from penstock.antivirus.eicar import eicar
 
+from .ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -29,7 +31,7 @@ class Clamd:
     def __init__(self, folder: Path, options: dict[str, str]) -> None:
         self.folder = folder
         self.socket_path = folder / "clamd.sock"
-        self.port = _free_port()
+        self.port = free_port()
         self.unix_address = f"unix://{self.socket_path}"
         self.tcp_address = f"tcp://127.0.0.1:{self.port}"
         self._log = folder / "clamd.log"
@@ -146,10 +148,3 @@ def running_clamd(folder: Path, **options: str) -> Iterator[Clamd]:
         yield server
     finally:
         server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import redis
 
+from .ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -104,7 +106,7 @@ class RedisProcess:
 
     def _start_somewhere(self) -> subprocess.Popen[bytes]:
         for _ in range(_PORTS_TRIED):
-            self.port = _free_port()
+            self.port = free_port()
             port = "port 0\ntls-port" if self._tls else "port"
             self._configuration.write_text(
                 f"{port} {self.port}\nbind 127.0.0.1\ndir {self.folder}\nlogfile {self._log}\n{self._settings}"
@@ -261,10 +263,3 @@ def _wait(check: Callable[[], bool], otherwise: str) -> None:
         if time.monotonic() > ends_at:
             pytest.fail(otherwise)
         time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from .penstock import free_port
+from .ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,6 +17,7 @@ from penstock.http.asgi import EXCHANGE, Asgi, Receive, Scope, Send
 from penstock.server import connection as module
 from penstock.server.embed import serve
 from penstock.server.exchange import Exchange
+from tests.servers.ports import free_port
 
 LONG = 3.0
 
@@ -129,9 +130,7 @@ class Client:
 
 @asynccontextmanager
 async def serving(app: Asgi, grace: timedelta = timedelta(seconds=1)) -> AsyncIterator[Callable[[], Client]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     stop = asyncio.Event()
 
     async def nothing() -> None:

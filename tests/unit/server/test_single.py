@@ -13,7 +13,7 @@ from penstock.server.single import run_single
 from penstock.settings import Settings, load_settings
 from penstock.settings.services import Service
 from penstock.telemetry import Metrics
-from tests.servers.penstock import free_port
+from tests.servers.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
