@@ -18,6 +18,7 @@ from .endpoint import respond
 from .problems import answer_to, method_not_allowed
 from .put import name_of, space_of
 from .received import accepted, links
+from .tus import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from .asgi import Exchange
     from .services import Services
 
-_ROOT: Final = "/uploads"
 _COLLECTION: Final = ("OPTIONS", "POST", "PUT", "PATCH")
 _ITEM: Final = ("OPTIONS", "HEAD", "GET", "PATCH", "DELETE")
 _TELLING_SECONDS: Final = 1.0
@@ -61,8 +61,8 @@ class Resumable:
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         method, upload_id = scope["method"], ""
-        if scope["path"].startswith(_ROOT):
-            upload_id = scope["path"].removeprefix(_ROOT).removeprefix("/")
+        if scope["path"].startswith(ROOT):
+            upload_id = scope["path"].removeprefix(ROOT).removeprefix("/")
         allowed = _ITEM if upload_id else _COLLECTION
         if method not in allowed:
             return method_not_allowed(method, scope["path"], allowed)
@@ -79,7 +79,7 @@ class Resumable:
         part = resumable.creation(headers, body.length)
         try:
             standing = await self._receiver.create(
-                resumable.filename_of(headers) if scope["path"].startswith(_ROOT) else name_of(scope),
+                resumable.filename_of(headers) if scope["path"].startswith(ROOT) else name_of(scope),
                 size_bytes=part.length,
                 space=space_of(scope),
                 media_type=media_type_of(headers.get("content-type", "")),
@@ -192,7 +192,7 @@ class Resumable:
         return resumable.limits(self._receiver.max_size_bytes, upload.expires_at, self._clock.now(), dialect)
 
     def _location(self, scope: Scope, headers: Mapping[str, str], standing: Standing) -> str:
-        return f"{self._address.base(scope, headers)}{_ROOT}/{standing.upload.id}"
+        return f"{self._address.base(scope, headers)}{ROOT}/{standing.upload.id}"
 
     def _links(self, scope: Scope, headers: Mapping[str, str], standing: Standing) -> dict[str, str]:
         return links(standing, self._address.base(scope, headers))

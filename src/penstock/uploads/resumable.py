@@ -17,7 +17,6 @@ from urllib.parse import unquote
 import http_sf
 
 from .errors import BadHeader, InconsistentLength, UnsupportedBody
-from .upload import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,8 +161,7 @@ def limits(max_size_bytes: int | None, expires_at: datetime | None, now: datetim
 
 def state(standing: Standing, dialect: Dialect) -> dict[str, str]:
     """Return the headers that tell how far an upload has got (section 4.1)."""
-    complete = standing.upload.phase is not Phase.RECEIVING
-    headers = {"Upload-Offset": str(standing.offset), **completeness(dialect, complete=complete)}
+    headers = {"Upload-Offset": str(standing.offset), **completeness(dialect, complete=standing.complete)}
     if standing.upload.size_bytes is not None and (dialect.version is None or dialect.version >= _WITH_LIMITS):
         headers["Upload-Length"] = str(standing.upload.size_bytes)
     return headers
