@@ -6,8 +6,6 @@ import base64
 import hashlib
 import hmac
 import shutil
-import subprocess
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -18,28 +16,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.servers.ports import free_ports
+from tests.servers.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
 ACCOUNT = "devstoreaccount1"
 KEY = base64.b64encode(b"a key that only this server takes, of the length of real ones   ").decode()
 VERSION = "2021-08-06"
 PACKAGES = Path(__file__).parent / "node"
 
 
-class AzuriteServer:
+class AzuriteServer(ServerProcess):
     """One server, and a client that looks behind the product's back."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
         self._port = port
+        super().__init__(folder / "azurite.log")
         self._folder = folder
-        self._log = folder / "azurite.log"
         self._containers = 0
-        self.process: subprocess.Popen[bytes] | None = None
 
     def launch(self) -> None:
         program = PACKAGES / "node_modules" / ".bin" / "azurite-blob"
@@ -48,36 +44,11 @@ class AzuriteServer:
         if not program.exists():
             pytest.fail(f"{program} is missing: `scripts/setup test` installs it")
         place = ["--blobHost", "127.0.0.1", "--blobPort", str(self._port), "--location", str(self._folder / "azurite")]
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [program, *place, "--skipApiVersionCheck", "--disableTelemetry"],
-                stdout=log,
-                stderr=log,
-                env={"PATH": "/usr/bin:/bin:/usr/local/bin", "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
-            )
+        environment = {"PATH": "/usr/bin:/bin:/usr/local/bin", "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"}
+        self.run([program, *place, "--skipApiVersionCheck", "--disableTelemetry"], environment)
 
     def comes_up(self) -> bool:
-        ends_at = time.monotonic() + START_SECONDS
-        while time.monotonic() < ends_at and self.process is not None and self.process.poll() is None:
-            try:
-                self._ask("GET", "", "comp=list")
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return True
-        return False
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-    def last_words(self) -> str:
-        return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
+        return self.answers(lambda: self._ask("GET", "", "comp=list"), OSError)
 
     def new_container(self) -> str:
         """Make a container of its own for somebody."""

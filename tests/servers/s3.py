@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,24 +13,22 @@ from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from tests.servers.ports import free_ports
+from tests.servers.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
 KEY, SECRET, REGION = "tester", "storage-secret", "us-east-1"
 
 
-class S3Server:
+class S3Server(ServerProcess):
     """One server, and a client that looks behind the product's back."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"
         self._port = port
-        self._log = folder / "moto.log"
+        super().__init__(folder / "moto.log")
         self._buckets = 0
-        self.process: subprocess.Popen[bytes] | None = None
         self.client: Any = boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -43,33 +39,10 @@ class S3Server:
         )
 
     def launch(self) -> None:
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)], stdout=log, stderr=log
-            )
+        self.run([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)])
 
     def comes_up(self) -> bool:
-        ends_at = time.monotonic() + START_SECONDS
-        while time.monotonic() < ends_at and self.process is not None and self.process.poll() is None:
-            try:
-                self.client.list_buckets()
-            except Exception:  # noqa: BLE001  whatever it is, it is not up yet
-                time.sleep(0.05)
-            else:
-                return True
-        return False
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-    def last_words(self) -> str:
-        return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
+        return self.answers(self.client.list_buckets, Exception)
 
     def new_bucket(self) -> str:
         """Make a bucket of its own for somebody."""

@@ -1,0 +1,50 @@
+"""A server as a process whose output goes into a file."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class ServerProcess:
+    """One process; what it is asked to find out whether it is up is up to the server."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def run(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def answers(self, ask: Callable[[], object], not_yet: type[Exception]) -> bool:
+        """Whether it answers in time, as long as it lives; `not_yet` is what `ask` raises before."""
+        ends_at = time.monotonic() + START_SECONDS
+        while time.monotonic() < ends_at and self.process is not None and self.process.poll() is None:
+            try:
+                ask()
+            except not_yet:
+                time.sleep(0.05)
+            else:
+                return True
+        return False
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
