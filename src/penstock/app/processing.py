@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from ..bus.publish import Publisher
-from ..core.progress import ENDED
 from ..errors import Unavailable
 from ..health import Check
 from ..postprocessing.commands import Commands
@@ -16,6 +13,7 @@ from ..postprocessing.coordinator import Coordinator
 from ..postprocessing.reconcile import Reconciler
 from ..postprocessing.survey import Survey
 from ..postprocessing.timers import Timers
+from .gauges import StoreGauges
 from .watch import BusWatch
 
 if TYPE_CHECKING:
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from ..store.base import ProgressStore
     from ..telemetry import Metrics
     from ..tracing import Tracing
-
-log = structlog.get_logger(__name__)
 
 _PATIENCE_SECONDS: Final = 3.0
 
@@ -50,7 +46,6 @@ class Processing:
     ) -> None:
         self._store = store
         self._watch = BusWatch(bus, metrics)
-        self._metrics = metrics
         self.publisher = Publisher(bus, clock)
         self.coordinator = Coordinator(
             store=store,
@@ -62,6 +57,7 @@ class Processing:
             tracing=tracing,
         )
         self.survey = Survey(store=store, clock=clock, stalled_after=settings.stalled_after)
+        self._gauges = StoreGauges(self.survey, metrics)
         self.reconciler = Reconciler(
             store=store,
             coordinator=self.coordinator,
@@ -74,8 +70,8 @@ class Processing:
         self._timers = Timers(store=store, coordinator=self.coordinator, clock=clock)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
-        """Return what runs for as long as the service does: timers, and the periodic comparison."""
-        return [self._timers.run(), self.reconciler.run()]
+        """Return what runs for as long as the service does: timers, the periodic comparison, and looks at the store."""
+        return [self._timers.run(), self.reconciler.run(), self._gauges.run()]
 
     async def checks(self) -> list[Check]:
         """Look whether the bus and the store answer; whatever takes longer is for `look_up`."""
@@ -102,17 +98,6 @@ class Processing:
         return Check("stalled", stalled == 0, f"{stalled} uploads wait for an answer for too long.", hint)
 
     async def look_up(self) -> None:
-        """Set the metrics that are not counted along the way; those of a store that is away stay as they were."""
-        metrics = self._metrics
+        """Set the metrics that are not counted along the way, without waiting for a store that is away or full."""
         self._watch.look_up()
-        try:
-            steps, numbers = await self.survey.counts(), await self.survey.numbers()
-        except Unavailable as error:
-            log.warning("numbers_not_known", error=str(error))
-            return
-        metrics.in_step.clear()
-        for step, number in steps.items():
-            if step != ENDED:
-                metrics.in_step.labels(step).set(number)
-        metrics.oldest_seconds.set(numbers.oldest_seconds)
-        metrics.stalled.set(numbers.stalled)
+        await self._gauges.look_up()

@@ -72,6 +72,8 @@ class Survey:
         self._clock = clock
         self._stalled_after_seconds = stalled_after.total_seconds()
         self._numbers: Numbers | None = None
+        self._tally: Tally | None = None
+        """Of the walk that is, or was, the latest one."""
         self._taken_at = 0.0
         self._took_seconds = 0.0
         self._walking = asyncio.Lock()
@@ -93,6 +95,13 @@ class Survey:
                 known = await self._walk()
         return known
 
+    @property
+    def known(self) -> Numbers:
+        """The latest numbers; as long as there are none, what the first walk has counted so far."""
+        if self._numbers is not None:
+            return self._numbers
+        return Numbers() if self._tally is None else self._tally.numbers
+
     async def counts(self) -> dict[str, int]:
         """Return how many records are in each step: now, or where counting takes long, some time ago.
 
@@ -111,18 +120,20 @@ class Survey:
     async def counted(self) -> AsyncIterator[Tally]:
         """Count on a walk of somebody else's; if it comes to its end, its numbers are the latest."""
         async with self._walking:
-            tally = Tally(self._clock.now(), self._stalled_after_seconds)
-            begun_at = self._clock.monotonic()
+            tally, begun_at = self._new_tally(), self._clock.monotonic()
             yield tally
             self._keep(tally, begun_at)
 
     async def _walk(self) -> Numbers:
-        tally = Tally(self._clock.now(), self._stalled_after_seconds)
-        begun_at, rests = self._clock.monotonic(), Rests(self._clock)
+        tally, begun_at, rests = self._new_tally(), self._clock.monotonic(), Rests(self._clock)
         async for saved in self._store.all():
             tally.add(saved.progress)
             await rests.after()
         return self._keep(tally, begun_at)
+
+    def _new_tally(self) -> Tally:
+        self._tally = Tally(self._clock.now(), self._stalled_after_seconds)
+        return self._tally
 
     def _keep(self, tally: Tally, begun_at: float) -> Numbers:
         self._numbers = tally.numbers
