@@ -96,3 +96,9 @@ class Metrics:
         self.scanner_failures = Gauge(
             "penstock_scanner_failures", "Failures in a row of each scanner.", ["scanner"], registry=self.registry
         )
+        self.scanner_place_up = Gauge(
+            "penstock_scanner_place_up",
+            "1 while one of several engines that share a scanner's work is asked; 0 while it is left alone.",
+            ["scanner", "address"],
+            registry=self.registry,
+        )

@@ -84,6 +84,15 @@ class Circuit(StrEnum):
     """It is asked by one request, whose end decides."""
 
 
+class PlaceState(msgspec.Struct, frozen=True):
+    """How one of several engines is that stand in for each other."""
+
+    address: str
+    """Where it is."""
+    problem: str = ""
+    """Why it is not asked, in a sentence; empty when it is."""
+
+
 class ScannerState(msgspec.Struct, frozen=True, kw_only=True):
     """How a scanner is, as far as that is known without asking it."""
 
@@ -96,6 +105,8 @@ class ScannerState(msgspec.Struct, frozen=True, kw_only=True):
     """What the latest of them said."""
     outdated: str = ""
     """Why it still works with rules that are not the present ones, in a sentence; "" when it does not."""
+    places: tuple[PlaceState, ...] = ()
+    """The engines that share its work; () where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +173,15 @@ class SupportsStates(Protocol):
 
     def states(self) -> Sequence[ScannerState]:
         """Return how each scanner is of which this one consists."""
+        ...
+
+
+@runtime_checkable
+class SupportsTryNow(Protocol):
+    """A scanner that is left alone at times."""
+
+    def try_now(self) -> None:
+        """Have the next request made even if it is left alone just now: somebody has seen it work."""
         ...
 
 

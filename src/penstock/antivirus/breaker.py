@@ -88,6 +88,11 @@ class GuardedScanner(Scanner):
             )
         ]
 
+    def try_now(self) -> None:
+        """Make the next request the probe, although the pause is not over; see `SupportsTryNow`."""
+        if self._resting_until is not None:
+            self._resting_until = min(self._resting_until, self._clock.monotonic())
+
     async def scan(self, source: Source, *, size_bytes: int, timeout: timedelta | None = None) -> ScanReport:
         """Have it look at the file, if it is asked at all; see `Scanner.scan`.
 

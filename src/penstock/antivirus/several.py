@@ -21,6 +21,7 @@ from .base import (
     ScanReport,
     Source,
     SupportsStates,
+    SupportsTryNow,
     Verdict,
 )
 from .spool import spooled
@@ -91,6 +92,12 @@ class SeveralScanners(Scanner):
     def states(self) -> list[ScannerState]:
         """Tell how each of them is."""
         return [state for scanner in self.scanners if isinstance(scanner, SupportsStates) for state in scanner.states()]
+
+    def try_now(self) -> None:
+        """Have those asked by the next request that are left alone; see `SupportsTryNow`."""
+        for scanner in self.scanners:
+            if isinstance(scanner, SupportsTryNow):
+                scanner.try_now()
 
     async def version(self) -> ScannerVersion:
         """Ask all of them; see `Scanner.version`."""

@@ -7,26 +7,19 @@ and the coordinator tries again later. Nothing is let through meanwhile, and `/r
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from ..bus.publish import Publisher
 from ..clock import Clock, SystemClock
-from ..events.types import (
-    CancelPostprocessing,
-    PostprocessingFinished,
-    ResumePostprocessing,
-    StartPostprocessingStep,
-    Timestamp,
-)
 from ..health import Check
 from ..settings.services import Service
 from ..steps.runner import StepRunner
 from ..telemetry import Metrics
 from ..tracing import UNTRACED, Tracing
 from .delivery import open_delivery
+from .held import HeldUploads
 from .loops import running
 from .opening import BRIEFLY, bus_of
 from .patience import opened_in_time
@@ -35,7 +28,6 @@ from .tracing import tracing_of
 from .watch import BusWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from contextlib import AsyncExitStack
 
     from ..bus.base import Bus
@@ -69,8 +61,8 @@ class AntivirusService:
         """
         async with (
             self._open_tracing as self._tracing,
-            opened_in_time(self._open, self._clock, self._wait_for) as (bus, scanning),
-            running([scanning.watch(), scanning.look_after(partial(self._hurry, bus))]),
+            opened_in_time(self._open, self._clock, self._wait_for) as (bus, scanning, held),
+            running([scanning.watch(), held.run()]),
         ):
             self._watch = BusWatch(bus, self.metrics)
             log.info("ready", scanner=self._settings.antivirus_scanner, workers=self._settings.antivirus_workers)
@@ -97,22 +89,13 @@ class AntivirusService:
     def _wait_for(self, what: str) -> None:
         self._waits_for = what
 
-    async def _hurry(self, bus: Bus, upload_ids: Sequence[str]) -> None:
-        """Ask the coordinator to start the step again, as the command `resume` does, upload by upload.
-
-        Asked for the step as a whole, a Go coordinator would also start again what others are scanning just now.
-        """
-        publisher, now = Publisher(bus, self._clock), Timestamp.of(self._clock.now())
-        for upload_id in upload_ids:
-            await publisher.publish(ResumePostprocessing(upload_id=upload_id, timestamp=now))
-
-    async def _open(self, stack: AsyncExitStack) -> tuple[Bus, Scanning]:
+    async def _open(self, stack: AsyncExitStack) -> tuple[Bus, Scanning, HeldUploads]:
         settings, clock = self._settings, self._clock
         bus: Bus = await stack.enter_async_context(bus_of(settings, clock, patience=BRIEFLY))
         delivery = await open_delivery(stack, settings, as_files=False)
         self._scanning = scanning = await open_virusscan(stack, settings, clock)
-        moves_on = (StartPostprocessingStep, PostprocessingFinished, CancelPostprocessing)
-        await stack.enter_async_context(bus.listen(moves_on, scanning.forget))
+        held = HeldUploads(bus, scanning, clock)
+        await stack.enter_async_context(bus.listen(HeldUploads.NEWS, held.hear))
         runner = StepRunner(
             scanning.definition,
             bus=bus,
@@ -124,4 +107,4 @@ class AntivirusService:
             group=GROUP,
         )
         await stack.enter_async_context(runner)
-        return bus, scanning
+        return bus, scanning, held

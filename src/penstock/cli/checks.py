@@ -81,7 +81,7 @@ def _check(answer: dict[str, Any]) -> Check:
 def _without_server(settings: Settings) -> list[Check]:
     steps = _steps(settings)
     looked = [_data_dir(settings), _address(settings), steps]
-    return [*looked, asyncio.run(_scanner(settings))] if steps.ok else looked
+    return [*looked, *asyncio.run(_scanner(settings))] if steps.ok else looked
 
 
 async def _services(settings: Settings) -> list[Check]:
@@ -146,20 +146,21 @@ def _steps(settings: Settings) -> Check:
     return Check("steps", ok=True, detail=detail)
 
 
-async def _scanner(settings: Settings) -> Check:
+async def _scanner(settings: Settings) -> list[Check]:
+    from ..antivirus.base import SupportsStates
     from ..app.policy import step_rules_of
-    from ..app.scanner import scanner_of
+    from ..app.scanner import places_of, scanner_of
     from ..clock import SystemClock
 
     lists = [settings.steps, *(rule.steps for rule in step_rules_of(settings))]
     if not any("virusscan" in steps for steps in lists):
-        return Check("scanner", ok=True, detail="Not used: `virusscan` is not among the steps.")
+        return [Check("scanner", ok=True, detail="Not used: `virusscan` is not among the steps.")]
     try:
         async with scanner_of(settings, SystemClock()) as scanner:
             await scanner.self_test()
+            states = scanner.states() if isinstance(scanner, SupportsStates) else ()
     except PenstockError as error:
         hint = "Until it works, uploads are held back; then they go on by themselves."
-        return Check("scanner", ok=False, detail=str(error), hint=hint)
-    return Check(
-        "scanner", ok=True, detail=f"{' and '.join(settings.antivirus_scanner)}: the EICAR test file is found."
-    )
+        return [Check("scanner", ok=False, detail=str(error), hint=hint)]
+    detail = f"{' and '.join(settings.antivirus_scanner)}: the EICAR test file is found."
+    return [Check("scanner", ok=True, detail=detail), *(check for state in states for check in places_of(state))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PenstockError
@@ -43,18 +43,32 @@ class Finding:
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Put each scanner that the settings name to the test, all at the same time."""
+    """Put each scanner that the settings name to the test, and each of several clamds, all at the same time."""
     from ..clock import SystemClock
 
     clock = SystemClock()
-    return list(await asyncio.gather(*(_examine(name, settings, clock) for name in settings.antivirus_scanner)))
+    return list(await asyncio.gather(*(_examine(*one, clock) for one in _each(settings))))
 
 
-async def _examine(name: str, settings: Settings, clock: Clock) -> Finding:
+def _each(settings: Settings) -> list[tuple[str, str, Settings]]:
+    """Return name, scanner and settings of each; of several clamds, that stand in for each other, one by one."""
+    each: list[tuple[str, str, Settings]] = []
+    for name in settings.antivirus_scanner:
+        addresses = settings.antivirus_clamav_socket
+        if name != "clamav" or len(addresses) < 2:
+            each.append((name, name, settings))
+            continue
+        each += [
+            (f"{name} {address}", name, replace(settings, antivirus_clamav_socket=(address,))) for address in addresses
+        ]
+    return each
+
+
+async def _examine(title: str, name: str, settings: Settings, clock: Clock) -> Finding:
     from ..antivirus.base import SupportsLimitProof
     from ..app.scanner import one_scanner_of
 
-    finding, began_at = Finding(name), clock.monotonic()
+    finding, began_at = Finding(title), clock.monotonic()
     try:
         scanner: Scanner
         async with one_scanner_of(name, settings, clock) as scanner:

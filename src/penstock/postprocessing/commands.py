@@ -71,15 +71,16 @@ class Commands:
             await self._coordinator.ask(ResumePostprocessing(step=step or FINISHED), event_id)
         return rows
 
-    async def hurry(self, step: str, upload_ids: Iterable[str]) -> list[Row]:
+    async def hurry(self, step: str, upload_ids: Iterable[str]) -> list[str]:
         """Start a step at once for those of some uploads that wait for their next try of it: what failed works again.
 
-        Those whose step is running, or over, are left alone.
+        Those whose step is over are left alone. Returns those whose step is running, as far as is known: the answer
+        that failed may be under way.
         """
-        rows: list[Row] = []
-        async for batch in in_batches(_pausing(self._store, step, upload_ids)):
-            rows += await self._resume_batch(batch, new_event_id())
-        return rows
+        running: list[str] = []
+        async for batch in in_batches(_pausing(self._store, step, upload_ids, running)):
+            await self._resume_batch(batch, new_event_id())
+        return running
 
     async def pausing(self, step: str) -> list[str]:
         """Return the IDs of the uploads that wait for their next try of a step."""
@@ -127,11 +128,18 @@ async def select(store: ProgressStore, upload_id: str | None, step: str | None) 
         yield saved
 
 
-async def _pausing(store: ProgressStore, step: str, upload_ids: Iterable[str]) -> AsyncIterator[Saved]:
+async def _pausing(
+    store: ProgressStore, step: str, upload_ids: Iterable[str], running: list[str]
+) -> AsyncIterator[Saved]:
+    """Yield the records that pause in `step`, and put the IDs of those that are in it into `running`."""
     for upload_id in upload_ids:
         saved = await store.get(upload_id)
-        if saved is not None and saved.progress.state is State.BACKOFF and saved.progress.status.current_step == step:
+        if saved is None or saved.progress.status.current_step != step:
+            continue
+        if saved.progress.state is State.BACKOFF:
             yield saved
+        elif saved.progress.state is State.STEP:
+            running.append(upload_id)
 
 
 async def listed(store: ProgressStore, step: str | None) -> AsyncIterator[Saved]:

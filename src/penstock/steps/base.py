@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from datetime import timedelta
 
+    from .held import Held
     from .kit import StepDefinition
 
 
@@ -22,22 +24,10 @@ class GuardedStep(Protocol):
         """Test what it depends on; from then on the step is used, or not."""
         ...
 
-    @property
-    def held(self) -> int:
-        """How many uploads wait for another attempt because what it depends on was not there."""
-        ...
-
-    def take_held(self) -> list[str]:
-        """Return the IDs of these uploads, and forget them."""
-        ...
-
-    def hold(self, upload_id: str) -> None:
-        """Remember an upload as one of them."""
-        ...
-
-    def let_go(self, upload_id: str) -> None:
-        """Forget an upload: it does not wait any more."""
-        ...
+    held: Held
+    """The uploads that wait for another attempt because what it depends on was not there."""
+    on_held: Callable[[str], Awaitable[None]] | None
+    """Called with the ID of each upload that is held, before its answer is given."""
 
     async def watch(self, interval: timedelta, retry: timedelta) -> None:
         """Test every `interval`, and every `retry` while there is a problem, until cancelled."""

@@ -227,7 +227,12 @@ class StepRunner:
 
     def _upload(self, run: Run, delivered: Delivered) -> StepUpload:
         return StepUpload(
-            run.start, delivered, stop=run.signal, on_beat=run.on_beat, trace_parent=run.span.trace_parent
+            run.start,
+            delivered,
+            stop=run.signal,
+            on_beat=run.on_beat,
+            trace_parent=run.span.trace_parent,
+            attempt_id=run.start_id,
         )
 
     async def _end_of(self, run: Run, call: Call) -> Ended | None:

@@ -58,6 +58,7 @@ class StepUpload:
         stop: StopSignal | None = None,
         on_beat: Callable[[Beat], None] = _unheard,
         trace_parent: str = "",
+        attempt_id: str = "",
     ) -> None:
         """Steps are given these; for the tests of a step there is `from_file`."""
         self._start = start
@@ -65,6 +66,7 @@ class StepUpload:
         self._stop = StopSignal() if stop is None else stop
         self._on_beat = on_beat
         self._trace_parent = trace_parent
+        self._attempt_id = attempt_id
 
     @classmethod
     def from_file(cls, path: str | Path, *, upload_id: str = "0" * 32, filename: str | None = None) -> StepUpload:
@@ -92,6 +94,14 @@ class StepUpload:
     def id(self) -> str:
         """The upload's ID: the same in all steps and attempts, and fit to be part of a file name."""
         return self._start.upload_id
+
+    @property
+    def attempt_id(self) -> str:
+        """Names this attempt: another one after a retry or a restart, the same when it is made again after a crash.
+
+        Only in a test, from `from_file`, it is "".
+        """
+        return self._attempt_id
 
     @property
     def filename(self) -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ..antivirus.base import ByteStream, LocalFile, ScannerUnreachable, SelfTestFailed
+from ..antivirus.base import (
+    ByteStream,
+    Circuit,
+    LocalFile,
+    ScannerUnavailable,
+    ScannerUnreachable,
+    SelfTestFailed,
+    SupportsStates,
+)
 from ..antivirus.breaker import ScannerResting
 from ..antivirus.handling import End, decide, without_scan
 from ..antivirus.limits import plan_scan
@@ -17,9 +24,11 @@ from ..errors import PenstockError, Unavailable
 from ..events.gotime import format_time, to_nanoseconds
 from ..events.types import VIRUSSCAN, ScanDetails, VirusscanResult
 from .base import GuardedStep
+from .held import Held
 from .kit import StepDefinition, StepResult
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from datetime import timedelta
 
     from ..antivirus.base import Scanner, ScanReport, Source
@@ -31,8 +40,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_HELD_LIMIT: Final = 100_000
-"""So many uploads are remembered as held; what is more goes on when its own pause is over."""
 _NOTED_LIMIT: Final = 100
 """So many are told in an event; rules that only describe files may be many."""
 
@@ -68,7 +75,9 @@ class Virusscan(GuardedStep):
         self._timeout = timeout
         self._testing = asyncio.Lock()
         self._tested_at = float("-inf")
-        self._held: OrderedDict[str, None] = OrderedDict()
+        self.held = Held()
+        """The uploads that wait because the scanner was not there."""
+        self.on_held: Callable[[str], Awaitable[None]] | None = None
         self.definition = StepDefinition(VIRUSSCAN, self.scan, workers=workers, own_thread=False, failure=self._failure)
 
     async def check(self) -> None:
@@ -105,50 +114,44 @@ class Virusscan(GuardedStep):
             if self.problem or self._clock.monotonic() - self._tested_at >= interval.total_seconds():
                 await self.check()
 
-    @property
-    def held(self) -> int:
-        """How many uploads wait because the scanner was not there."""
-        return len(self._held)
-
-    def take_held(self) -> list[str]:
-        """Return the IDs of the uploads that wait because the scanner was not there, and forget them.
-
-        An upload whose scan broke off is none of them: it may be what the scanner has died of.
-        """
-        held = list(self._held)
-        self._held.clear()
-        return held
-
-    def hold(self, upload_id: str) -> None:
-        """Remember that an upload waits because the scanner was not there."""
-        self._held[upload_id] = None
-        self._held.move_to_end(upload_id)
-        if len(self._held) > _HELD_LIMIT:
-            self._held.popitem(last=False)
-
-    def let_go(self, upload_id: str) -> None:
-        """Forget an upload: it does not wait any more."""
-        self._held.pop(upload_id, None)
-
     async def scan(self, upload: StepUpload) -> StepResult:
         """Scan one upload.
 
         Raises:
             ScannerNotReady, Unavailable: nothing is known about the file; the step is to be tried again.
         """
-        self.let_go(upload.id)
+        self.held.let_go(upload.id)
         try:
-            return await self._scan(upload)
+            result = await self._scan(upload)
         except _NOT_LOOKED_AT as error:
             if isinstance(error, SelfTestFailed):
                 self._distrust(error)
-            if upload.id:  # a scan on demand is not tried again
-                self.hold(upload.id)
+            await self._hold(upload)
             raise
+        except ScannerUnavailable:
+            # This file may be what the scanner has died of, or was only there when somebody stopped it.
+            await self._hold(upload, suspect=True)
+            raise
+        self.held.cleared(upload.id)
+        return result
+
+    async def _hold(self, upload: StepUpload, *, suspect: bool = False) -> None:
+        if not upload.id:
+            return  # a scan on demand is not tried again
+        if suspect and not self.held.hold_once(upload.id, upload.attempt_id):
+            return
+        self.held.hold(upload.id, upload.attempt_id)
+        if self.on_held is not None:
+            await self.on_held(upload.id)
+
+    def _is_unwell(self) -> bool:
+        """Tell whether a test is to come before the next scan."""
+        states = self.scanner.states() if isinstance(self.scanner, SupportsStates) else ()
+        return bool(self.problem) or any(state.circuit is not Circuit.CLOSED for state in states)
 
     async def _scan(self, upload: StepUpload) -> StepResult:
-        if self.problem:
-            await self.check()
+        if self._is_unwell():
+            await self.check()  # those who come together wait for one test, and all go on when it is passed
         if self.problem:
             raise ScannerNotReady(f"the scanner {self.scanner.name} is not used: {self.problem}")
         plan = plan_scan(upload.size_bytes, self._handling.limit_bytes, self._handling.oversize)

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from penstock.antivirus import ScannerUnavailable
-from penstock.app.scanner import open_virusscan
+from penstock.app.scanner import Scanning, open_virusscan
 from penstock.bus.base import BusUnavailable
 from penstock.settings import load_settings
 from penstock.settings.services import Service
+from penstock.steps.held import Held
 from penstock.steps.kit import StepUpload
 from penstock.testing import ManualClock, eventually
 from tests.servers.clamd import running_clamd
@@ -28,12 +29,13 @@ async def test_held_uploads_go_on_and_a_scanner_that_flaps_does_not_cost_them_al
     hurried: list[tuple[float, Sequence[str]]] = []
     trouble, refused = True, 0
 
-    async def hurry(upload_ids: Sequence[str]) -> None:
+    async def hurry(upload_ids: Sequence[str]) -> Sequence[str]:
         nonlocal refused
         if trouble:
             refused += 1
             raise BusUnavailable("away")
         hurried.append((clock.monotonic(), upload_ids))
+        return ()
 
     (tmp_path / "clamd").mkdir()
     with running_clamd(tmp_path / "clamd") as clamd:
@@ -62,3 +64,40 @@ async def test_held_uploads_go_on_and_a_scanner_that_flaps_does_not_cost_them_al
                 assert hurried[-1][0] - hurried[-2][0] >= least_seconds
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
+
+
+class There:
+    """A step that works, for who looks after it."""
+
+    def __init__(self) -> None:
+        self.held = Held()
+        self.definition = None
+        self.problem = ""
+        self.on_held = None
+
+
+async def test_an_upload_whose_answer_is_under_way_is_asked_for_again_at_once() -> None:
+    clock, asked = ManualClock(), list[tuple[float, list[str]]]()
+    scanning = Scanning(There(), object(), clock, test_every=timedelta(hours=1))  # type: ignore[arg-type]
+
+    async def hurry(upload_ids: Sequence[str]) -> Sequence[str]:
+        asked.append((clock.monotonic(), list(upload_ids)))
+        return [upload_id for upload_id in upload_ids if upload_id == "two" and len(asked) < 3]
+
+    async def noted() -> list[str]:
+        return ["one", "of another"]
+
+    scanning.hold(["one", "two"])
+    looking = asyncio.create_task(scanning.look_after(hurry, noted))
+
+    async def passed() -> bool:
+        await clock.advance(timedelta(seconds=1))
+        return len(asked) == 3
+
+    await eventually(passed)
+    began_at = asked[0][0]
+    assert asked[0] == (began_at, ["one", "two", "of another"])
+    assert [ids for _, ids in asked[1:]] == [["two"], ["two"]]
+    assert asked[-1][0] - began_at <= 6
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)

@@ -10,14 +10,15 @@ from zipfile import ZipFile
 import pytest
 
 from penstock.antivirus import LocalFile, ScannerUnavailable, Verdict
-from penstock.antivirus.breaker import ScannerResting
 from penstock.antivirus.eicar import eicar
 from penstock.app.scanner import open_virusscan, scanner_of
+from penstock.cli.scanners import examine
 from penstock.clock import SystemClock
 from penstock.events.types import Outcome
 from penstock.settings import Settings, load_settings
 from penstock.settings.services import Service
 from penstock.steps.kit import StepUpload
+from penstock.steps.virusscan import ScannerNotReady
 from penstock.telemetry import Metrics
 from penstock.testing import ManualClock, eventually
 from tests.servers.clamd import LIMIT_BYTES, running_clamd
@@ -109,7 +110,7 @@ async def test_a_scanner_that_goes_away_is_left_alone_and_that_is_to_be_seen(tmp
             for _ in range(2):
                 with pytest.raises(ScannerUnavailable, match="no connection to clamd"):
                     await scanning.definition(upload)
-            with pytest.raises(ScannerResting):
+            with pytest.raises(ScannerNotReady, match="failed 2 times in a row"):
                 await scanning.definition(upload)
             assert circuit() == ["open"]
             _, resting = scanning.checks()
@@ -120,6 +121,50 @@ async def test_a_scanner_that_goes_away_is_left_alone_and_that_is_to_be_seen(tmp
             assert (await scanning.definition(upload)).outcome is Outcome.CONTINUE
             assert circuit() == ["closed"]
             assert [check.ok for check in scanning.checks()] == [True]
+
+
+async def test_one_of_several_clamds_that_is_down_is_to_be_seen(tmp_path: Path) -> None:
+    metrics = Metrics()
+    (tmp_path / "file").write_bytes(b"harmless")
+    upload = StepUpload.from_file(tmp_path / "file")
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    with running_clamd(tmp_path / "one") as one, running_clamd(tmp_path / "other") as other:
+        settings = settings_of(
+            tmp_path,
+            ANTIVIRUS_SCANNER_TYPE="clamav",
+            ANTIVIRUS_CLAMAV_SOCKET=f"{one.unix_address},{other.tcp_address}",
+        )
+
+        def up(address: str) -> float | None:
+            scanning.look_up(metrics)
+            return metrics.registry.get_sample_value(
+                "penstock_scanner_place_up", {"scanner": "clamav", "address": address}
+            )
+
+        async with AsyncExitStack() as stack:
+            scanning = await open_virusscan(stack, settings, SystemClock())
+            assert (up(one.unix_address), up(other.tcp_address)) == (1, 1)
+            other.kill()
+            for _ in range(2):
+                assert (await scanning.definition(upload)).outcome is Outcome.CONTINUE
+            assert (up(one.unix_address), up(other.tcp_address)) == (1, 0)
+            scanner, down = scanning.checks()
+            assert (scanner.ok, down.ok, down.gates, down.name) == (
+                True,
+                False,
+                False,
+                f"clamav at {other.tcp_address}",
+            )
+            assert "no connection to clamd" in down.detail
+            other.start_again()
+            await eventually(lambda: up(other.tcp_address) == 1, timeout_seconds=20)
+            assert [check.ok for check in scanning.checks()] == [True]
+            findings = {finding.scanner: finding.ok for finding in await examine(settings)}
+            assert findings == {f"clamav {one.unix_address}": True, f"clamav {other.tcp_address}": True}
+            other.kill()
+            findings = {finding.scanner: finding.ok for finding in await examine(settings)}
+            assert findings == {f"clamav {one.unix_address}": True, f"clamav {other.tcp_address}": False}
 
 
 @pytest.mark.parametrize(("handling", "outcome"), [("", Outcome.ABORT), ("continue", Outcome.CONTINUE)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ..base import Scanner, SelfTestFailed
+from ..base import PlaceState, Scanner, SelfTestFailed
 from .protocol import ClamdFailed
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ class Member:
     def rest_left(self) -> timedelta:
         """How long until it is to be put to the test."""
         return timedelta(seconds=max(0.0, (self._rests_until or 0.0) - self._clock.monotonic()))
+
+    def state(self) -> PlaceState:
+        """Tell how it is."""
+        return PlaceState(str(self.clamd.address), str(self.last_error) if self.rests else "")
 
     @contextmanager
     def working(self, turn: int) -> Iterator[None]:

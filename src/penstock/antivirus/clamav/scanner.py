@@ -15,6 +15,7 @@ from ..base import (
     LocalFile,
     Scanner,
     ScannerProtocolError,
+    ScannerState,
     ScannerUnavailable,
     ScannerVersion,
     ScanReport,
@@ -118,6 +119,11 @@ class ClamavScanner(Scanner):
         for task in self._tests:
             task.cancel()
         await asyncio.gather(*self._tests, return_exceptions=True)
+
+    def states(self) -> list[ScannerState]:
+        """Tell which of several are left alone, as far as that is known."""
+        several = self._members if len(self._members) > 1 else []
+        return [ScannerState(scanner=self.name, places=tuple(member.state() for member in several))]
 
     async def version(self) -> ScannerVersion:
         """Ask them one after the other until one answers; see `Scanner.version`."""

@@ -5,7 +5,8 @@ What it needs: a nats-server from 2.9 on, with JetStream. What it leaves there:
 - the stream `main-queue`, made as the Go services make it if it is missing, and never changed;
 - a durable consumer per group, called `<group>-pull`, unless the group has one already: the Go services' own,
   `<group>` (which the server pushes to) or `<group>-pull`, are used as they are;
-- the stream `penstock-set-aside`, once there is something that cannot be handled.
+- the stream `penstock-set-aside`, once there is something that cannot be handled;
+- the stream `penstock-held`, once uploads wait for a virus scanner that is away.
 
 Every published event is confirmed by the server, and known to it by the event's ID for two minutes: publishing again
 what may have been lost does no harm.
@@ -24,10 +25,12 @@ from ...jetstream import connect
 from ...jetstream.headers import header_block
 from ..base import Bus, BusUnavailable, OnServer
 from ..memory import Memory
+from ..notes import KeepsNotes
 from ..tasks import owned_tasks
 from .consumers import Consumers
 from .inheritance import NatsInheritance
 from .listening import Listening
+from .notes import NatsNotes
 from .outbox import MESSAGE_ID, Message, Outbox
 from .reader import NATS_ERRORS, Reader
 from .set_aside import SetAside
@@ -59,7 +62,7 @@ class EventTooLarge(PenstockError):
     code = "event-too-large"
 
 
-class NatsBus(Bus, OnServer):
+class NatsBus(Bus, OnServer, KeepsNotes):
     """Carries events over `main-queue`.
 
     A handler that raises gets the event again after a pause that grows from 0.1 s to 30 s, for ever if the error says
@@ -279,6 +282,10 @@ class NatsBus(Bus, OnServer):
     def inheritance(self) -> NatsInheritance:
         """Return what Go services have left."""
         return NatsInheritance(self._manager, self._consumers, self._watch)
+
+    def notes(self) -> NatsNotes:
+        """Return what all instances have noted down."""
+        return NatsNotes(self._client, self._manager)
 
     def kept_aside(self) -> KeptAside:
         """Return what all instances have set aside."""

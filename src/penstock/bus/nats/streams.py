@@ -1,4 +1,4 @@
-"""The streams: the one of the Go services, and the one for what cannot be handled."""
+"""The streams: the one of the Go services, the one for what cannot be handled, and the one for notes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ SET_ASIDE: Final = "penstock-set-aside"
 """Name of the stream that keeps what cannot be handled."""
 SET_ASIDE_SUBJECT: Final = "penstock.set-aside"
 """Its messages have this subject, followed by `event`, or by `trial` and more (see `trials`)."""
+HELD: Final = "penstock-held"
+"""Name of the stream that keeps notes (see `notes`)."""
+HELD_SUBJECT: Final = "penstock.held"
+"""Its messages have this subject, followed by what is noted down."""
+_HELD_SECONDS: Final = 3 * 24 * 3600.0
 _SECONDS_KNOWN: Final = 120.0
 """How long repeats of an ID are recognised; the server's own default, as in the streams of the Go services."""
 _SET_ASIDE_BYTES: Final = 256 * 1024 * 1024
@@ -52,6 +57,16 @@ _FOR_SET_ASIDE: Final = StreamConfig(
     max_bytes=_SET_ASIDE_BYTES,
     duplicate_window=_SECONDS_KNOWN,
 )
+_FOR_HELD: Final = StreamConfig(
+    name=HELD,
+    description="Uploads that wait for a virus scanner; Penstock removes what goes on",
+    subjects=[f"{HELD_SUBJECT}.>"],
+    retention=RetentionPolicy.LIMITS,
+    storage=StorageType.FILE,
+    discard=DiscardPolicy.OLD,
+    max_msgs_per_subject=1,
+    max_age=_HELD_SECONDS,
+)
 
 
 async def make_events_stream(manager: JetStreamManager) -> tuple[StreamInfo, bool]:
@@ -73,6 +88,15 @@ async def make_set_aside_stream(manager: JetStreamManager) -> None:
         nats.errors.Error: there is no answer, or it cannot be made.
     """
     await _make(manager, SET_ASIDE, _FOR_SET_ASIDE)
+
+
+async def make_held_stream(manager: JetStreamManager) -> None:
+    """Make the stream for notes, if there is none.
+
+    Raises:
+        nats.errors.Error: there is no answer, or it cannot be made.
+    """
+    await _make(manager, HELD, _FOR_HELD)
 
 
 async def _make(manager: JetStreamManager, name: str, config: StreamConfig) -> tuple[StreamInfo, bool]:
