@@ -76,6 +76,29 @@ class Metrics:
         self.stalled = Gauge(
             "penstock_stalled_uploads", "Uploads that have waited too long for an answer.", registry=self.registry
         )
+        self.garbage_found = Gauge(
+            "penstock_garbage_found",
+            "What the last garbage collection found and has left, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.garbage_removed = Counter(
+            "penstock_garbage_removed",
+            "What garbage collections have removed or put right, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.garbage_freed_bytes = Counter(
+            "penstock_garbage_freed_bytes",
+            "Bytes that garbage collections have freed, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.garbage_collected_at = Gauge(
+            "penstock_garbage_collected_timestamp_seconds",
+            "When the last garbage collection ended, in seconds since 1970.",
+            registry=self.registry,
+        )
         self.scanner_ready = Gauge(
             "penstock_scanner_ready",
             "1 while the virus scanner is used: it has passed its self-test.",

@@ -20,6 +20,7 @@ from ..uploads.feed import Feed
 from ..uploads.gateway import Gateway
 from ..uploads.quarantine import Quarantine
 from ..uploads.receiver import Receiver
+from .garbage import Garbage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Parts:
     quarantine: Quarantine
     feed: Feed
     blobs: BlobStore
+    garbage: Garbage
     store: ProgressStore
     commands: Commands
     survey: Survey

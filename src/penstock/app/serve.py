@@ -29,18 +29,23 @@ from ..settings.services import Service
 from ..steps.runner import StepRunner
 from ..telemetry import Metrics
 from ..uploads.catalogue import Catalogue
+from ..uploads.collecting import Means
+from ..uploads.collector import Collector
 from ..uploads.expiry import Sweeper
 from ..uploads.feed import Feed
 from ..uploads.gateway import Gateway
 from ..uploads.orphans import Orphans
 from ..uploads.quarantine import Quarantine
 from ..uploads.receiver import Receiver
+from ..uploads.steady import SteadyTime
 from .folder import locked_folder
+from .garbage import NOTICED, Garbage
 from .loops import running
 from .opening import bus_of, store_of
 from .parts import Parts
 from .policy import policy_of
 from .processing import Processing
+from .reserve import Reserve
 from .scanner import open_virusscan
 from .storage import storage_of
 from .tracing import tracing_of
@@ -103,8 +108,11 @@ class App:
     async def _open(self, stack: AsyncExitStack) -> None:
         settings, clock, wrap = self._settings, self._clock, self._wrap
         stack.enter_context(locked_folder(settings.data_dir))
+        reserve = Reserve(settings.data_dir)
+        await asyncio.to_thread(reserve.give_way)
         tracing = await stack.enter_async_context(self._tracing)
         database = await stack.enter_async_context(Database(f"sqlite:///{settings.data_dir / 'penstock.db'}"))
+        await asyncio.to_thread(reserve.keep)
         bytes_folder = settings.data_dir / "blobs"
         storage = storage_of(settings, bytes_folder, wrap)
         blobs = wrap("blobs", await stack.enter_async_context(storage.blobs))
@@ -133,6 +141,7 @@ class App:
             expiration=settings.upload_expiration,
             max_size_bytes=settings.max_size_bytes,
         )
+        time = SteadyTime(clock, believed_after=settings.upload_expiration)
         sweeper = Sweeper(
             catalogue=catalogue,
             blobs=blobs,
@@ -143,6 +152,25 @@ class App:
             clock=clock,
             retention=settings.retention,
             orphans_after=settings.upload_expiration,
+            time=time,
+            room=reserve.lent,
+        )
+        means = Means(
+            catalogue=catalogue,
+            blobs=blobs,
+            gateway=gateway,
+            receiver=receiver,
+            noticed=Orphans(database, where=NOTICED),
+            time=time,
+            retention=settings.retention,
+            records=None if settings.store == "noop" else store,
+        )
+        garbage = Garbage(
+            Collector(means, older_than=settings.gc_older_than),
+            reserve=reserve,
+            metrics=self._metrics,
+            clock=clock,
+            interval=settings.gc_interval,
         )
         definitions = list(self._definitions)
         scanning = None
@@ -170,7 +198,7 @@ class App:
             await sweeper.sweep()
         await gateway.reconcile()
         await processing.reconciler.announce()
-        loops = [*processing.loops(), sweeper.run()]
+        loops = [*processing.loops(), sweeper.run(), garbage.run()]
         if scanning is not None:
             scanning.hold(await processing.commands.pausing(VIRUSSCAN))  # who knows why: it was before we started
             loops.append(scanning.watch())
@@ -183,6 +211,7 @@ class App:
             quarantine=Quarantine(database),
             feed=feed,
             blobs=blobs,
+            garbage=garbage,
             store=store,
             commands=processing.commands,
             survey=processing.survey,

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, SupportsPath
+from .inventory import Found, SupportsInventory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -32,7 +33,7 @@ class Staging(BlobStore, SupportsPath, Protocol):
     """A store whose staged bytes can be opened by their path."""
 
 
-class MovingBlobs(BlobStore, SupportsPath):
+class MovingBlobs(BlobStore, SupportsPath, SupportsInventory):
     """A store that releases from `staging` into `final`; see the module's description.
 
     What `staging` itself has released, before there was a final place, is read from there.
@@ -149,6 +150,19 @@ class MovingBlobs(BlobStore, SupportsPath):
     async def staged(self) -> list[str]:
         """Return the IDs of everything that is staged."""
         return await self._staging.staged()
+
+    async def inventory(self) -> AsyncGenerator[Sequence[Found], None]:
+        """Yield what lies here, then what lies in the final place."""
+        for store in (self._staging, self._final):
+            if isinstance(store, SupportsInventory):
+                async with aclosing(store.inventory()) as batches:
+                    async for batch in batches:
+                        yield batch
+
+    async def remove_found(self, found: Found) -> bool:
+        """Remove one thing from where it was found."""
+        store = self._final if found.place == self._final.name else self._staging
+        return isinstance(store, SupportsInventory) and await store.remove_found(found)
 
     async def free_bytes(self) -> int | None:
         """Return how much room there is for staged bytes: the final place is not full before they are released."""

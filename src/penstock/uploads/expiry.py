@@ -6,6 +6,7 @@ It removes bytes only of uploads that the catalogue has given up, or that no ent
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -14,6 +15,7 @@ import structlog
 
 from ..blobs.base import BlobMissing
 from ..errors import PenstockError
+from .steady import SteadyTime
 from .upload import Phase
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ class Sweeper:
         clock: tells what is overdue.
         retention: how long entries of uploads that are gone stay in the list.
         orphans_after: how long staged bytes without an entry are kept, from when they were first noticed.
+        time: what ages are counted to; None: the clock's time, whose jumps ahead are believed after `orphans_after`.
+        room: makes sure that there is some to work in, also when the disk is full.
     """
 
     def __init__(
@@ -86,6 +90,8 @@ class Sweeper:
         clock: Clock,
         retention: timedelta,
         orphans_after: timedelta,
+        time: SteadyTime | None = None,
+        room: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self._catalogue = catalogue
         self._blobs = blobs
@@ -96,6 +102,8 @@ class Sweeper:
         self._clock = clock
         self._retention = retention
         self._orphans_after = orphans_after
+        self._time = SteadyTime(clock, believed_after=orphans_after) if time is None else time
+        self._room = room
         self._left = 0
 
     async def run(self) -> None:
@@ -106,8 +114,9 @@ class Sweeper:
             await self._try(self._catch_up_and_sweep)
 
     async def _catch_up_and_sweep(self) -> None:
-        await self._gateway.catch_up()
-        report = await self.sweep()
+        async with self._room():
+            await self._gateway.catch_up()
+            report = await self.sweep()
         if report != Report():
             log.info("swept", **msgspec.structs.asdict(report))
 
@@ -134,7 +143,7 @@ class Sweeper:
 
     async def _expire(self, *, dry_run: bool) -> int:
         expired = 0
-        async for batch in self._catalogue.overdue(self._clock.now()):
+        async for batch in self._catalogue.overdue(self._time.now()):
             for upload in batch:
                 try:
                     expired += await self._receiver.expire(upload, dry_run=dry_run)
@@ -144,7 +153,7 @@ class Sweeper:
 
     async def _forget(self, *, dry_run: bool) -> int:
         forgotten = 0
-        async for batch in self._catalogue.gone_before(self._clock.now() - self._retention):
+        async for batch in self._catalogue.gone_before(self._time.now() - self._retention):
             ids = [upload.id for upload in batch]
             forgotten += len(ids) if dry_run else await self._catalogue.forget(ids)
         return forgotten
@@ -165,7 +174,7 @@ class Sweeper:
             removed = {upload_id for upload_id in removed if await self._done(upload_id, self._blobs.discard)}
             misplaced = {id_: deed for id_, deed in misplaced.items() if await self._done(id_, deed)}
             await self._orphans.forget((seen.keys() - unknown) | removed)
-            await self._orphans.remember(unknown - seen.keys(), self._clock.now())
+            await self._orphans.remember(unknown - seen.keys(), self._time.now())
         return len(removed), len(misplaced)
 
     async def _is_nobodys(self, upload_id: str, seen: dict[str, datetime]) -> bool:
@@ -174,7 +183,7 @@ class Sweeper:
             empty = await self._blobs.length(upload_id) == 0
         except BlobMissing:
             return False
-        return empty or self._clock.now() - seen[upload_id] >= self._orphans_after
+        return empty or self._time.now() - seen[upload_id] >= self._orphans_after
 
     def _right_place(self, upload: Upload) -> Callable[[str], Awaitable[None]] | None:
         """Return what is to be done with an upload's staged bytes; None if staged is what they are to be.

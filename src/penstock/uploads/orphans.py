@@ -28,23 +28,28 @@ _BATCH: Final = 500
 class Orphans:
     """Remembers them, also over restarts. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, where: str = "") -> None:
+        """Two with another `where` know nothing of each other's."""
         self._database = database
+        self._prefix = f"{where}:" if where else ""
 
     async def seen(self) -> dict[str, datetime]:
         """Return the IDs that are remembered, with the times at which they were first noticed."""
-        rows = await self._database.read(lambda connection: connection.execute(select(orphans)).all())
-        return {upload_id: from_microseconds(seen_at) for upload_id, seen_at in rows}
+        column = orphans.c.upload_id
+        # A colon comes before a semicolon, and is in no upload ID.
+        mine = column.between(self._prefix, f"{self._prefix[:-1]};") if self._prefix else ~column.contains(":")
+        rows = await self._database.read(lambda connection: connection.execute(select(orphans).where(mine)).all())
+        return {upload_id.removeprefix(self._prefix): from_microseconds(seen_at) for upload_id, seen_at in rows}
 
     async def remember(self, upload_ids: Collection[str], at: datetime) -> None:
         """Note IDs that are not remembered yet."""
-        rows = [{"upload_id": upload_id, "seen_at": to_microseconds(at)} for upload_id in upload_ids]
+        rows = [{"upload_id": self._prefix + upload_id, "seen_at": to_microseconds(at)} for upload_id in upload_ids]
         if rows:
             await self._database.write(lambda connection: connection.execute(insert(orphans), rows).close())
 
     async def forget(self, upload_ids: Collection[str]) -> None:
         """Forget IDs, whether they were remembered or not."""
-        ids = list(upload_ids)
+        ids = [self._prefix + upload_id for upload_id in upload_ids]
 
         def work(connection: Connection) -> None:
             for begin in range(0, len(ids), _BATCH):

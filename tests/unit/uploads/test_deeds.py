@@ -71,7 +71,7 @@ async def is_restarted(process: Process) -> None:
 
 
 async def is_swept(process: Process) -> None:
-    process.clock.jump(2 * LIFETIME)
+    await process.clock.advance(2 * LIFETIME)
     await process.sweeper.sweep()
     await process.settle()
 

@@ -46,7 +46,7 @@ async def in_phase(alive: Process, phase: Phase) -> None:
         case Phase.CANCELLED:
             await alive.gateway.cancel(alive.upload_id)
         case Phase.EXPIRED:
-            alive.clock.jump(LIFETIME)
+            await alive.clock.advance(LIFETIME)
             await alive.sweeper.sweep()
         case _:
             pass
@@ -58,7 +58,7 @@ async def in_phase(alive: Process, phase: Phase) -> None:
 @pytest.mark.parametrize("phase", [Phase.PROCESSING, Phase.RELEASED, Phase.REJECTED])
 async def test_bytes_of_what_is_complete_stay_for_ever(alive: Process, phase: Phase) -> None:
     await in_phase(alive, phase)
-    alive.clock.jump(timedelta(days=3650))
+    await alive.clock.advance(timedelta(days=3650))
     for _ in range(3):
         report = await alive.sweeper.sweep()
         assert (report.expired, report.forgotten, report.orphans, report.misplaced) == (0, 0, 0, 0)
@@ -71,10 +71,10 @@ async def test_bytes_of_what_is_complete_stay_for_ever(alive: Process, phase: Ph
 @pytest.mark.parametrize("phase", [Phase.DELETED, Phase.CANCELLED, Phase.EXPIRED])
 async def test_entries_without_bytes_stay_for_the_retention(alive: Process, phase: Phase) -> None:
     await in_phase(alive, phase)
-    alive.clock.jump(RETENTION - timedelta(seconds=1))
+    await alive.clock.advance(RETENTION - timedelta(seconds=1))
     assert (await alive.sweeper.sweep()).forgotten == 0
     assert await alive.upload() is not None
-    alive.clock.jump(timedelta(seconds=1))
+    await alive.clock.advance(timedelta(seconds=1))
     assert (await alive.sweeper.sweep(dry_run=True)).forgotten == 1
     assert await alive.upload() is not None
     assert (await alive.sweeper.sweep()).forgotten == 1
@@ -83,9 +83,9 @@ async def test_entries_without_bytes_stay_for_the_retention(alive: Process, phas
 
 async def test_what_is_not_complete_in_time_expires(alive: Process) -> None:
     await in_phase(alive, Phase.RECEIVING)
-    alive.clock.jump(LIFETIME - timedelta(seconds=1))
+    await alive.clock.advance(LIFETIME - timedelta(seconds=1))
     assert await alive.sweeper.sweep() == Report()
-    alive.clock.jump(timedelta(seconds=1))
+    await alive.clock.advance(timedelta(seconds=1))
     assert await alive.sweeper.sweep(dry_run=True) == Report(expired=1)
     assert await alive.blobs.length(alive.upload_id) == 3
     assert await alive.sweeper.sweep() == Report(expired=1)
@@ -102,7 +102,7 @@ async def test_what_is_all_there_is_completed_instead(alive: Process) -> None:
     """Its last request died, or the server did, between the last byte and the note of it."""
     await alive.begin()
     await alive.fill()
-    alive.clock.jump(2 * LIFETIME)
+    await alive.clock.advance(2 * LIFETIME)
     assert await alive.sweeper.sweep(dry_run=True) == Report()
     assert await alive.sweeper.sweep() == Report()
     await alive.settle()
@@ -116,7 +116,7 @@ async def test_one_that_cannot_be_expired_now_holds_up_no_others(alive: Process,
     await in_phase(alive, Phase.RECEIVING)
     first, alive.upload_id = alive.upload_id, "f" * 32
     await in_phase(alive, Phase.RECEIVING)
-    alive.clock.jump(LIFETIME)
+    await alive.clock.advance(LIFETIME)
     faults.before("blobs.length", fail(BlobUnavailable("input/output error")), number=1)
     assert await alive.sweeper.sweep() == Report(expired=1, left=1)
     assert await alive.sweeper.sweep() == Report(expired=1)
@@ -132,7 +132,7 @@ async def test_bytes_that_could_not_be_removed_are_removed_later(alive: Process,
     await alive.gateway.cancel(alive.upload_id)
     assert await alive.content() == BODY
     assert await alive.to_discard() == [alive.upload_id]
-    alive.clock.jump(2 * RETENTION)
+    await alive.clock.advance(2 * RETENTION)
     assert (await alive.sweeper.sweep()).forgotten == 0, "an entry was forgotten while there are bytes of it"
     running = asyncio.create_task(alive.sweeper.run())
     await eventually(lambda: alive.clock.sleepers == 1)
@@ -157,7 +157,7 @@ async def test_an_entry_that_comes_after_its_bytes_saves_them(alive: Process) ->
     await alive.sweeper.sweep()
     await alive.begin()
     await alive.fill(BODY[:2])
-    alive.clock.jump(LIFETIME / 2)
+    await alive.clock.advance(LIFETIME / 2)
     assert await alive.sweeper.sweep() == Report()
     assert await alive.blobs.length(alive.upload_id) == 2
 
@@ -177,8 +177,8 @@ async def test_bytes_without_an_entry_are_kept_for_as_long_as_an_unfinished_uplo
             for _ in range(3):
                 assert await after.sweeper.sweep() == Report()
             assert await after.content() == BODY
-            outside.clock.jump(LIFETIME / 4)
-    outside.clock.jump(LIFETIME / 4)
+            await outside.clock.advance(LIFETIME / 4)
+    await outside.clock.advance(LIFETIME / 4)
     async with process(tmp_path, outside) as after:
         assert await after.sweeper.sweep(dry_run=True) == Report(orphans=1)
         assert await after.sweeper.sweep() == Report(orphans=1)

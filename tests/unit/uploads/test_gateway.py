@@ -343,14 +343,14 @@ async def test_what_is_too_much_to_announce_at_once_is_announced_the_next_time(w
 async def test_the_sweeper_expires_forgets_and_removes_orphans(world: World) -> None:
     late, orphan, alive = await world.arriving(), new_upload_id(), await world.arrived()
     await world.blobs.create(orphan)
-    world.clock.jump(timedelta(hours=2))
+    await world.clock.advance(timedelta(hours=2))
     assert await world.sweeper.sweep(dry_run=True) == Report(expired=1)
     first = await world.sweeper.sweep()
     assert (first.expired, first.orphans) == (1, 0)
     assert (await world.sweeper.sweep()).orphans == 1
     assert await world.phase(late) is Phase.EXPIRED
     assert await world.blobs.staged() == [alive]
-    world.clock.jump(timedelta(days=8))
+    await world.clock.advance(timedelta(days=8))
     assert (await world.sweeper.sweep()).forgotten == 1
     assert await world.phase(late) is None
     assert await world.phase(alive) is Phase.PROCESSING

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from ..base import BlobStore, SupportsPath
+from ..inventory import Found, SupportsInventory
 from .appender import LocalAppender, to_the_end
 from .concatenation import Concatenation
+from .inventory import folders_of, look_into, remove_as_found
 from .staged import StagedFile, marked_length, settle
 from .tree import FILE_MODE, RELEASED, STAGED, Tree, errors_about, remove, sync_folder
 
@@ -29,7 +31,7 @@ _THREADS: Final = 16
 """Enough that some large files being forced to disk do not hold up the rest."""
 
 
-class LocalBlobs(BlobStore, SupportsPath):
+class LocalBlobs(BlobStore, SupportsPath, SupportsInventory):
     """Files in a folder; see the module's description."""
 
     def __init__(self, root: Path, *, threads: int = _THREADS) -> None:
@@ -103,6 +105,16 @@ class LocalBlobs(BlobStore, SupportsPath):
     async def staged(self) -> list[str]:
         """Return the IDs of all staged files."""
         return await self._run(self._tree.staged_ids)
+
+    async def inventory(self) -> AsyncGenerator[Sequence[Found], None]:
+        """Yield what lies in each folder."""
+        for stage, folder in folders_of(self._tree):
+            if found := await self._run(look_into, stage, folder):
+                yield found
+
+    async def remove_found(self, found: Found) -> bool:
+        """Remove one file."""
+        return await to_the_end(self._run(remove_as_found, found))
 
     async def free_bytes(self) -> int:
         """Return how much room the file system has for this user."""

@@ -59,14 +59,14 @@ class Tree:
 
     def staged_ids(self) -> list[str]:
         """Return the IDs of all staged files."""
-        with _errors_about_folder(self._base):
+        with errors_about_folder(self._base):
             return [
                 name for shard in _SHARDS for name in os.listdir(f"{self._base}/{STAGED}/{shard}") if is_upload_id(name)
             ]
 
     def free_bytes(self) -> int:
         """Return how much room the file system has for this user."""
-        with _errors_about_folder(self._base):
+        with errors_about_folder(self._base):
             found = os.statvfs(self._base)
         return found.f_bavail * found.f_frsize
 
@@ -146,7 +146,7 @@ def errors_about(upload_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def _errors_about_folder(folder: str) -> Iterator[None]:
+def errors_about_folder(folder: str) -> Iterator[None]:
     """Raise the port's error for what the system says about the folder as a whole."""
     try:
         yield

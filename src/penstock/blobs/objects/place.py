@@ -1,9 +1,9 @@
 """One object for each upload in a bucket, or in what the service calls so.
 
-Needs permission to write, read and remove objects below the prefix, and to abort multipart uploads; nothing else. An
-object is there when all of it is: large ones are written in parts that nobody sees before the end. Parts that nobody
-will ever end are aborted, but for those of a process that was killed: have a lifecycle rule remove them (docs/guide/
-storage.md). The SHA-256 of an object is in its metadata as `sha256`; that of the service (ETag) is none.
+Needs permission to write, read and remove objects below the prefix, and to abort multipart uploads; to list them for
+garbage collection. An object is there when all of it is: large ones are written in parts that nobody sees before the
+end. Parts that nobody will ever end are aborted; those of a process that was killed are found by garbage collection, or
+removed by a rule of the bucket (docs/guide/storage.md). The SHA-256 of an object is in its metadata as `sha256`; that of the service (ETag) is none.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ import obstore
 from ...errors import ConfigurationError, PenstockError
 from ...ids import is_upload_id
 from ..base import BlobMissing, BlobUnavailable, FinalPlace
+from ..inventory import Found, Stage, SupportsInventory
 from .feed import Feed, ended_with
+from .inventory import objects, remove_object
 from .trouble import trouble_about
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from obstore.store import ObjectStore
+
+    from .parts import UnfinishedParts
 
 PIECE_BYTES: Final = 256 * 1024
 """The least that is handed on at once while reading."""
@@ -39,10 +43,18 @@ STALL_SECONDS: Final = 30.0
 CHECK_SECONDS: Final = 20.0
 
 
-class ObjectPlace(FinalPlace):
+class ObjectPlace(FinalPlace, SupportsInventory):
     """Objects below a prefix."""
 
-    def __init__(self, writing: ObjectStore, reading: ObjectStore, *, name: str, prefix: str) -> None:
+    def __init__(
+        self,
+        writing: ObjectStore,
+        reading: ObjectStore,
+        *,
+        name: str,
+        prefix: str,
+        parts: UnfinishedParts | None = None,
+    ) -> None:
         """Work on the same bucket through two clients.
 
         Args:
@@ -50,11 +62,13 @@ class ObjectPlace(FinalPlace):
             reading: its requests may last as long as somebody reads.
             name: what it is and where, for messages.
             prefix: what the names of objects begin with; empty, or without a slash at its ends.
+            parts: finds those that nobody has put together; None where the service removes them by itself.
         """
         self.name = name
         self._writing = writing
         self._reading = reading
         self._prefix = f"{prefix}/" if prefix else ""
+        self._parts = parts
 
     async def __aenter__(self) -> Self:
         key = f"{self._prefix}penstock-check-{secrets.token_hex(8)}"
@@ -138,6 +152,26 @@ class ObjectPlace(FinalPlace):
                     await obstore.get_async(self._reading, f"{self._prefix}penstock-check-nothing")
         except BlobMissing:
             return
+
+    async def inventory(self) -> AsyncGenerator[Sequence[Found], None]:
+        """Yield the objects below the prefix, then parts of some that were never ended."""
+        with trouble_about(None, self.name):
+            async with aclosing(objects(self._writing, self._prefix, self.name)) as batches:
+                async for batch in batches:
+                    yield batch
+        if self._parts is not None:
+            yield await self._parts.found(self._prefix, self.name)
+
+    async def remove_found(self, found: Found) -> bool:
+        """Remove an object, or parts of one."""
+        if found.stage is Stage.PARTS:
+            return self._parts is not None and await self._parts.abort(found)
+        try:
+            with trouble_about(found.upload_id, self.name):
+                async with asyncio.timeout(STALL_SECONDS):
+                    return await remove_object(self._writing, found)
+        except BlobMissing:
+            return False
 
     def _key(self, upload_id: str) -> str:
         if not is_upload_id(upload_id):

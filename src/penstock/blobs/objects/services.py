@@ -7,6 +7,7 @@ machine or pod that we run on.
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,9 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from ...errors import ConfigurationError
+from .parts import UnfinishedParts
 from .place import ObjectPlace
+from .signature import Keys
 from .trouble import reason_of
 
 if TYPE_CHECKING:
@@ -64,7 +67,15 @@ class S3Place(ObjectPlace):
         )
         name = _name("S3 bucket", bucket, endpoint)
         writing, reading = _clients(name, endpoint, lambda **options: S3Store(bucket, **config, **options))
-        super().__init__(writing, reading, name=name, prefix=prefix)
+        parts = UnfinishedParts(
+            bucket,
+            name=name,
+            endpoint=endpoint or os.environ.get("AWS_ENDPOINT_URL", ""),
+            region=region or os.environ.get("AWS_REGION", "") or os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+            keys=_keys(access_key, secret_key),
+            path_style=path_style,
+        )
+        super().__init__(writing, reading, name=name, prefix=prefix, parts=parts)
 
 
 class AzurePlace(ObjectPlace):
@@ -103,6 +114,17 @@ class GcsPlace(ObjectPlace):
         name = _name("GCS bucket", bucket, endpoint)
         writing, reading = _clients(name, endpoint, lambda **options: GCSStore(bucket, **config, **options))
         super().__init__(writing, reading, name=name, prefix=prefix)
+
+
+def _keys(access_key: str, secret_key: str) -> Keys | None:
+    """Return the keys to sign with that are given, or in the environment; None: a role's, which only obstore knows."""
+    if access_key:
+        return Keys(access_key, secret_key)
+    environment = os.environ
+    if "AWS_ACCESS_KEY_ID" not in environment:
+        return None
+    secret = environment.get("AWS_SECRET_ACCESS_KEY", "")
+    return Keys(environment["AWS_ACCESS_KEY_ID"], secret, environment.get("AWS_SESSION_TOKEN", ""))
 
 
 def _name(kind: str, bucket: str, endpoint: str | None) -> str:

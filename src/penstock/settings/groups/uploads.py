@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from ..entries import OtherName, platform, setting
 from ..kinds import Flag
-from ..measures import Duration, Seconds, SizeLimit
+from ..measures import Duration, Seconds, SizeLimit, TimeLimit
 from ..services import Service
 
 _GROUP = "Uploads"
@@ -37,6 +37,20 @@ class UploadSettings:
         Duration(),
         "168h",
         "How long deleted, cancelled and expired uploads stay in the list.",
+        group=_GROUP,
+        services=(Service.SERVE,),
+    )
+    gc_interval: timedelta | None = setting(
+        TimeLimit(),
+        "24h",
+        "How often garbage collection looks through all that lies in the storages. `0`: only when somebody asks.",
+        group=_GROUP,
+        services=(Service.SERVE,),
+    )
+    gc_older_than: timedelta = setting(
+        Duration(least=timedelta(minutes=5)),
+        "24h",
+        "How old something that no upload needs must be before garbage collection removes it.",
         group=_GROUP,
         services=(Service.SERVE,),
     )
