@@ -30,6 +30,9 @@ _SILENCE_SECONDS: Final = 0.25
 _NOTHING_MORE: Final = (b"404", b"408")
 """What the server tells when it has fewer messages than were asked for."""
 _ATTEMPTS: Final = 4
+_LONG: Final = 32
+"""Where this many messages are missing in a row, it is asked whether they are: a leap is mostly longer, and of the gaps
+that writing leaves, few are."""
 
 
 class _Lost(Exception):
@@ -69,7 +72,7 @@ class Reader:
         """Subject, reply subject, data and headers; a page at most: no more was asked for."""
         self._wanted = 0
         self._pending = 0
-        """How many messages the server had for us after the last one."""
+        """How many messages the server said it had for us after the last one; wrong where it has leapt."""
         self._known_until = 0
         """The sequence number of the stream's last message before the consumer was made."""
         self._doubtful: list[tuple[int, int]] = []
@@ -194,8 +197,9 @@ class Reader:
         it has fewer messages for us than it should, or the leap ends behind what was there when it made the consumer.
         """
         doubtful, self._doubtful = self._doubtful, []
-        for before, seq in doubtful:
-            if not await self._is_next(seq, after=before):
+        nothing_between = await asyncio.gather(*(self._is_next(seq, after=before) for before, seq in doubtful))
+        for (before, _), is_next in zip(doubtful, nothing_between, strict=True):
+            if not is_next:
                 page[:] = [message for message in page if message.seq <= before]
                 self.position = before
                 raise _Leapt
@@ -229,7 +233,9 @@ class Reader:
         if number != self._handed_out + 1:
             raise _Lost
         self._handed_out += 1
-        if seq > self.position + 1 and (pending < self._pending - 1 or self.position < self._known_until < seq):
+        left_out = seq - self.position - 1
+        to_the_end = self.position < self._known_until <= seq
+        if left_out and (left_out >= _LONG or to_the_end or pending < self._pending - 1):
             self._doubtful.append((self.position, seq))
         self.position, self._pending = seq, pending
         return Message(subject.decode(), self.position, data, headers)

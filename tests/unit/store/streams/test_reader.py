@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from nats.aio.client import Client
-from nats.js.api import StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 
 from penstock.jetstream import connect
 from penstock.store.streams.reader import PAGE, Reader
@@ -131,3 +131,28 @@ async def test_messages_that_were_lost_on_the_way_are_fetched_again(stream: Stre
     await client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream.name}.{reader._consumer}", b'{"batch":1}', reply=inbox)
     assert (await other.next_msg(5)).data == b"b"  # it went to somebody else, so that the reader sees a gap
     assert await read(reader) == ["b", "c", "d"]
+
+
+@pytest.mark.parametrize("count", [20, 300])
+async def test_it_notices_when_the_server_leaps(
+    stream: Stream, client: Client, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """nats-server 2.9 moves readers when a subject is purged: behind the last message, or just to it."""
+    await asyncio.gather(*(write(stream, number) for number in range(count)))
+    reader = Reader(stream)
+    attach, made = reader._attach, list[str]()
+
+    async def leapt() -> int:
+        pending = await attach()
+        if not made:
+            config = ConsumerConfig(
+                ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=count
+            )
+            made.append((await client.jetstream().add_consumer(stream.name, config)).name)
+            reader._consumer = made[0]
+            reader._pending = 1  # what the server counts does not tell of the leap
+        return pending
+
+    monkeypatch.setattr(reader, "_attach", leapt)
+    assert sorted(map(int, await read(reader))) == list(range(count))
+    assert made
