@@ -43,6 +43,7 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
         "path": Backend("penstock.delivery.path:PathDelivery"),
         "pull": Backend("penstock.delivery.pull:PullDelivery"),
         "stream": Backend("penstock.delivery.stream:StreamDelivery"),
+        "volume": Backend("penstock.delivery.volume:VolumeDelivery"),
     },
     "scanner": {
         "clamav": Backend("penstock.antivirus.clamav:ClamavScanner"),

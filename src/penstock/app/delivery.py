@@ -1,15 +1,16 @@
-"""How a step that runs by itself gets the bytes."""
+"""How steps get the bytes: what the gateway does for each of them, and where one that runs by itself looks."""
 
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import backends
 from ..delivery.schemes import ByScheme
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
+    from pathlib import Path
 
     from ..delivery.base import Delivery
     from ..settings import Settings
@@ -23,13 +24,34 @@ async def open_delivery(stack: AsyncExitStack, settings: Settings, *, as_files: 
         settings: say where bytes may come from.
         as_files: whether fetched bytes are to lie in a file; otherwise they can be read as a stream only.
     """
-    tls = False if settings.delivery_tls_insecure else ssl.create_default_context()
-    if as_files:
-        fetching = backends.load("delivery", "pull")(settings.delivery_temp_dir, tls=tls)
-    else:
-        fetching = backends.load("delivery", "stream")(tls=tls)
-    web = await stack.enter_async_context(fetching)
+    web: Any = await _open_web(stack, settings, as_files=as_files)
     deliveries: dict[str, Delivery] = {"http": web, "https": web}
     if settings.delivery_folder is not None:
         deliveries["file"] = backends.load("delivery", "path")(settings.delivery_folder)
+    if settings.delivery_volumes:
+        deliveries["volume"] = backends.load("delivery", "volume")(settings.delivery_volumes)
     return ByScheme(deliveries)
+
+
+async def open_own_delivery(stack: AsyncExitStack, settings: Settings, folder: Path) -> Delivery:
+    """Return the delivery for steps that the gateway itself runs; `folder` is where it keeps bytes.
+
+    They open the files where they lie, and those that are to get them in another way do it as others would.
+    """
+    path: Delivery = backends.load("delivery", "path")(folder)
+    if not settings.delivery:
+        return path
+    web: Any = await _open_web(stack, settings, as_files=True)
+    volumes = {chosen.place: folder for chosen in settings.delivery.values() if chosen.way == "path"}
+    volume: Delivery = backends.load("delivery", "volume")(volumes)
+    return ByScheme({"file": path, "volume": volume, "http": web, "https": web})
+
+
+async def _open_web(stack: AsyncExitStack, settings: Settings, *, as_files: bool) -> Any:
+    tls = False if settings.delivery_tls_insecure else ssl.create_default_context()
+    stall = settings.delivery_stall_limit
+    if as_files:
+        fetching = backends.load("delivery", "pull")(settings.delivery_temp_dir, tls=tls, stall_limit=stall)
+    else:
+        fetching = backends.load("delivery", "stream")(tls=tls, stall_limit=stall)
+    return await stack.enter_async_context(fetching)

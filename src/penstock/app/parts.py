@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
@@ -10,6 +10,8 @@ from ipaddress import IPv4Network, IPv6Network
 from ..blobs.base import BlobStore
 from ..bus.base import Bus
 from ..clock import Clock
+from ..delivery.sending.base import Way
+from ..delivery.sending.claims import Claims
 from ..health import Check
 from ..postprocessing.commands import Commands
 from ..postprocessing.survey import Survey
@@ -34,6 +36,10 @@ class Parts:
     feed: Feed
     blobs: BlobStore
     garbage: Garbage
+    claims: Claims
+    """Who may fetch bytes that are held back."""
+    ways: Mapping[str, Way]
+    """How steps get the bytes, for those where it was chosen."""
     store: ProgressStore
     commands: Commands
     survey: Survey

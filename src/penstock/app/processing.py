@@ -43,10 +43,12 @@ class Processing:
         clock: Clock,
         metrics: Metrics,
         tracing: Tracing,
+        publisher: Publisher | None = None,
     ) -> None:
+        """`publisher` takes what the coordinator says; None: it goes to the bus as it is."""
         self._store = store
         self._watch = BusWatch(bus, metrics)
-        self.publisher = Publisher(bus, clock)
+        self.publisher = Publisher(bus, clock) if publisher is None else publisher
         self.coordinator = Coordinator(
             store=store,
             bus=bus,

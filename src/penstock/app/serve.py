@@ -20,7 +20,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
-from .. import backends
 from ..clock import Clock, SystemClock
 from ..db import Database
 from ..events.types import DELAY, VIRUSSCAN
@@ -38,6 +37,8 @@ from ..uploads.orphans import Orphans
 from ..uploads.quarantine import Quarantine
 from ..uploads.receiver import Receiver
 from ..uploads.steady import SteadyTime
+from .delivery import open_own_delivery
+from .dispatching import Dispatching
 from .folder import locked_folder
 from .garbage import NOTICED, Garbage
 from .loops import running
@@ -118,8 +119,16 @@ class App:
         blobs = wrap("blobs", await stack.enter_async_context(storage.blobs))
         store = wrap("store", await stack.enter_async_context(store_of(settings, self._policy, database)))
         bus = wrap("bus", await stack.enter_async_context(bus_of(settings, clock)))
+        dispatching = Dispatching(settings, store=store, bus=bus, clock=clock, blobs=blobs, folder=bytes_folder)
         processing = Processing(
-            settings, self._policy, store=store, bus=bus, clock=clock, metrics=self._metrics, tracing=tracing
+            settings,
+            self._policy,
+            store=store,
+            bus=bus,
+            clock=clock,
+            metrics=self._metrics,
+            tracing=tracing,
+            publisher=await stack.enter_async_context(dispatching.publisher),
         )
         feed = await stack.enter_async_context(Feed(database, clock))
         catalogue = wrap("catalogue", Catalogue(database, feed, clock))
@@ -180,7 +189,7 @@ class App:
 
         await stack.enter_async_context(processing.coordinator.subscribe(workers=settings.workers))
         await stack.enter_async_context(gateway.subscribe())
-        delivery = backends.load("delivery", "path")(bytes_folder)
+        delivery = await open_own_delivery(stack, settings, bytes_folder)
         for definition in definitions:
             timeout = settings.step_timeout.get(definition.name)
             runner = StepRunner(
@@ -198,7 +207,7 @@ class App:
             await sweeper.sweep()
         await gateway.reconcile()
         await processing.reconciler.announce()
-        loops = [*processing.loops(), sweeper.run(), garbage.run()]
+        loops = [*processing.loops(), *dispatching.loops(), sweeper.run(), garbage.run()]
         if scanning is not None:
             scanning.hold(await processing.commands.pausing(VIRUSSCAN))  # who knows why: it was before we started
             loops.append(scanning.watch())
@@ -212,6 +221,8 @@ class App:
             feed=feed,
             blobs=blobs,
             garbage=garbage,
+            claims=dispatching.claims,
+            ways=dispatching.ways,
             store=store,
             commands=processing.commands,
             survey=processing.survey,
@@ -250,7 +261,8 @@ class App:
         ]
         if scanning is not None:
             checks += scanning.checks()
-        unanswered = [step for step in self._policy.every_step if step not in self._handled]
+        elsewhere = self._settings.bus != "local"  # who answers there, nobody here can tell
+        unanswered = [step for step in self._policy.every_step if step not in self._handled and not elsewhere]
         detail = f"Nobody answers {', '.join(unanswered)}." if unanswered else "Every step has somebody who answers."
         checks.append(Check("steps", not unanswered, detail, "Load them with --steps FILE." if unanswered else ""))
         return checks

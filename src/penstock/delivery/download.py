@@ -2,19 +2,24 @@
 
 The address carries its own permission (a token in it), so it is never logged. Whoever can publish start events chooses
 where we connect to: the bus must only be open to services that are trusted.
+
+A transfer that breaks off, or stands still for too long, goes on from where it was, if the server can do that: what has
+arrived is not fetched again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, aclosing
+from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Self, cast
 from urllib.parse import urlsplit
 
 import httpx
+import structlog
 
-from .base import BytesUnavailable, DeliveryRefused
+from .base import BytesGone, BytesUnavailable, DeliveryRefused
 
 if TYPE_CHECKING:
     import ssl
@@ -22,7 +27,16 @@ if TYPE_CHECKING:
 
     from ..events.types import StartPostprocessingStep
 
-_TIMEOUT: Final = httpx.Timeout(connect=10, read=60, write=60, pool=None)
+log = structlog.get_logger(__name__)
+
+_CONNECT_SECONDS: Final = 10.0
+STALL_LIMIT: Final = timedelta(seconds=60)
+"""How long a transfer may stand still."""
+_RESUMPTIONS: Final = 3
+"""How often in a row a transfer is taken up again without getting on."""
+_GETTING_ON_BYTES: Final = 1024 * 1024
+_PAUSE_SECONDS: Final = 0.1
+"""Before it is taken up the first time; doubled for each further time in a row."""
 _REDIRECTS: Final = 5
 _WAIT_SECONDS: Final = 60.0
 _SLOWEST_BYTES_PER_SECOND: Final = 256 * 1024
@@ -34,15 +48,18 @@ class Downloads:
 
     Args:
         tls: how servers have to prove who they are; False believes any.
+        stall_limit: how long a transfer may stand still.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | bool = True) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | bool = True, stall_limit: timedelta = STALL_LIMIT) -> None:
         self._tls = tls
+        stall = stall_limit.total_seconds()
+        self._timeout = httpx.Timeout(connect=min(_CONNECT_SECONDS, stall), read=stall, write=stall, pool=None)
 
     async def __aenter__(self) -> Self:
         self._client = httpx.AsyncClient(
             verify=self._tls,
-            timeout=_TIMEOUT,
+            timeout=self._timeout,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
             follow_redirects=False,
             trust_env=False,
@@ -67,14 +84,35 @@ class Downloads:
         if not is_web_address(wanted.url):
             raise DeliveryRefused("the address in the start event is not an http:// or https:// URL")
         end = wanted.filesize if stop is None else min(stop, wanted.filesize)
-        try:
-            async with AsyncExitStack() as stack:
-                answer = await self._answer(stack, wanted, start, end)
-                body = await stack.enter_async_context(aclosing(_patiently(answer, end - start)))
-                async for piece in _cut(body, wanted, _offset(answer, wanted, start), start, end):
-                    yield piece
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise BytesUnavailable(_failure(wanted.url, error)) from error
+        position, tried, patience = start, 0, _Patience(end - start)
+        while True:
+            before = position
+            try:
+                async with aclosing(self._once(wanted, position, end, patience)) as pieces:
+                    async for piece in pieces:
+                        position += len(piece)
+                        yield piece
+            except (httpx.TransportError, httpx.InvalidURL) as error:
+                tried = 1 if position - before >= _GETTING_ON_BYTES else tried + 1
+                # What never began is for the step's next attempt; and so is what does not get on.
+                useless = isinstance(error, httpx.InvalidURL) or patience.left_seconds <= 0
+                if position == start or tried > _RESUMPTIONS or useless:
+                    raise BytesUnavailable(_failure(wanted.url, error)) from error
+                log.info("download_taken_up", server=server_of(wanted.url), upload=wanted.upload_id, offset=position)
+                await asyncio.sleep(_PAUSE_SECONDS * 2**tried)
+            except httpx.HTTPError as error:
+                raise BytesUnavailable(_failure(wanted.url, error)) from error
+            else:
+                return
+
+    async def _once(
+        self, wanted: StartPostprocessingStep, start: int, end: int, patience: _Patience
+    ) -> AsyncGenerator[bytes, None]:
+        async with AsyncExitStack() as stack:
+            answer = await self._answer(stack, wanted, start, end)
+            body = await stack.enter_async_context(aclosing(_patiently(answer, patience)))
+            async for piece in _cut(body, wanted, _offset(answer, wanted, start), start, end):
+                yield piece
 
     async def _answer(
         self, stack: AsyncExitStack, wanted: StartPostprocessingStep, start: int, end: int
@@ -137,24 +175,33 @@ def _offset(answer: httpx.Response, wanted: StartPostprocessingStep, start: int)
         if told.startswith(f"bytes {start}-") and told.endswith((f"/{wanted.filesize}", "/*")):
             return start
         raise BytesUnavailable(f"{server_of(wanted.url)} delivers {told[:100]!r}, which is not what it was asked for")
+    if answer.status_code == HTTPStatus.GONE:
+        raise BytesGone(f"{server_of(wanted.url)} answered 410: the step is over, or the upload is gone")
     raise BytesUnavailable(f"{server_of(wanted.url)} answered {answer.status_code} when asked for the bytes")
 
 
-async def _patiently(answer: httpx.Response, size_bytes: int) -> AsyncGenerator[bytes, None]:
+class _Patience:
+    """How long a transfer may still be waited for, however often it is taken up again."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.left_seconds = _WAIT_SECONDS + size_bytes / _SLOWEST_BYTES_PER_SECOND
+
+
+async def _patiently(answer: httpx.Response, patience: _Patience) -> AsyncGenerator[bytes, None]:
     """Yield the body; give up when the time spent on waiting for it, and for nothing else, is out of proportion."""
     loop = asyncio.get_running_loop()
-    left = _WAIT_SECONDS + size_bytes / _SLOWEST_BYTES_PER_SECOND
     async with aclosing(cast("AsyncGenerator[bytes, None]", answer.aiter_bytes())) as body:
         while True:
             asked_at = loop.time()
             try:
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(patience.left_seconds):
                     piece = await anext(body)
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
                 raise httpx.ReadTimeout("it is too slow") from error
-            left -= loop.time() - asked_at
+            finally:
+                patience.left_seconds -= loop.time() - asked_at
             yield piece
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from .base import BytesUnavailable, Delivery, DeliveryRefused
-from .download import Downloads, is_web_address
+from .download import STALL_LIMIT, Downloads, is_web_address
 from .localfile import LocalBytes
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
+    from datetime import timedelta
 
     from ..events.types import StartPostprocessingStep
     from .base import Delivered
@@ -32,17 +33,24 @@ class PullDelivery(Delivery):
     Open it before use. What a killed process left behind is removed when the next one opens.
     """
 
-    def __init__(self, folder: Path | None = None, *, tls: ssl.SSLContext | bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        tls: ssl.SSLContext | bool = True,
+        stall_limit: timedelta = STALL_LIMIT,
+    ) -> None:
         """Build a delivery.
 
         Args:
             folder: where the files lie, in a folder of our own below it; None: the system's temporary folder.
             tls: how servers have to prove who they are; False believes any.
+            stall_limit: how long a transfer may stand still.
         """
         self._parent = folder
         self._folder = Path()
         self._lock = -1
-        self._downloads = Downloads(tls=tls)
+        self._downloads = Downloads(tls=tls, stall_limit=stall_limit)
 
     async def __aenter__(self) -> Self:
         """Make the folder."""

@@ -10,11 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from .base import BytesUnavailable, Delivered, Delivery, DeliveryRefused
-from .download import Downloads, is_web_address
+from .download import STALL_LIMIT, Downloads, is_web_address
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator
+    from datetime import timedelta
     from pathlib import Path
 
     from ..events.types import StartPostprocessingStep
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 class StreamDelivery(Delivery):
     """Fetches each upload whenever it is read. Open it before use."""
 
-    def __init__(self, *, tls: ssl.SSLContext | bool = True) -> None:
-        """`tls`: how servers have to prove who they are; False believes any."""
-        self._downloads = Downloads(tls=tls)
+    def __init__(self, *, tls: ssl.SSLContext | bool = True, stall_limit: timedelta = STALL_LIMIT) -> None:
+        """`tls`: how servers have to prove who they are; False believes any. `stall_limit`: how long it may stall."""
+        self._downloads = Downloads(tls=tls, stall_limit=stall_limit)
 
     async def __aenter__(self) -> Self:
         await self._downloads.__aenter__()

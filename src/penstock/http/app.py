@@ -14,6 +14,8 @@ from ..uploads.resumable import completes, is_meant
 from . import antivirus, events, files, garbage, postprocessing, status, uploads
 from .asgi import Asgi, Receive, Scope, Send, headers_of
 from .content import Content
+from .delivery import ROOT as DELIVERY
+from .delivery import Delivering
 from .problems import install
 from .put import Put
 from .resumption import Resumable
@@ -38,6 +40,7 @@ def build(services: Services) -> Asgi:
     uploading = Uploading(services)
     put = Put(services)
     content = Content(services)
+    delivering = Delivering(services)
     api = _api(services)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,6 +56,8 @@ def build(services: Services) -> Asgi:
                 await uploading.resumable(scope, receive, send)
         elif scope["type"] == "http" and path.startswith("/api/v1/files/") and path.endswith("/content"):
             await content(scope, receive, send)
+        elif scope["type"] == "http" and path.startswith(f"{DELIVERY}/"):
+            await delivering(scope, receive, send)
         else:
             await api(scope, receive, send)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from contextlib import aclosing
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
 
 from ..blobs.base import BlobUnavailable
@@ -18,9 +18,19 @@ from .put import name_of, space_of
 from .ranges import Span, Validators, spans_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from ..blobs.base import BlobStore
     from .services import Services
+
+
+class Read(Protocol):
+    """Reads bytes as a blob store does."""
+
+    def __call__(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes from `start` up to `stop`."""
+        ...
+
 
 _SAFE: Final = {
     # Whatever an uploader sent must not run in anybody's browser under our name.
@@ -62,7 +72,7 @@ class Content:
         if isinstance(answer, Answer):
             await send_answer(send, answer, head=head)
         else:
-            await self._stream(answer, send, head=head)
+            await stream(answer, send, self._blobs.read, head=head)
 
     async def _named(self, scope: Scope) -> Upload:
         name, space = name_of(scope), space_of(scope)
@@ -72,41 +82,52 @@ class Content:
                 return upload
         raise NotFound(f"there is no file {name[:80]!r} in {space!r}; /api/v1/files lists those there are")
 
-    async def _answer(self, upload: Upload, headers: Mapping[str, str]) -> Answer | _Parts:
+    async def _answer(self, upload: Upload, headers: Mapping[str, str]) -> Answer | FileParts:
         check_readable(upload)
-        size = upload.size_bytes or 0
-        # Bytes never change under an upload ID, so the ID tells one state of a file from another.
-        validators = Validators(f'"{upload.id}"', upload.ended_at)
-        sent = {**_SAFE, "ETag": validators.tag}
-        if upload.ended_at is not None:
-            sent["Last-Modified"] = format_datetime(upload.ended_at, usegmt=True)
-        if validators.refused(headers):
-            return problem(412, "precondition", f"the file is another one by now: its ETag is {validators.tag}.")
-        if validators.unchanged(headers):
-            return Answer(304, sent)
-        wanted = validators.range_of(headers)
-        spans = spans_of(wanted, size)
-        if spans is not None and not spans:
-            outside = problem(416, "range", f"Range: {wanted} lies outside of the file's {size} bytes.")
-            return Answer(416, {**outside.headers, "Content-Range": f"bytes */{size}"}, outside.body)
-        if await self._blobs.length(upload.id) != size:
-            raise BlobUnavailable(f"upload {upload.id} is damaged in the storage: it should have {size} bytes")
-        sent["Content-Disposition"] = disposition(upload.filename)
-        return _Parts(upload, spans, sent)
-
-    async def _stream(self, parts: _Parts, send: Send, *, head: bool) -> None:
-        await start(send, parts.status, parts.headers)
-        if not head:
-            for prefix, span in parts.pieces:
-                if prefix:
-                    await send({"type": "http.response.body", "body": prefix, "more_body": True})
-                async with aclosing(self._blobs.read(parts.upload_id, start=span.start, stop=span.stop)) as pieces:
-                    async for piece in pieces:
-                        await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"" if head else parts.end})
+        return await parts_of(self._blobs, upload, headers)
 
 
-class _Parts:
+async def parts_of(blobs: BlobStore, upload: Upload, headers: Mapping[str, str]) -> Answer | FileParts:
+    """Return what a request's headers ask for of a file that may be read.
+
+    Raises:
+        BlobUnavailable: it is not there as it should be.
+    """
+    size = upload.size_bytes or 0
+    # Bytes never change under an upload ID, so the ID tells one state of a file from another.
+    validators = Validators(f'"{upload.id}"', upload.ended_at)
+    sent = {**_SAFE, "ETag": validators.tag}
+    if upload.ended_at is not None:
+        sent["Last-Modified"] = format_datetime(upload.ended_at, usegmt=True)
+    if validators.refused(headers):
+        return problem(412, "precondition", f"the file is another one by now: its ETag is {validators.tag}.")
+    if validators.unchanged(headers):
+        return Answer(304, sent)
+    wanted = validators.range_of(headers)
+    spans = spans_of(wanted, size)
+    if spans is not None and not spans:
+        outside = problem(416, "range", f"Range: {wanted} lies outside of the file's {size} bytes.")
+        return Answer(416, {**outside.headers, "Content-Range": f"bytes */{size}"}, outside.body)
+    if await blobs.length(upload.id) != size:
+        raise BlobUnavailable(f"upload {upload.id} is damaged in the storage: it should have {size} bytes")
+    sent["Content-Disposition"] = disposition(upload.filename)
+    return FileParts(upload, spans, sent)
+
+
+async def stream(parts: FileParts, send: Send, read: Read, *, head: bool) -> None:
+    """Send a file, or parts of it; for HEAD requests without the body. `read` is a blob store's."""
+    await start(send, parts.status, parts.headers)
+    if not head:
+        for prefix, span in parts.pieces:
+            if prefix:
+                await send({"type": "http.response.body", "body": prefix, "more_body": True})
+            async with aclosing(read(parts.upload_id, start=span.start, stop=span.stop)) as pieces:
+                async for piece in pieces:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"" if head else parts.end})
+
+
+class FileParts:
     """A response with a file, or with parts of it: one as it is, several as `multipart/byteranges`."""
 
     def __init__(self, upload: Upload, spans: Sequence[Span] | None, headers: Mapping[str, str]) -> None:

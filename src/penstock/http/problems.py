@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from ..blobs.base import BlobMissing, OffsetConflict, StorageFull
+from ..delivery.sending.claims import StepOver, WrongToken
 from ..errors import InvalidRequest, NotFound, PenstockError, Unavailable
 from ..uploads import errors, tus
 from .asgi import Answer
@@ -39,6 +40,7 @@ class MethodNotAllowed(InvalidRequest):
 
 _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (errors.MadeOfParts, 403),
+    (WrongToken, 403),
     (NotFound, 404),
     (MethodNotAllowed, 405),
     (errors.Idle, 408),
@@ -46,6 +48,7 @@ _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (OffsetConflict, 409),
     (errors.Interrupted, 409),
     (errors.Gone, 410),
+    (StepOver, 410),
     (BlobMissing, 410),
     (errors.VersionMismatch, 412),
     (errors.TooLarge, 413),

@@ -3,15 +3,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from penstock.delivery import download
-from penstock.delivery.base import BytesUnavailable, DeliveryRefused
+from penstock.delivery.base import BytesGone, BytesUnavailable, DeliveryRefused
 from penstock.delivery.stream import StreamDelivery
 from penstock.events.types import StartPostprocessingStep
-from tests.servers.storage import Storage, running_storage
+from tests.servers.storage import Page, Storage, running_storage
 
 BODY = bytes(range(256)) * 4000
 
@@ -121,3 +122,43 @@ async def test_a_reading_that_is_left_is_closed_with_the_delivery(storage: Stora
         await anext(pieces)
     with pytest.raises(StopAsyncIteration):
         await anext(pieces)
+
+
+LARGE = BODY * 4
+PAUSED = timedelta(seconds=1)
+
+
+async def test_what_breaks_off_goes_on_from_there(storage: Storage) -> None:
+    """Only once more for each cut: what has arrived is not fetched again."""
+    url = storage.put("/a", LARGE, cut_at=1_500_000)
+    assert await read(start(url, len(LARGE))) == LARGE
+    asked = [headers.get("range", "") for _, headers in storage.requests]
+    assert asked == ["", "bytes=1500000-4095999", "bytes=3000000-4095999"]
+
+
+async def test_what_breaks_off_and_cannot_go_on_begins_anew(storage: Storage) -> None:
+    """A server without ranges sends all of it, and what is known already is passed over."""
+    cuts: Iterator[int | None] = iter([1_500_000, None])
+
+    class Changing(dict[str, Page]):
+        def get(self, key: str, default: Any = None) -> Any:
+            del key, default
+            return Page(body=LARGE, ranges=False, cut_at=next(cuts))
+
+    url = storage.url("/a")
+    storage.pages = Changing()
+    assert await read(start(url, len(LARGE))) == LARGE
+
+
+async def test_a_server_that_hangs_is_given_up_at_the_stall_limit(storage: Storage) -> None:
+    url = storage.put("/a", BODY, stalls=True)
+    async with StreamDelivery(stall_limit=PAUSED) as delivery, delivery.deliver(start(url)) as delivered:
+        with pytest.raises(BytesUnavailable, match="did not deliver"):
+            async for _ in delivered.stream():
+                pass
+    assert len(storage.requests) == 1
+
+
+async def test_an_address_that_is_over_says_so(storage: Storage) -> None:
+    with pytest.raises(BytesGone, match="410"):
+        await read(start(storage.put("/a", status=410)))

@@ -1,23 +1,50 @@
-"""Settings of how a step that runs by itself gets the bytes."""
+"""Settings of how steps get the bytes: what the gateway does for each, and where a step that runs by itself looks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from ..deliveries import Chosen, Deliveries, Volumes
 from ..entries import platform, setting
 from ..kinds import Flag
-from ..places import File
+from ..measures import Duration
+from ..places import File, WebAddress
 from ..services import Service
 
 _GROUP = "Delivery"
 _FETCHING = (Service.ANTIVIRUS, Service.STEP)
+_GIVING = (Service.SERVE,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliverySettings:
-    """How the bytes come to a step in a process of its own."""
+    """How the bytes come to a step."""
 
+    delivery: Mapping[str, Chosen] = setting(
+        Deliveries(),
+        "",
+        "For each step named here, how it gets the bytes: `path`, `path:VOLUME`, `presigned`, `pull`, `push:URL` or"
+        " `push-on-request:URL`. The others are told where the file lies below `data_dir`.",
+        group=_GROUP,
+        services=_GIVING,
+    )
+    delivery_url: str | None = setting(
+        WebAddress(),
+        "",
+        "Where steps reach this server, for `pull`, `presigned` and `push-on-request`. Empty: at `public_url`.",
+        group=_GROUP,
+        services=_GIVING,
+    )
+    delivery_signed_url_life: timedelta = setting(
+        Duration(least=timedelta(seconds=1)),
+        "5m",
+        "How long an address works that the object store signs. It is made when the step asks for the bytes.",
+        group=_GROUP,
+        services=_GIVING,
+    )
     delivery_folder: Path | None = setting(
         File(),
         "",
@@ -25,6 +52,20 @@ class DeliverySettings:
         " then opened as they lie there. Empty: bytes are only fetched by http and https.",
         group=_GROUP,
         services=_FETCHING,
+    )
+    delivery_volumes: Mapping[str, Path] = setting(
+        Volumes(),
+        "",
+        "Where the volumes are mounted here that the gateway's `path` names; the root is the folder `blobs` of its data"
+        " folder.",
+        group=_GROUP,
+        services=_FETCHING,
+    )
+    delivery_stall_limit: timedelta = setting(
+        Duration(least=timedelta(seconds=1)),
+        "1m",
+        "How long a transfer may stand still. Then it is broken off, and goes on from there if that is possible.",
+        group=_GROUP,
     )
     delivery_temp_dir: Path | None = setting(
         File(),

@@ -1,0 +1,102 @@
+"""The gateway's side of deliveries: which steps get the bytes in another way than by the path in their start event."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from ..blobs.base import SupportsPath
+from ..delivery.sending.claims import Claims
+from ..delivery.sending.digests import Digests
+from ..delivery.sending.dispatch import Dispatcher
+from ..delivery.sending.pull import PullWay
+from ..delivery.sending.tokens import KEY_BYTES, Tokens
+from ..delivery.sending.volume import VolumeWay
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from ..blobs.base import BlobStore
+    from ..bus.base import Bus
+    from ..clock import Clock
+    from ..delivery.sending.base import Way
+    from ..settings import Settings
+    from ..settings.deliveries import Chosen
+    from ..store.base import ProgressStore
+
+_KEY_FILE: Final = "delivery.key"
+
+
+class Dispatching:
+    """What hands starts over, and who may fetch bytes.
+
+    Raises:
+        ConfigurationError: a way cannot be gone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: ProgressStore,
+        bus: Bus,
+        clock: Clock,
+        blobs: BlobStore,
+        folder: Path,
+    ) -> None:
+        self._settings = settings
+        self._blobs = blobs
+        self._folder = folder
+        self._tokens = Tokens(_key(settings.data_dir / _KEY_FILE))
+        self._digests = Digests(blobs)
+        self.ways = {step: self._way(step, chosen) for step, chosen in settings.delivery.items()}
+        self.claims = Claims(self._tokens, store)
+        self.publisher = Dispatcher(bus, clock, ways=self.ways, store=store)
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs for as long as the service does."""
+        return [self.publisher.run()] if self.ways else []
+
+    def _way(self, step: str, chosen: Chosen) -> Way:
+        match chosen.way:
+            case "path" if isinstance(self._blobs, SupportsPath):
+                return VolumeWay(chosen.place, self._folder, self._blobs, self._digests)
+            case "pull":
+                return PullWay(self._url(step, chosen), self._tokens)
+            case _:
+                raise self._wrong(step, chosen, "this server cannot do that")
+
+    def _url(self, step: str, chosen: Chosen) -> str:
+        url = self._settings.delivery_url or self._settings.public_url
+        if url is None:
+            raise self._wrong(step, chosen, "it needs an address of this server: set delivery_url")
+        return url
+
+    def _wrong(self, step: str, chosen: Chosen, why: str) -> ConfigurationError:
+        return ConfigurationError(f"delivery={step}={chosen} ({self._settings.origins.get('delivery')}): {why}.")
+
+
+def _key(path: Path) -> bytes:
+    """Return the secret that addresses are signed with; it is made once, readable to nobody else.
+
+    Raises:
+        ConfigurationError: it cannot be read or made.
+    """
+    try:
+        if not path.exists():
+            new = path.with_suffix(".new")
+            descriptor = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+            with open(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(KEY_BYTES))
+                file.flush()
+                os.fsync(descriptor)
+            new.rename(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}. Make the folder writable for this user.") from error
+    if len(key) != KEY_BYTES:
+        raise ConfigurationError(f"{path}: not {KEY_BYTES} bytes. Remove it; a new one is made.")
+    return key

@@ -1,0 +1,268 @@
+"""Starts steps once their bytes are within their reach, and says so if that cannot be.
+
+It stands where the coordinator hands its events over. A start that needs work first is held back; when the work is
+done, it is published under the ID that it had, if it is still awaited. Nothing of this is saved: the upload's record
+awaits the answer to that start, so whoever comes after a death finds it there and does the work again (`catch_up`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+import structlog
+
+from ...blobs.base import BlobMissing
+from ...bus.publish import Publisher
+from ...core.emit import awaited
+from ...errors import PenstockError, Unavailable
+from ...events.types import (
+    VIRUSSCAN,
+    CancelPostprocessing,
+    Outcome,
+    PostprocessingFinished,
+    PostprocessingStepFinished,
+    PostprocessingStepProgress,
+    StartPostprocessingStep,
+    VirusscanResult,
+)
+from ...ids import derived_id
+from .claims import awaited_step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...bus.base import Bus
+    from ...clock import Clock
+    from ...core.emit import Emit
+    from ...events.types import Envelope
+    from ...store.base import ProgressStore
+    from .base import Way
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE: Final = 4
+"""Files that are worked on at the same time: more would only share the same disk and the same line."""
+_HELD: Final = 256
+"""Starts that are held back in memory. The others wait in their records for `catch_up`."""
+_KEPT: Final = 10_000
+_REPORTS: Final = timedelta(seconds=1)
+_SILENT_REPORTS: Final = 5
+_AGAIN: Final = timedelta(seconds=2)
+_LOOK: Final = timedelta(seconds=15)
+
+
+class Dispatcher(Publisher):
+    """A publisher that has the bytes delivered before a step is started. Open it before use.
+
+    Args:
+        bus: carries the events.
+        clock: times them.
+        ways: by step. Steps that are not here are started with the address that their upload came with.
+        store: knows which starts are awaited.
+    """
+
+    def __init__(self, bus: Bus, clock: Clock, *, ways: Mapping[str, Way], store: ProgressStore) -> None:
+        super().__init__(bus, clock)
+        self._heard_on = bus
+        self._time = clock
+        self._ways = dict(ways)
+        self._store = store
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        self._addresses: OrderedDict[str, str] = OrderedDict()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Begin to hear which uploads are not wanted any more."""
+        async with AsyncExitStack() as stack:
+            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.callback(self._stop_all)
+            over = (CancelPostprocessing, PostprocessingFinished)
+            await stack.enter_async_context(self._heard_on.listen(over, self._on_end))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Stop all work: it is done again by whoever comes next."""
+        await self._stack.aclose()
+
+    async def emit(self, *emits: Emit, causation_id: str = "", trace_parent: str = "") -> None:
+        """Publish events; hold those back that start a step whose bytes have to be delivered first."""
+        ready = [await self._addressed(emit, trace_parent) for emit in emits]
+        if now := [emit for emit in ready if emit is not None]:
+            await super().emit(*now, causation_id=causation_id, trace_parent=trace_parent)
+
+    async def run(self) -> None:
+        """Look now and then for starts that nobody works on, until cancelled."""
+        while True:
+            try:
+                await self.catch_up()
+            except Unavailable as error:
+                log.warning("deliveries_wait", error=str(error))
+            await self._time.sleep(_LOOK)
+
+    async def catch_up(self) -> None:
+        """Work on all starts that are awaited and were held back by somebody who is gone, or for lack of room.
+
+        Raises:
+            StoreUnavailable: not all were looked at.
+        """
+        for step, way in self._ways.items():
+            if way.at_once:
+                continue
+            async for saved in self._store.in_step(step):
+                for emit in awaited(saved.progress):
+                    if emit.event_id not in self._addresses:
+                        await self._addressed(emit, saved.progress.trace_parent)
+
+    async def _addressed(self, emit: Emit, trace_parent: str) -> Emit | None:
+        """Return an event as it can be published now; None when it has to wait."""
+        start = emit.event
+        way = self._ways.get(start.step_to_start) if isinstance(start, StartPostprocessingStep) else None
+        if way is None or not isinstance(start, StartPostprocessingStep):
+            return emit
+        if way.at_once:
+            return _with_url(emit, start, await way.address(start, emit.event_id, _nobody))
+        if (url := self._addresses.get(emit.event_id)) is not None:
+            return _with_url(emit, start, url)
+        self._begin(emit, start, way, trace_parent)
+        return None
+
+    def _begin(self, emit: Emit, start: StartPostprocessingStep, way: Way, trace_parent: str) -> None:
+        if emit.event_id in self._running:
+            return
+        self._stop(start.upload_id)  # an attempt that nobody awaits any more
+        if len(self._running) < _HELD:
+            task = self._tasks.create_task(self._deliver(emit, start, way, trace_parent))
+            self._running[emit.event_id] = start.upload_id, task
+            task.add_done_callback(lambda _: self._running.pop(emit.event_id, None))
+
+    async def _deliver(self, emit: Emit, start: StartPostprocessingStep, way: Way, trace_parent: str) -> None:
+        fields: dict[str, Any] = {"upload": start.upload_id, "step": start.step_to_start, "way": way.name}
+        try:
+            async with _Reports(self, start, emit.event_id) as reports, self._slots:
+                url = await way.address(start, emit.event_id, reports.take)
+        except BlobMissing:
+            log.info("delivery_of_nothing", **fields)
+            return
+        except PenstockError as error:
+            log.warning("delivery_failed", **fields, error=str(error))
+            await self._until_said(self._fail, start, emit.event_id, str(error))
+            return
+        except Exception as error:  # whatever it is, the step must not wait for ever
+            log.exception("delivery_failed", **fields)
+            reason = f"the bytes could not be delivered by {way.name}: {type(error).__name__}"
+            await self._until_said(self._fail, start, emit.event_id, reason)
+            return
+        await self._until_said(self._start, _with_url(emit, start, url), start, url, trace_parent)
+        log.info("delivered", **fields)
+
+    async def _start(self, emit: Emit, start: StartPostprocessingStep, url: str, trace_parent: str) -> None:
+        if await awaited_step(self._store, start.upload_id, emit.event_id) is None:
+            return
+        await super().emit(emit, trace_parent=trace_parent)
+        self._addresses[emit.event_id] = url
+        if len(self._addresses) > _KEPT:
+            self._addresses.popitem(last=False)
+
+    async def _fail(self, start: StartPostprocessingStep, start_id: str, reason: str) -> None:
+        """Answer in the step's place: it was never started."""
+        virusscan = start.step_to_start == VIRUSSCAN
+        scanned = VirusscanResult(resource_id=start.resource_id, error_message=reason)
+        answer = PostprocessingStepFinished(
+            upload_id=start.upload_id,
+            executing_user=start.executing_user,
+            filename=start.filename,
+            finished_step=start.step_to_start,
+            result=scanned if virusscan else {"error": reason},
+            outcome=Outcome.RETRY,
+        )
+        await self.publish(answer, event_id=derived_id(start_id, "finished"), causation_id=start_id)
+
+    async def report(self, start: StartPostprocessingStep, start_id: str, fraction: float | None, message: str) -> None:
+        """Say how far a delivery is: to the coordinator that is a sign of life of the step."""
+        progress = PostprocessingStepProgress(
+            upload_id=start.upload_id, step=start.step_to_start, fraction=fraction, message=message
+        )
+        try:
+            await self.publish(progress, causation_id=start_id)
+        except Unavailable as error:
+            log.warning("heartbeat_lost", upload=start.upload_id, error=str(error))
+
+    async def _until_said(self, say: Any, *arguments: Any) -> None:
+        while True:
+            try:
+                await say(*arguments)
+            except Unavailable as error:
+                log.warning("delivery_not_told_yet", error=str(error))
+                await self._time.sleep(_AGAIN)
+            except Exception:
+                log.exception("delivery_not_told")  # `catch_up` begins anew
+                return
+            else:
+                return
+
+    def _on_end(self, envelope: Envelope) -> None:
+        self._stop(envelope.event.upload_id)
+
+    def _stop(self, upload_id: str) -> None:
+        for known, task in list(self._running.values()):
+            if known == upload_id:
+                task.cancel()
+
+    def _stop_all(self) -> None:
+        for _, task in list(self._running.values()):
+            task.cancel()
+
+    @property
+    def time(self) -> Clock:
+        """The clock that reports are timed by."""
+        return self._time
+
+
+class _Reports:
+    """Passes on the latest of what is reported, at most once a second, while its context is open.
+
+    Without news it says the same again now and then: a step must not be taken for dead because its file waits in line.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, start: StartPostprocessingStep, start_id: str) -> None:
+        self._dispatcher = dispatcher
+        self._start = start
+        self._start_id = start_id
+        self._latest: tuple[float | None, str] = (None, "waits for its bytes")
+        self._news = False
+
+    def take(self, fraction: float | None, message: str) -> None:
+        """Note it."""
+        self._latest, self._news = (fraction, message), True
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._pass_on())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _pass_on(self) -> None:
+        silent = 0
+        while True:
+            await self._dispatcher.time.sleep(_REPORTS)
+            silent += 1
+            if self._news or silent >= _SILENT_REPORTS:
+                silent, self._news = 0, False
+                await self._dispatcher.report(self._start, self._start_id, *self._latest)
+
+
+def _with_url(emit: Emit, start: StartPostprocessingStep, url: str) -> Emit:
+    return msgspec.structs.replace(emit, event=msgspec.structs.replace(start, url=url))
+
+
+def _nobody(fraction: float | None, message: str) -> None:
+    """Take a report where nobody listens."""

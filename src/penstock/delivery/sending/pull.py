@@ -1,0 +1,32 @@
+"""The way `pull`: the step fetches the bytes from us, by an address that works for as long as its answer is awaited."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .base import Way
+
+if TYPE_CHECKING:
+    from ...events.types import StartPostprocessingStep
+    from .base import Report
+    from .tokens import Tokens
+
+PATH = "/delivery"
+
+
+class PullWay(Way):
+    """Makes addresses of ours."""
+
+    def __init__(self, url: str, tokens: Tokens, *, name: str = "pull") -> None:
+        """`url` is where steps reach this server; `name` is that of the way, where another one builds on this."""
+        self.name = name
+        self._url = url
+        self._tokens = tokens
+
+    at_once = True
+
+    async def address(self, start: StartPostprocessingStep, start_id: str, report: Report) -> str:
+        """Return the address for one attempt. Its secret is in the query: paths are what servers log."""
+        del report
+        token = self._tokens.mint(start.upload_id, start_id)
+        return f"{self._url}{PATH}/{start.upload_id}/{start_id}?token={token}"
