@@ -125,3 +125,12 @@ class Metrics:
             ["scanner", "address"],
             registry=self.registry,
         )
+        self.viruses_found = Counter(
+            "penstock_viruses_found", "Scans that found something, by scanner.", ["scanner"], registry=self.registry
+        )
+        self.alerts = Counter(
+            "penstock_alerts",
+            "Alerts to the administrator that were posted (`sent`) or given up (`failed`).",
+            ["result"],
+            registry=self.registry,
+        )

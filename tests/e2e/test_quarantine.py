@@ -14,6 +14,7 @@ import pytest
 
 from penstock.antivirus.eicar import eicar
 from tests.servers.penstock import PenstockServer
+from tests.servers.webhook import Webhook, running_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +25,14 @@ API = "/api/v1/antivirus/quarantine"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]:
-    environment = {"ANTIVIRUS_INFECTED_FILE_HANDLING": "quarantine"}
+def hook() -> Iterator[Webhook]:
+    with running_webhook() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, hook: Webhook) -> Iterator[PenstockServer]:
+    environment = {"ANTIVIRUS_INFECTED_FILE_HANDLING": "quarantine", "PENSTOCK_ANTIVIRUS_ALERT_URL": hook.url}
     with PenstockServer(tmp_path_factory.mktemp("quarantine"), **environment) as running:
         yield running
 
@@ -91,6 +98,24 @@ def test_it_is_unreadable_until_somebody_releases_it_for_a_reason(client: httpx.
     ends_at = time.monotonic() + 20
     while upload_id in client.get("/api/v1/postprocessing").text:  # until the coordinator has heard of it
         assert time.monotonic() < ends_at
+
+
+def test_the_administrator_is_alerted_once(client: httpx.Client, server: PenstockServer, hook: Webhook) -> None:
+    hook.statuses = [500]  # it is posted again
+    upload_id = quarantined(client, "alert.txt")
+    ends_at = time.monotonic() + 20
+    while upload_id not in [alert.get("upload_id") for alert in hook.posted]:
+        assert time.monotonic() < ends_at
+        time.sleep(0.01)
+    assert client.post(f"{API}/{upload_id}/release", json={"reason": "our own"}).status_code == 200
+    [alert] = [alert for alert in hook.posted if alert.get("upload_id") == upload_id]
+    assert (alert["kind"], alert["signature"]) == ("virus-found", "EICAR_Test_File")
+    assert (alert["filename"], alert["size_bytes"]) == ("alert.txt", len(INFECTED))
+    assert alert["text"].endswith("the file is in quarantine.")
+    log = server.log_path.read_text()
+    assert [line for line in log.splitlines() if "virus_found" in line and upload_id in line and "error" in line]
+    assert "s3cret" not in log
+    assert 'penstock_viruses_found_total{scanner="yara"}' in client.get("/metrics").text
 
 
 def test_it_is_gone_when_it_is_deleted(client: httpx.Client, server: PenstockServer) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ..bus.base import Bus
     from ..settings import Settings
-    from .scanner import Scanning
+    from .scanning import Scanning
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +93,7 @@ class AntivirusService:
         settings, clock = self._settings, self._clock
         bus: Bus = await stack.enter_async_context(bus_of(settings, clock, patience=BRIEFLY))
         delivery = await open_delivery(stack, settings, as_files=False)
-        self._scanning = scanning = await open_virusscan(stack, settings, clock)
+        self._scanning = scanning = await open_virusscan(stack, settings, clock, self.metrics)
         held = HeldUploads(bus, scanning, clock)
         await stack.enter_async_context(bus.listen(HeldUploads.NEWS, held.hear))
         runner = StepRunner(

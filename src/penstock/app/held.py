@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..bus.notes import Notes
     from ..clock import Clock
     from ..events.types import Envelope
-    from .scanner import Scanning
+    from .scanning import Scanning
 
 log = structlog.get_logger(__name__)
 

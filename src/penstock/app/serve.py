@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
     from ..steps.kit import StepDefinition
-    from .scanner import Scanning
+    from .scanning import Scanning
     from .storage import Storage
 
 Wrap: TypeAlias = "Callable[[str, Any], Any]"
@@ -184,7 +184,7 @@ class App:
         definitions = list(self._definitions)
         scanning = None
         if VIRUSSCAN in self._policy.every_step:
-            scanning = await open_virusscan(stack, settings, clock)
+            scanning = await open_virusscan(stack, settings, clock, self._metrics)
             definitions.append(scanning.definition)
 
         await stack.enter_async_context(processing.coordinator.subscribe(workers=settings.workers))

@@ -149,7 +149,8 @@ def _steps(settings: Settings) -> Check:
 async def _scanner(settings: Settings) -> list[Check]:
     from ..antivirus.base import SupportsStates
     from ..app.policy import step_rules_of
-    from ..app.scanner import places_of, scanner_of
+    from ..app.scanner import scanner_of
+    from ..app.scanning import places_of
     from ..clock import SystemClock
 
     lists = [settings.steps, *(rule.steps for rule in step_rules_of(settings))]

@@ -166,6 +166,26 @@ class WebAddress(Kind[str | None]):
         return _without_user(value or "")
 
 
+@dataclass(frozen=True)
+class Webhook(Kind[str | None]):
+    """An address that something is posted to, taken as it is; empty means "not set"."""
+
+    form: str = "URL"
+    empty_is_value: bool = True
+
+    def from_text(self, text: str, folder: Path) -> str | None:
+        """Take an http or https URL."""
+        del folder
+        url = text.strip()
+        if url and not _is_web_address(url.partition("?")[0]):
+            raise ValueError("not a web address. Write it like https://chat.example.org/hooks/abc.")
+        return url or None
+
+    def show(self, value: str | None) -> str:
+        """Return the URL."""
+        return value or ""
+
+
 def _is_web_address(url: str) -> bool:
     try:
         parts = urlsplit(url)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import timedelta
 
+    from ..antivirus.alert import Alert
     from .held import Held
     from .kit import StepDefinition
 
@@ -28,6 +29,8 @@ class GuardedStep(Protocol):
     """The uploads that wait for another attempt because what it depends on was not there."""
     on_held: Callable[[str], Awaitable[None]] | None
     """Called with the ID of each upload that is held, before its answer is given."""
+    on_alert: Callable[[Alert], None] | None
+    """Called with what an administrator is to be told."""
 
     async def watch(self, interval: timedelta, retry: timedelta) -> None:
         """Test every `interval`, and every `retry` while there is a problem, until cancelled."""

@@ -6,8 +6,10 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 
+from ..antivirus.alert import Alert, AlertKind
 from ..antivirus.base import (
     ByteStream,
     Circuit,
@@ -22,7 +24,8 @@ from ..antivirus.handling import End, decide, without_scan
 from ..antivirus.limits import plan_scan
 from ..errors import PenstockError, Unavailable
 from ..events.gotime import format_time, to_nanoseconds
-from ..events.types import VIRUSSCAN, ScanDetails, VirusscanResult
+from ..events.types import VIRUSSCAN, Outcome, ScanDetails, VirusscanResult
+from ..ids import derived_id, new_event_id
 from .base import GuardedStep
 from .held import Held
 from .kit import StepDefinition, StepResult
@@ -54,6 +57,14 @@ _NOT_LOOKED_AT: Final = (ScannerNotReady, ScannerResting, ScannerUnreachable, Se
 """The scanner is the trouble, and cannot be because of this file: it has not seen it, or called it clean."""
 
 
+_FOLLOWS: Final[dict[str, str]] = {
+    Outcome.DELETE: "the file is removed.",
+    Outcome.ABORT: "the file is kept, and cannot be read.",
+    Outcome.QUARANTINE: "the file is in quarantine.",
+    Outcome.CONTINUE: "the file is released, with the mark that it is infected.",
+}
+
+
 class Virusscan(GuardedStep):
     """Scans uploads with one scanner, once that has proved that it finds EICAR."""
 
@@ -70,6 +81,7 @@ class Virusscan(GuardedStep):
         self.scanner = scanner
         self.problem = "not tested yet"
         """Why the scanner is not used; empty when it is."""
+        self._told = ""
         self._clock = clock
         self._handling = handling
         self._timeout = timeout
@@ -78,6 +90,7 @@ class Virusscan(GuardedStep):
         self.held = Held()
         """The uploads that wait because the scanner was not there."""
         self.on_held: Callable[[str], Awaitable[None]] | None = None
+        self.on_alert: Callable[[Alert], None] | None = None
         self.definition = StepDefinition(VIRUSSCAN, self.scan, workers=workers, own_thread=False, failure=self._failure)
 
     async def check(self) -> None:
@@ -100,12 +113,35 @@ class Virusscan(GuardedStep):
         else:
             if self.problem:
                 log.info("scanner_ready", scanner=self.scanner.name)
-            self.problem = ""
+                self._alert(AlertKind.SCANNER_READY, f"The scanner {self.scanner.name} works. What was held goes on.")
+            self.problem, self._told = "", ""
 
     def _distrust(self, error: PenstockError) -> None:
-        if self.problem != str(error):
+        # While it is left alone the error tells how long; that is no news.
+        if self._told != error.code and not (self._told and isinstance(error, ScannerResting)):
             log.error("scanner_not_used", scanner=self.scanner.name, error=str(error), exc_info=error)
+            if not self._told:
+                text = f"The scanner {self.scanner.name} is not used, and uploads are held until it works: {error}"
+                self._alert(AlertKind.SCANNER_NOT_USED, text)
+            self._told = error.code
         self.problem = str(error)
+
+    def _alert(self, kind: AlertKind, text: str, upload: StepUpload | None = None, **more: str) -> None:
+        if self.on_alert is None:
+            return
+        alert = Alert(kind=kind, id=new_event_id(), at=self._clock.now(), text=text, scanner=self.scanner.name)
+        if upload is not None:
+            alert = msgspec.structs.replace(
+                alert,
+                id=derived_id(upload.attempt_id, kind),
+                upload_id=upload.id,
+                filename=upload.filename,
+                size_bytes=upload.size_bytes,
+                user_id=upload.user_id,
+                space=upload.space,
+                **more,
+            )
+        self.on_alert(alert)
 
     async def watch(self, interval: timedelta, retry: timedelta) -> None:
         """Test the scanner every `interval`, and every `retry` while it fails, until cancelled."""
@@ -171,7 +207,28 @@ class Virusscan(GuardedStep):
             bytes=report.bytes_scanned,
             seconds=round(report.duration.total_seconds(), 3),
         )
+        if decision.end is End.INFECTED:
+            self._tell_found(upload, report, decision)
         return self._result(upload, decision, _details(report, decision), report.signature)
+
+    def _tell_found(self, upload: StepUpload, report: ScanReport, decision: Decision) -> None:
+        log.error(
+            "virus_found",
+            upload=upload.id,
+            filename=upload.filename,
+            signature=report.signature,
+            scanner=report.scanner,
+            outcome=decision.outcome,
+        )
+        text = f"{report.scanner} found {report.signature} in {upload.filename!r} (upload {upload.id or 'on demand'}): "
+        self._alert(
+            AlertKind.VIRUS_FOUND,
+            text + _FOLLOWS.get(decision.outcome, decision.outcome),
+            upload,
+            scanner=report.scanner,
+            signature=report.signature,
+            outcome=decision.outcome,
+        )
 
     def _result(self, upload: StepUpload, decision: Decision, scan: ScanDetails, signature: str = "") -> StepResult:
         infected = decision.end is End.INFECTED

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from penstock.antivirus import ScannerUnavailable
-from penstock.app.scanner import Scanning, open_virusscan
+from penstock.app.scanner import open_virusscan
+from penstock.app.scanning import Scanning
 from penstock.bus.base import BusUnavailable
 from penstock.settings import load_settings
 from penstock.settings.services import Service

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..entries import setting
 from ..kinds import Choice, Choices, Flag, Text, Whole, Words
 from ..measures import Duration, Size, SizeLimit, TimeLimit
-from ..places import File, Paths
+from ..places import File, Paths, Webhook
 from ..services import SCANNING, Service
 
 _GROUP = "Virus scanner"
@@ -123,6 +123,23 @@ class ScannerSettings:
         "signatures change (clamd without official ones; ICAP). 0: it has to find EICAR after each file.",
         group=_GROUP,
         services=SCANNING,
+    )
+    antivirus_alert_url: str | None = setting(
+        Webhook(),
+        "",
+        "Where news for the administrator is posted to as JSON: a virus that was found, a scanner that cannot be used, "
+        "and that it works again. Empty: it is in the log and the metrics only.",
+        group=_GROUP,
+        services=SCANNING,
+        secret=True,
+    )
+    antivirus_alert_token: str = setting(
+        Text(),
+        "",
+        "Sent with that as a bearer token.",
+        group=_GROUP,
+        services=SCANNING,
+        secret=True,
     )
     antivirus_clamav_socket: tuple[str, ...] = setting(
         Words(),
