@@ -14,7 +14,10 @@ Status codes of HTTP and of the command line are mapped in `http/` and `cli/` on
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class PenstockError(Exception):
@@ -27,6 +30,13 @@ class PenstockError(Exception):
     """Stable, machine-readable name of the kind of error; part of the public interface."""
     retryable: ClassVar[bool] = False
     """Whether the same call may succeed later with nothing changed by the caller."""
+    facts: Mapping[str, object] = {}
+    """What programs may want to know of it, by name; part of the public interface, like `code`."""
+
+    def telling(self, **facts: object) -> Self:
+        """Return this error with facts for programs."""
+        self.facts = facts
+        return self
 
 
 class ConfigurationError(PenstockError):

@@ -52,6 +52,18 @@ class Metrics:
         )
         self.in_step = Gauge("penstock_uploads_in_step", "Uploads in each step now.", ["step"], registry=self.registry)
         self.uploads = Gauge("penstock_uploads", "Uploads in each phase now.", ["phase"], registry=self.registry)
+        self.quota_bytes = Gauge(
+            "penstock_quota_bytes",
+            "Bytes used and reserved, and their limit, of the server and of spaces and users with limits of their own.",
+            ["kind", "name", "what"],
+            registry=self.registry,
+        )
+        self.unfinished = Gauge(
+            "penstock_unfinished_uploads",
+            "Unfinished uploads of the server and of spaces and users with limits of their own.",
+            ["kind", "name"],
+            registry=self.registry,
+        )
         self.queue_depth = Gauge(
             "penstock_queue_depth",
             "Events waiting or in work, by group.",

@@ -50,7 +50,9 @@ class Parts:
     public_url: str | None
     """The server's address as clients see it; None: as each request names it."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network]
-    """Whose word about the address that a request was sent to is believed."""
+    """Whose word about the address that a request was sent to is believed, and about who sends it."""
+    user_header: str
+    """The header in which these name the user; empty: users have no names."""
     cors_origins: Sequence[str]
     """Origins of web pages that may upload from a browser; `*`: all."""
     checks: Callable[[], Awaitable[list[Check]]]

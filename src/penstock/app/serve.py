@@ -35,8 +35,10 @@ from ..uploads.feed import Feed
 from ..uploads.gateway import Gateway
 from ..uploads.orphans import Orphans
 from ..uploads.quarantine import Quarantine
+from ..uploads.quota import Ledger
 from ..uploads.receiver import Receiver
 from ..uploads.steady import SteadyTime
+from .allowances import allowances_of, show_usage
 from .delivery import open_own_delivery
 from .dispatching import Dispatching
 from .folder import locked_folder
@@ -88,6 +90,7 @@ class App:
         self._definitions = list(definitions)
         self._wrap = wrap
         self._policy = policy_of(settings)
+        self._allowances = allowances_of(settings)
         self._metrics = Metrics()
         self._tracing = tracing_of(settings, Service.SERVE)
         self._stack = AsyncExitStack()
@@ -131,7 +134,8 @@ class App:
             publisher=await stack.enter_async_context(dispatching.publisher),
         )
         feed = await stack.enter_async_context(Feed(database, clock))
-        catalogue = wrap("catalogue", Catalogue(database, feed, clock))
+        catalogue = wrap("catalogue", Catalogue(database, feed, clock, Ledger(self._allowances)))
+        await catalogue.count_anew()
         gateway = Gateway(
             catalogue=catalogue,
             blobs=blobs,
@@ -149,6 +153,7 @@ class App:
             metrics=self._metrics,
             expiration=settings.upload_expiration,
             max_size_bytes=settings.max_size_bytes,
+            allowances=self._allowances,
         )
         time = SteadyTime(clock, believed_after=settings.upload_expiration)
         sweeper = Sweeper(
@@ -232,6 +237,7 @@ class App:
             stalled_after=settings.stalled_after,
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
+            user_header=settings.user_header,
             cors_origins=settings.cors_origins,
             checks=lambda: self._checks(storage, processing, scanning),
             look_up=lambda: self._look_up(processing, catalogue, scanning),
@@ -243,6 +249,8 @@ class App:
             scanning.look_up(self._metrics)
         for phase, number in (await catalogue.counts()).items():
             self._metrics.uploads.labels(phase).set(number)
+        for usage in await catalogue.usage_of_named():
+            show_usage(usage, self._metrics)
 
     async def _checks(self, storage: Storage, processing: Processing, scanning: Scanning | None) -> list[Check]:
         """Look at everything that can be wrong while running."""

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION: Final = "0005"
+SCHEMA_REVISION: Final = "0007"
 """The newest migration, which this version of the program works with."""
 
 # SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
@@ -67,6 +67,9 @@ uploads = Table(
     Column("concat", Text, nullable=False, server_default=""),
     Column("final_key", Text, nullable=False, server_default=""),
     Column("explicit_end", Boolean, nullable=False, server_default=false()),
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("counted_bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("counted_in", Text, nullable=False, server_default=""),
     # Lists in the order of arrival, by phase. `seq` is named in each: SQLite would append it, PostgreSQL would not.
     Index("ix_uploads_phase", "phase", "seq"),
     Index("ix_uploads_space", "space", "phase", "seq"),
@@ -100,6 +103,22 @@ uploads = Table(
         sqlite_where=text("final_key <> ''"),
         postgresql_where=text("final_key <> ''"),
     ),
+    # What one user has; where users have no names, there is nothing in it.
+    Index(
+        "ix_uploads_owner",
+        "owner",
+        "phase",
+        "seq",
+        sqlite_where=text("owner <> ''"),
+        postgresql_where=text("owner <> ''"),
+    ),
+    # The parts that count as part of another upload.
+    Index(
+        "ix_uploads_counted_in",
+        "counted_in",
+        sqlite_where=text("counted_in <> ''"),
+        postgresql_where=text("counted_in <> ''"),
+    ),
     Index(
         "ix_uploads_quarantined",
         "seq",
@@ -113,7 +132,20 @@ uploads = Table(
 
 `run_cause` is the event ID of the request that began the run (empty: nobody asked for it). `discard_pending` is true
 from the moment at which the upload's bytes are given up until they are gone. `scan_details` is JSON, or empty.
+`counted_bytes` is what it counts for in quotas; a part of others counts for nothing while it is
+`counted_in` one of them.
 """
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("used_bytes", BigInteger, nullable=False),
+    Column("reserved_bytes", BigInteger, nullable=False),
+    Column("unfinished", BigInteger, nullable=False),
+)
+"""What spaces and users have that have a limit: sums over `uploads`, changed with it and made anew at start."""
 
 feed = Table(
     "feed",

@@ -38,17 +38,19 @@ class PublicAddress:
         if self._public_url is not None:
             return self._public_url
         scheme, host, prefix = scope.get("scheme", "http"), headers.get("host", ""), ""
-        if self._trusted and self._is_trusted(scope.get("client")):
+        if is_trusted(self._trusted, scope.get("client")):
             said = forwarded(headers)
             scheme, host, prefix = said.scheme or scheme, said.host or host, said.prefix
         return f"{scheme}://{host}{prefix}" if _HOST.fullmatch(host) else ""
 
-    def _is_trusted(self, client: Sequence[object] | None) -> bool:
-        try:
-            peer = ip_address(str(client[0])) if client else None
-        except ValueError:
-            return False
-        return peer is not None and any(peer in network for network in self._trusted)
+
+def is_trusted(proxies: Sequence[IPv4Network | IPv6Network], client: Sequence[object] | None) -> bool:
+    """Tell whether a request comes from one of the proxies; `client` is who it comes from, as ASGI has it."""
+    try:
+        peer = ip_address(str(client[0])) if client and proxies else None
+    except ValueError:
+        return False
+    return peer is not None and any(peer in network for network in proxies)
 
 
 class Forwarded(NamedTuple):

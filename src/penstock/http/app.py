@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 
 from .. import __version__, web
 from ..uploads.resumable import completes, is_meant
-from . import antivirus, events, files, garbage, postprocessing, status, uploads
+from . import antivirus, events, files, garbage, postprocessing, status, uploads, usage
 from .asgi import Asgi, Receive, Scope, Send, headers_of
 from .content import Content
 from .delivery import ROOT as DELIVERY
@@ -86,7 +86,7 @@ class Uploading:
 def _api(services: Services) -> FastAPI:
     api = FastAPIOffline(title="Penstock", version=__version__, description=_DESCRIPTION, redoc_url=None)
     versioned = APIRouter(prefix="/api/v1")
-    for part in (garbage, uploads, files, postprocessing, antivirus, events):
+    for part in (garbage, uploads, usage, files, postprocessing, antivirus, events):
         versioned.include_router(part.router(services))
     versioned.include_router(status.api_router(services))
     api.include_router(versioned)

@@ -55,8 +55,10 @@ _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (errors.UnsupportedBody, 415),
     (errors.Locked, 423),
     (StillProcessing, 425),
+    (errors.TooMany, 429),
     (errors.ChecksumMismatch, 460),
     (StorageFull, 507),
+    (errors.QuotaExceeded, 507),
     (InvalidRequest, 400),
     (Unavailable, 503),
 )
@@ -102,7 +104,9 @@ def answer_to(error: PenstockError) -> Answer:
         members = {"expected-offset": error.offset, "provided-offset": error.sent}
         return problem(status, error.code, str(error), {"Upload-Offset": str(error.offset)}, members=members)
     headers = {"Tus-Version": tus.VERSION} if isinstance(error, errors.VersionMismatch) else {}
-    return problem(status, error.code, str(error), headers)
+    if isinstance(error, errors.TooMany):
+        headers = {"Retry-After": str(error.retry_after_seconds)}
+    return problem(status, error.code, str(error), headers, members=error.facts)
 
 
 def answer_to_failure(method: str, path: str, error: Exception) -> Answer:

@@ -31,6 +31,7 @@ class Put:
     def __init__(self, services: Services) -> None:
         self._receiver = services.receiver
         self._address = services.address
+        self._callers = services.callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a file in; it is not there for readers before its steps have passed it, hence 202."""
@@ -44,6 +45,7 @@ class Put:
             size_bytes=body.length,
             space=space_of(scope),
             media_type=media_type_of(headers.get("content-type", "")),
+            owner=self._callers.owner(scope, headers),
             trace_parent=headers.get("traceparent", ""),
         )
         upload_id = standing.upload.id

@@ -41,6 +41,7 @@ class Resumable:
     def __init__(self, services: Services) -> None:
         self._receiver = services.receiver
         self._address = services.address
+        self._callers = services.callers
         self._cors = services.cors
         self._clock = services.clock
 
@@ -83,6 +84,7 @@ class Resumable:
                 size_bytes=part.length,
                 space=space_of(scope),
                 media_type=media_type_of(headers.get("content-type", "")),
+                owner=self._callers.owner(scope, headers),
                 trace_parent=headers.get("traceparent", ""),
                 explicit_end=True,
             )

@@ -12,6 +12,7 @@ from ..postprocessing.commands import listed
 from ..postprocessing.pace import Rests
 from ..uploads.upload import Phase, Upload
 from .address import PublicAddress
+from .caller import Callers
 from .cors import Cors
 from .views import RecordView, UploadView
 
@@ -22,6 +23,7 @@ class Services(Parts):
 
     address: PublicAddress
     cors: Cors
+    callers: Callers
 
     @classmethod
     def of(cls, parts: Parts) -> Self:
@@ -30,6 +32,7 @@ class Services(Parts):
             **{field.name: getattr(parts, field.name) for field in fields(parts)},
             address=PublicAddress(parts.public_url, parts.trusted_proxies),
             cors=Cors(parts.cors_origins),
+            callers=Callers(parts.user_header, parts.trusted_proxies),
         )
 
     async def upload(self, upload_id: str) -> Upload:

@@ -32,6 +32,7 @@ class Tus:
     def __init__(self, services: Services) -> None:
         self._receiver = services.receiver
         self._address = services.address
+        self._callers = services.callers
         self._cors = services.cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,6 +73,7 @@ class Tus:
             media_type=wanted.metadata.media_type or UNKNOWN_TYPE,
             metadata=wanted.metadata.raw,
             initiator_id=headers.get("initiator-id", "")[:_INITIATOR_CHARACTERS],
+            owner=self._callers.owner(scope, headers),
             trace_parent=headers.get("traceparent", ""),
             concat=wanted.concat,
         )

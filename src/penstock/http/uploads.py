@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from ..errors import PenstockError
 from ..postprocessing.commands import Row
+from ..uploads.comparison import digest
 from ..uploads.upload import Phase, Upload
+from .asgi import headers_of
 from .services import Services
-from .views import Results, RowView, UploadPage, UploadView
+from .views import Digest, Results, RowView, UploadPage, UploadView
 
 
 class Action(BaseModel):
@@ -31,9 +34,11 @@ class Action(BaseModel):
 def router(services: Services) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/uploads", tags=["uploads"])
+    digesting = asyncio.Semaphore(_DIGESTS)
 
     @routes.get("", summary="List uploads, newest first")
     async def list_uploads(
+        request: Request,
         *,
         id: Annotated[str | None, Query(description="Only this one.")] = None,
         phase: Phase | None = None,
@@ -44,6 +49,13 @@ def router(services: Services) -> APIRouter:
         expired: bool | None = None,
         has_virus: bool | None = None,
         space: str | None = None,
+        unfinished: Annotated[
+            bool, Query(description="Only those whose bytes have not all arrived, and may still be sent.")
+        ] = False,
+        owner: Annotated[str | None, Query(description="Only those of this user.")] = None,
+        mine: Annotated[
+            bool, Query(description="Only those of the user whom `user_header` names; without it, of all.")
+        ] = False,
         step: Annotated[str | None, Query(description="Only those now in this step.")] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         cursor: str | None = None,
@@ -54,10 +66,11 @@ def router(services: Services) -> APIRouter:
             ids = [one for one in in_step if ids is None or one in ids]
         page = await services.catalogue.list(
             ids=ids,
-            phases=_phases(phase, sessions=sessions, processing=processing),
-            expired=expired,
+            phases=_phases(phase, sessions=sessions, processing=processing, unfinished=unfinished),
+            expired=False if unfinished else expired,
             has_virus=has_virus,
             space=space,
+            owner=_owner(services, request) if mine else owner,
             limit=limit,
             cursor=cursor,
             now=services.clock.now(),
@@ -67,6 +80,13 @@ def router(services: Services) -> APIRouter:
     @routes.get("/{upload_id}", summary="Show one upload")
     async def get_upload(upload_id: str) -> UploadView:
         return (await services.views([await services.upload(upload_id)]))[0]
+
+    @routes.get("/{upload_id}/digest", summary="Tell what the bytes hash to that have arrived so far")
+    async def get_digest(upload_id: str) -> Digest:
+        upload = await services.receiver.find((await services.upload(upload_id)).id)
+        async with digesting:
+            length = await services.receiver.offset(upload.id)
+            return Digest(offset=length, sha256=(await digest(services.blobs, upload.id, "sha256", length)).hex())
 
     @routes.delete("/{upload_id}", status_code=204, summary="Cancel or delete an upload, at any time")
     async def delete_upload(upload_id: str) -> Response:
@@ -97,15 +117,26 @@ def router(services: Services) -> APIRouter:
     return routes
 
 
+_DIGESTS = 2
+"""How many files are read at the same time to tell what they hash to: each takes a processor."""
 _SESSIONS = (Phase.RECEIVING, Phase.PROCESSING, Phase.REJECTED)
 
 
-def _phases(phase: Phase | None, *, sessions: bool | None, processing: bool | None) -> list[Phase] | None:
+def _owner(services: Services, request: Request) -> str | None:
+    """Return the user who asks; None where users have no names."""
+    return services.callers.owner(request.scope, headers_of(request.scope)) if services.user_header else None
+
+
+def _phases(
+    phase: Phase | None, *, sessions: bool | None, processing: bool | None, unfinished: bool = False
+) -> list[Phase] | None:
     phases = list(Phase) if phase is None else [phase]
     if sessions is not None:
         phases = [one for one in phases if (one in _SESSIONS) is sessions]
     if processing is not None:
         phases = [one for one in phases if (one is Phase.PROCESSING) is processing]
+    if unfinished:
+        phases = [one for one in phases if one is Phase.RECEIVING]
     return None if len(phases) == len(Phase) else phases
 
 

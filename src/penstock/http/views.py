@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field
 
 from ..core.progress import RETRYING, Progress, State
 from ..postprocessing.commands import Row
+from ..uploads.allowances import SubjectKind
+from ..uploads.quota import Usage
 from ..uploads.upload import Phase, ScanMark, Upload
 
 
@@ -98,6 +100,7 @@ class UploadView(BaseModel):
     id: str
     filename: str
     space: str
+    owner: Annotated[str, Field(description="The user who uploads; empty: nobody has named them.")]
     size: Annotated[int | None, Field(description="Bytes; null while unknown.")]
     offset: Annotated[int, Field(description="Bytes that have arrived.")]
     media_type: str
@@ -113,6 +116,8 @@ class UploadView(BaseModel):
     expires_at: datetime | None
     expired: bool
     age_seconds: float
+    part: Annotated[bool, Field(description="Whether it is only a part of others (tus, Concatenation).")]
+    made_of: Annotated[list[str], Field(description="The parts that it is made of; empty: it is received itself.")]
     metadata: dict[str, str]
     links: Links
 
@@ -127,6 +132,7 @@ class UploadView(BaseModel):
             id=upload.id,
             filename=upload.filename,
             space=upload.space,
+            owner=upload.owner,
             size=upload.size_bytes,
             offset=offset,
             media_type=upload.media_type,
@@ -142,6 +148,8 @@ class UploadView(BaseModel):
             expires_at=upload.expires_at,
             expired=overdue or upload.phase is Phase.EXPIRED,
             age_seconds=(now - upload.created_at).total_seconds(),
+            part=upload.is_part,
+            made_of=list(upload.parts),
             metadata=decoded_metadata(upload.metadata),
             links=Links(
                 self=f"/api/v1/uploads/{upload.id}",
@@ -208,6 +216,47 @@ class Results(BaseModel):
     """A row for each upload that an action was about."""
 
     results: list[RowView]
+
+
+class Digest(BaseModel):
+    """What the bytes of an upload hash to, up to the one that had arrived last."""
+
+    offset: Annotated[int, Field(description="How many bytes those are.")]
+    sha256: str
+
+
+class SubjectUsage(BaseModel):
+    """What the server, a space or a user has, and may have."""
+
+    kind: SubjectKind
+    name: Annotated[str, Field(description="Empty: the server, or users without a name.")]
+    used: Annotated[int, Field(description="Bytes of files that have arrived.")]
+    reserved: Annotated[int, Field(description="Bytes that unfinished uploads will have.")]
+    limit: Annotated[int | None, Field(description="The quota in bytes; null: there is none.")]
+    free: Annotated[int | None, Field(description="Bytes that are left; null: there is no quota.")]
+    unfinished: int
+    max_unfinished: int | None
+
+    @classmethod
+    def of(cls, usage: Usage) -> SubjectUsage:
+        """Show what somebody has."""
+        account, limit = usage.account, usage.allowance.quota_bytes
+        return cls(
+            kind=usage.subject.kind,
+            name=usage.subject.name,
+            used=account.used_bytes,
+            reserved=account.reserved_bytes,
+            limit=limit,
+            free=None if limit is None else max(0, limit - account.used_bytes - account.reserved_bytes),
+            unfinished=account.unfinished,
+            max_unfinished=usage.allowance.max_unfinished,
+        )
+
+
+class UsageView(BaseModel):
+    """What everybody has."""
+
+    usage: list[SubjectUsage]
 
 
 class UploadPage(BaseModel):

@@ -5,6 +5,7 @@ A kind's `ValueError` goes on after "NAME=value (where from): ", so it says what
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -17,6 +18,7 @@ T = TypeVar("T")
 
 # What Go's strconv.ParseBool takes.
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
@@ -61,6 +63,22 @@ class Text(Kind[str]):
         """Take the text as it is."""
         del folder
         return text.strip()
+
+
+@dataclass(frozen=True)
+class HeaderName(Kind[str]):
+    """The name of an HTTP header (RFC 9110, section 5.1), or nothing."""
+
+    form: str = "name of a header"
+    empty_is_value: bool = True
+
+    def from_text(self, text: str, folder: Path) -> str:
+        """Take letters, digits and what else a token may have."""
+        del folder
+        name = text.strip()
+        if name and not _TOKEN.fullmatch(name):
+            raise ValueError("not the name of a header. Write one such as X-Forwarded-User.")
+        return name
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from .entries import Entry, entries
 from .groups.delivery import DeliverySettings
 from .groups.events import EventsSettings
+from .groups.limits import LimitSettings
 from .groups.scanner import ScannerSettings
 from .groups.server import ServerSettings
 from .groups.steps import StepSettings
@@ -28,6 +29,7 @@ class Settings(
     StoreSettings,
     StepSettings,
     StorageSettings,
+    LimitSettings,
     UploadSettings,
     EventsSettings,
     WatchingSettings,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from sqlalchemy import select, true, tuple_
 from sqlalchemy.exc import IntegrityError
 
@@ -20,8 +21,9 @@ from .filters import Filters, pages
 from .journal import Details, Happening, Kind
 from .listing import Page, merged, number_of
 from .quarantine import NOBODY, log_change
+from .quota import Account, Ledger
 from .rows import COLUMNS, changing_values, final_key, fixed_values, scan_values, upload_of
-from .upload import Phase, Upload
+from .upload import Phase, Upload, counted_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ..db import Database
     from .feed import Feed
     from .quarantine import Doer
+    from .quota import Usage
     from .upload import ScanMark
 
 
@@ -41,6 +44,8 @@ class UploadExists(PenstockError):
 
     code = "upload-exists"
 
+
+log = structlog.get_logger(__name__)
 
 _BATCH: Final = 500
 _DECIDED: Final = (Phase.RELEASED, Phase.REJECTED, Phase.DELETED)
@@ -53,10 +58,12 @@ class Catalogue:
         database: open while this is used.
         feed: is told when there is something new to read.
         clock: dates the entries of the feed.
+        ledger: keeps the accounts of quotas; None: there are none.
     """
 
-    def __init__(self, database: Database, feed: Feed, clock: Clock) -> None:
+    def __init__(self, database: Database, feed: Feed, clock: Clock, ledger: Ledger | None = None) -> None:
         self._database = database
+        self._ledger = ledger or Ledger()
         self._feed = feed
         self._clock = clock
 
@@ -65,6 +72,7 @@ class Catalogue:
 
         Raises:
             UploadExists: one of this ID is there; nothing was changed.
+            QuotaExceeded, TooMany: it is over what its space or user may have; nothing was changed.
         """
         values = {
             **fixed_values(upload),
@@ -73,18 +81,41 @@ class Catalogue:
             "final_key": final_key(upload),
             "run_cause": "",
             "discard_pending": False,
+            "counted_bytes": counted_bytes(upload),
+            "counted_in": "",
         }
         created = self._happening(upload, Kind.CREATED)
 
-        def work(connection: Connection) -> None:
-            statements.ADD.execute(connection, values)
-            journal.append(connection, upload.phase, [created])
+        def work(connection: Connection) -> PenstockError | None:
+            refusal = self._ledger.enter(connection, upload)
+            if refusal is None:
+                statements.ADD.execute(connection, values)
+                journal.append(connection, upload.phase, [created])
+                if upload.parts:
+                    self._ledger.lend(connection, upload)
+            return refusal
 
         try:
-            await self._database.write(work)
+            refusal = await self._database.write(work)
         except IntegrityError as error:
             raise UploadExists(f"there is an upload {upload.id} already") from error
+        if refusal is not None:
+            raise refusal
         self._feed.wake()
+
+    async def check(self, upload: Upload) -> None:
+        """Look whether an upload could be entered now, as far as quotas go: `add` decides.
+
+        Raises:
+            QuotaExceeded, TooMany: as `add`.
+        """
+        if self._ledger.is_kept:
+            wanted = Account(reserved_bytes=counted_bytes(upload), unfinished=1)
+            refusal = await self._database.find(
+                lambda connection: self._ledger.check(connection, upload.space, upload.owner, wanted)
+            )
+            if refusal is not None:
+                raise refusal
 
     async def get(self, upload_id: str) -> Upload | None:
         """Return one upload, or None when there is none."""
@@ -109,6 +140,7 @@ class Catalogue:
         has_virus: bool | None = None,
         space: str | None = None,
         filename: str | None = None,
+        owner: str | None = None,
         now: datetime | None = None,
         limit: int = 100,
         cursor: str | None = None,
@@ -121,7 +153,14 @@ class Catalogue:
             InvalidRequest: the cursor is none of ours.
         """
         filters = Filters(
-            ids=ids, phases=phases, expired=expired, has_virus=has_virus, space=space, filename=filename, now=now
+            ids=ids,
+            phases=phases,
+            expired=expired,
+            has_virus=has_virus,
+            space=space,
+            filename=filename,
+            owner=owner,
+            now=now,
         )
         statements = pages(filters, COLUMNS, before=number_of(cursor), limit=limit + 1)
         rows = await self._database.read(lambda connection: merged(connection, statements, limit + 1))
@@ -156,6 +195,7 @@ class Catalogue:
             **changing_values(after),
             "cause": None if after.run == before.run else cause,
             "discard_pending": before.phase.holds_bytes and not after.phase.holds_bytes,
+            "counted_bytes": counted_bytes(after),
             "upload": before.id,
             "in_phase": before.phase.value,
             "in_run": before.run,
@@ -166,8 +206,13 @@ class Catalogue:
         happening = self._happening(after, _kind_of(before, after))
 
         def work(connection: Connection) -> bool:
+            row = self._ledger.before(connection, before, after)
             if statements.CHANGE.execute(connection, values) != 1:
                 return False
+            if row is not None:
+                self._ledger.move(connection, row, after)
+            if after.parts and not counted_bytes(after):
+                self._ledger.give_back(connection, after.id)
             journal.append(connection, before.phase, earlier)
             journal.append(connection, after.phase, [happening])
             log_change(connection, before, after, happening.at, doer)
@@ -179,9 +224,49 @@ class Catalogue:
         return changed
 
     async def declare(self, upload_id: str, size_bytes: int) -> bool:
-        """Note how large an upload is that was begun without saying so; return False if that is known already."""
+        """Note how large an upload is that was begun without saying so; return False if that is known already.
+
+        Raises:
+            QuotaExceeded: so much is not left to its space or user; nothing was changed.
+        """
         values = {"upload": upload_id, "size_bytes": size_bytes}
-        return await self._database.write(lambda connection: statements.DECLARE.execute(connection, values) == 1)
+
+        def work(connection: Connection) -> bool | PenstockError:
+            refusal = self._ledger.count(connection, upload_id, size_bytes, is_size=True)
+            return statements.DECLARE.execute(connection, values) == 1 if refusal is None else refusal
+
+        return _unless_refused(await self._database.write(work))
+
+    async def reserve(self, upload_id: str, to_bytes: int) -> None:
+        """Have an upload of unknown size count for so many bytes, if it does not yet; where quotas are kept.
+
+        Raises:
+            QuotaExceeded: so much is not left to its space or user; nothing was changed.
+        """
+        if self._ledger.is_kept:
+            refusal = await self._database.write(lambda connection: self._ledger.count(connection, upload_id, to_bytes))
+            if refusal is not None:
+                raise refusal
+
+    async def count_anew(self) -> None:
+        """Make the accounts of quotas anew from the uploads: to be called at each start."""
+        wrong = await self._database.write(self._ledger.make_anew)
+        if wrong:
+            log.info("accounts_made_anew", changed=wrong)
+
+    async def usage(self) -> Sequence[Usage]:
+        """Return what every space and user has, and may have; summed up from all uploads."""
+        return await self._database.read(self._ledger.of_all)
+
+    async def usage_of_named(self) -> Sequence[Usage]:
+        """Return what the server has, and those spaces and users that have limits of their own; from the accounts."""
+        named = self._ledger.allowances.named()
+        return await self._database.read(lambda connection: self._ledger.of(connection, named)) if named else []
+
+    async def usage_of(self, space: str | None, owner: str | None) -> Sequence[Usage]:
+        """Return what the server, a space and a user have, as far as accounts are kept; None: of no space, or user."""
+        subjects = self._ledger.subjects(space, owner)
+        return await self._database.read(lambda connection: self._ledger.of(connection, subjects)) if subjects else []
 
     async def waiting_finals(self) -> Sequence[Upload]:
         """Return the uploads that are to be made of parts, and are not yet."""
@@ -305,6 +390,12 @@ def _kind_of(before: Upload, after: Upload) -> Kind:
     if after.phase is Phase.PROCESSING:
         return Kind.RECEIVED if before.phase is Phase.RECEIVING else Kind.RESTARTED
     return Kind(after.phase.value)
+
+
+def _unless_refused(answer: bool | PenstockError) -> bool:
+    if isinstance(answer, PenstockError):
+        raise answer
+    return answer
 
 
 def _rows(

@@ -19,10 +19,20 @@ async def objection(blobs: BlobStore, upload_id: str, expected: Checksum) -> str
     Raises:
         BlobMissing, BlobUnavailable: they cannot be read.
     """
-    actual = FILE_ALGORITHMS[expected.algorithm]()
-    async with aclosing(blobs.read(upload_id)) as pieces:
+    actual = await digest(blobs, upload_id, expected.algorithm)
+    if actual == expected.digest:
+        return ""
+    return f"its {expected.algorithm} is {actual.hex()}, and not {expected.digest.hex()} as was announced"
+
+
+async def digest(blobs: BlobStore, upload_id: str, algorithm: str, stop: int | None = None) -> bytes:
+    """Return what the bytes of an upload hash to, up to `stop` (None: all of them).
+
+    Raises:
+        BlobMissing, BlobUnavailable: they cannot be read.
+    """
+    actual = FILE_ALGORITHMS[algorithm]()
+    async with aclosing(blobs.read(upload_id, stop=stop)) as pieces:
         async for piece in pieces:
             await asyncio.to_thread(actual.update, piece)
-    if actual.digest() == expected.digest:
-        return ""
-    return f"its {expected.algorithm} is {actual.digest().hex()}, and not {expected.digest.hex()} as was announced"
+    return actual.digest()

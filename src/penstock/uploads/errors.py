@@ -10,6 +10,7 @@ InvalidRequest
 ├── VersionMismatch       another version of tus
 ├── UnsupportedBody       a body of the wrong media type
 ├── TooLarge              more bytes than allowed, or than announced
+├── QuotaExceeded         more bytes than a space or a user has left
 ├── AlreadyComplete       nothing can be added any more
 ├── WrongOffset           not where the upload ends
 ├── MadeOfParts           bytes for an upload that takes none of its own
@@ -19,12 +20,18 @@ InvalidRequest
 └── Gone                  cancelled, removed, rejected or expired
 Unavailable
 ├── Interrupted           another request has taken over, or the server is ending
-└── Locked                another request does not let go
+├── Locked                another request does not let go
+└── TooMany               too many uploads or requests: come again later
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
 from ..errors import InvalidRequest, Unavailable
+
+if TYPE_CHECKING:
+    from .allowances import Subject
 
 
 class BadHeader(InvalidRequest):
@@ -55,6 +62,31 @@ class TooLarge(InvalidRequest):
     """More bytes than are allowed, or than were announced."""
 
     code = "too-large"
+
+
+class QuotaExceeded(InvalidRequest):
+    """A space, a user, or the whole server has less left of its quota than is needed; nothing was counted."""
+
+    code = "quota-exceeded"
+
+    def __init__(
+        self, subject: Subject, *, needed_bytes: int, quota_bytes: int, used_bytes: int, reserved_bytes: int
+    ) -> None:
+        free = max(0, quota_bytes - used_bytes - reserved_bytes)
+        super().__init__(
+            f"{needed_bytes} bytes are more than {subject} has left: of a quota of {quota_bytes} bytes, {used_bytes} "
+            f"are used and {reserved_bytes} reserved for unfinished uploads, so {free} are free. Delete files or "
+            "cancel uploads that are not needed, or ask the operator for more."
+        )
+        self.facts = {
+            "resource": "quota",
+            "subject": subject.facts(),
+            "needed_bytes": needed_bytes,
+            "free_bytes": free,
+            "limit_bytes": quota_bytes,
+            "used_bytes": used_bytes,
+            "reserved_bytes": reserved_bytes,
+        }
 
 
 class InconsistentLength(BadHeader):
@@ -126,3 +158,39 @@ class Locked(Unavailable):
     """Another request for the same upload does not let go."""
 
     code = "locked"
+
+
+class TooMany(Unavailable):
+    """More uploads or requests than are allowed; nothing was begun, and it may work later."""
+
+    code = "too-many"
+
+    def __init__(self, message: str, *, resource: str, subject: Subject, limit: int, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        self.facts = {"resource": resource, "subject": subject.facts(), "limit": limit}
+
+    @classmethod
+    def creations(cls, subject: Subject, limit: int, *, retry_after_seconds: int) -> Self:
+        """Return the error about uploads that are begun too fast."""
+        message = f"{subject} may begin {limit} uploads in a minute. Begin the next one in {retry_after_seconds} s."
+        return cls(message, resource="creations", subject=subject, limit=limit, retry_after_seconds=retry_after_seconds)
+
+    @classmethod
+    def requests(cls, subject: Subject, limit: int, *, retry_after_seconds: int) -> Self:
+        """Return the error about too many requests that send bytes at the same moment."""
+        message = (
+            f"{subject} may send {limit} uploads at the same time, and does. Send this one when another has ended."
+        )
+        return cls(message, resource="requests", subject=subject, limit=limit, retry_after_seconds=retry_after_seconds)
+
+    @classmethod
+    def unfinished(cls, subject: Subject, limit: int, *, retry_after_seconds: int) -> Self:
+        """Return the error about too many uploads that have begun and not ended."""
+        message = (
+            f"{subject} may have {limit} unfinished uploads, and has. Finish or cancel one of them first; "
+            "GET /api/v1/uploads?unfinished=true lists them."
+        )
+        return cls(
+            message, resource="unfinished", subject=subject, limit=limit, retry_after_seconds=retry_after_seconds
+        )

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import func, or_, select, true
+from sqlalchemy import func, literal_column, or_, select, true
 
 from ..db.instants import to_microseconds
 from ..db.tables import uploads
@@ -39,6 +39,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the last scan found something."""
     space: str | None = None
     filename: str | None = None
+    owner: str | None = None
+    """The user who uploads; empty: those of nobody."""
     now: datetime | None = None
     """Needed with `expired`."""
 
@@ -70,7 +72,8 @@ def pages(
         return [page.where(uploads.c.id.in_(batch), *_narrow(filters)) for batch in batches]
     if filters.has_virus or (filters.filename is not None and filters.space is None):
         return [page.where(*_narrow(filters))]
-    if filters.phases is None and filters.expired is None and filters.space is None and filters.filename is None:
+    about_anything = (filters.phases, filters.expired, filters.space, filters.filename, filters.owner)
+    if all(condition is None for condition in about_anything):
         return [page]
     return [page.where(*_of_phase(filters, phase)) for phase in _phases(filters)]
 
@@ -84,6 +87,8 @@ def _narrow(filters: Filters) -> Iterable[ColumnElement[bool]]:
     if filters.filename is not None:
         narrow_already = filters.ids is not None or filters.has_virus
         yield (func.coalesce(uploads.c.filename, "") if narrow_already else uploads.c.filename) == filters.filename
+    if filters.owner is not None:
+        yield func.coalesce(uploads.c.owner, "") == filters.owner
     phase = func.coalesce(uploads.c.phase, "")
     yield phase.in_([one.value for one in _phases(filters)])
     if filters.expired is not None:
@@ -96,6 +101,11 @@ def _of_phase(filters: Filters, phase: Phase) -> Iterable[ColumnElement[bool]]:
         yield uploads.c.space == filters.space
     if filters.filename is not None:
         yield uploads.c.filename == filters.filename
+    if filters.owner is not None:
+        narrow_already = filters.space is not None or filters.filename is not None or not filters.owner
+        yield (func.coalesce(uploads.c.owner, "") if narrow_already else uploads.c.owner) == filters.owner
+        if not narrow_already:
+            yield uploads.c.owner != literal_column("''")  # or the index would not be seen to apply
     if filters.expired is not None and phase is Phase.RECEIVING:
         yield _overdue(filters, wanted=filters.expired)
 

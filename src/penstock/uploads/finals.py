@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from ..errors import InvalidRequest, PenstockError
-from .limits import check_size
+from .errors import QuotaExceeded, TooMany
 from .standing import check_accepted
 from .upload import Phase, Upload
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..blobs.base import BlobStore
+    from .admission import Admission
     from .catalogue import Catalogue
     from .gateway import Gateway
     from .room import Room
@@ -43,17 +44,17 @@ class Finals:
         gateway: puts them together.
         blobs: keeps their bytes.
         room: promises room for a final beside that of its parts.
-        max_size_bytes: the largest upload that is taken; None: no limit.
+        admission: limits how large they are.
     """
 
     def __init__(
-        self, *, catalogue: Catalogue, gateway: Gateway, blobs: BlobStore, room: Room, max_size_bytes: int | None
+        self, *, catalogue: Catalogue, gateway: Gateway, blobs: BlobStore, room: Room, admission: Admission
     ) -> None:
         self._catalogue = catalogue
         self._gateway = gateway
         self._blobs = blobs
         self._room = room
-        self._max_size_bytes = max_size_bytes
+        self._admission = admission
 
     async def create(self, final: Upload) -> Upload:
         """Enter a final, and put it together if all of its parts are there; return it as it is then.
@@ -63,6 +64,7 @@ class Finals:
         Raises:
             NotAPart: there is something that is not a part of others among its parts.
             TooLarge: the sum of its parts is over the limit.
+            QuotaExceeded, TooMany: its space or owner may not have it, even though its parts count no more beside it.
             StorageFull: there is no room for it beside its parts.
             ChecksumMismatch: it is not what its metadata says.
         """
@@ -90,14 +92,16 @@ class Finals:
     async def _enter(self, final: Upload) -> Upload:
         parts = await self._catalogue.get_many(set(final.parts))
         size_bytes = sum(_size_of(part_id, parts) for part_id in final.parts)
-        check_size(size_bytes, self._max_size_bytes)
+        self._admission.check_size(final.space, final.owner, size_bytes)
         final = msgspec.structs.replace(final, size_bytes=size_bytes)
         await self._room.begin(final.id, size_bytes)
         try:
             await self._blobs.create(final.id)
             await self._catalogue.add(final)
-        except BaseException:
+        except BaseException as error:
             self._room.end(final.id, arrived=False)
+            if isinstance(error, QuotaExceeded | TooMany):
+                await self._blobs.discard(final.id)
             raise
         self._room.entered(final.id)
         return final

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..blobs.base import StorageFull
 from .errors import TooLarge
+
+if TYPE_CHECKING:
+    from .allowances import Subject
 
 SPARE_BYTES: Final = 64 * 1024 * 1024
 """Left free on the volume for the database and the logs, so that cleaning up works when nothing else does."""
 
 
-def check_size(size_bytes: int, max_size_bytes: int | None) -> None:
-    """Compare a size with the limit; None: there is no limit.
+def check_size(size_bytes: int, max_size_bytes: int | None, whose: Subject | None = None) -> None:
+    """Compare a size with the limit of somebody; None: there is no limit, or it is not known whose it is.
 
     Raises:
         TooLarge: it is over the limit.
     """
     if max_size_bytes is not None and size_bytes > max_size_bytes:
         raise TooLarge(
-            f"{size_bytes} bytes are more than this server takes: max_size_bytes is {max_size_bytes}. "
+            f"{size_bytes} bytes are more than a file of {whose or 'this server'} may have: "
+            f"max_size_bytes is {max_size_bytes}. "
             "Send a smaller file, or ask the operator for more."
-        )
+        ).telling(resource="size", needed_bytes=size_bytes, limit_bytes=max_size_bytes, subject=whose and whose.facts())
 
 
 class Promises:
@@ -99,4 +103,9 @@ def check_room(size_bytes: int, *, free_bytes: int, promised_bytes: int, spare_b
             f"{size_bytes} bytes do not fit: of {free_bytes} free bytes, {promised_bytes} are promised to uploads on "
             f"their way in, and {spare_bytes} are kept back. Try again when others have ended, or ask the operator "
             "for more room."
+        ).telling(
+            resource="storage",
+            needed_bytes=size_bytes,
+            free_bytes=max(0, room),
+            reserved_bytes=promised_bytes,
         )

@@ -12,9 +12,11 @@ from ..blobs.base import BlobMissing, BlobUnavailable, OffsetConflict
 from ..errors import NotFound
 from ..ids import is_upload_id, new_upload_id
 from ..tracing.traceparent import checked
-from .errors import WrongOffset
+from .admission import Admission
+from .allowances import Allowance, Allowances
+from .errors import QuotaExceeded, TooMany, WrongOffset
 from .finals import Finals
-from .limits import SPARE_BYTES, check_size
+from .limits import SPARE_BYTES
 from .locks import IDLE, TAKEOVER, UploadLocks
 from .metadata import UNKNOWN_TYPE
 from .names import checked_name
@@ -51,6 +53,7 @@ class Receiver:
         idle: how long a client may send nothing in the middle of a body.
         takeover: how long a request waits for another one that is working on the same upload.
         spare_bytes: how much of the storage's room is left free.
+        allowances: what spaces and users may have; None: nothing is limited but the size.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Receiver:
         idle: timedelta = IDLE,
         takeover: timedelta = TAKEOVER,
         spare_bytes: int = SPARE_BYTES,
+        allowances: Allowances | None = None,
     ) -> None:
         self.max_size_bytes = max_size_bytes
         self._catalogue = catalogue
@@ -76,9 +80,17 @@ class Receiver:
         self._locks = UploadLocks(takeover)
         self._room = Room(blobs=blobs, catalogue=catalogue, clock=clock, spare_bytes=spare_bytes)
         self._recent = Recent(_REMEMBERED)
-        self._writer = Writer(blobs=blobs, room=self._room, metrics=metrics, max_size_bytes=max_size_bytes, idle=idle)
+        self._admission = Admission(clock, allowances or _only_size(max_size_bytes))
+        self._writer = Writer(
+            blobs=blobs,
+            room=self._room,
+            metrics=metrics,
+            admission=self._admission,
+            reserve=catalogue.reserve,
+            idle=idle,
+        )
         self._finals = Finals(
-            catalogue=catalogue, gateway=gateway, blobs=blobs, room=self._room, max_size_bytes=max_size_bytes
+            catalogue=catalogue, gateway=gateway, blobs=blobs, room=self._room, admission=self._admission
         )
 
     async def create(
@@ -90,6 +102,7 @@ class Receiver:
         media_type: str = UNKNOWN_TYPE,
         metadata: str = "",
         initiator_id: str = "",
+        owner: str = "",
         trace_parent: str = "",
         concat: str = "",
         explicit_end: bool = False,
@@ -103,14 +116,16 @@ class Receiver:
 
         Raises:
             UnsafeName: the name is not taken.
-            TooLarge: it is over the limit.
+            TooLarge: it is over the limit of the server, the space or the `owner`.
+            QuotaExceeded: it is more than one of them has left.
+            TooMany: one of them begins uploads too fast, or has too many that are not finished.
             StorageFull: there is no room for it.
             NotAPart: it is to be made of something that is no part.
             ChecksumMismatch: it is complete, and not what its metadata says.
         """
         upload_id = new_upload_id()
         name = checked_name(upload_id if filename is None else filename)
-        check_size(size_bytes or 0, self.max_size_bytes)
+        self._admission.check_size(space, owner, size_bytes or 0)
         now = self._clock.now()
         upload = Upload(
             id=upload_id,
@@ -120,6 +135,7 @@ class Receiver:
             media_type=media_type,
             metadata=metadata,
             initiator_id=initiator_id,
+            owner=owner,
             trace_parent=checked(trace_parent),
             created_at=now,
             expires_at=now + self._expiration,
@@ -129,12 +145,16 @@ class Receiver:
         if upload.parts:
             final = await self._finals.create(upload)
             return Standing.of(final, 0)
+        await self._catalogue.check(upload)
+        self._admission.begin(space, owner)
         await self._room.begin(upload_id, size_bytes)
         try:
             await self._blobs.create(upload_id)  # first, so that what the catalogue knows has its bytes
             await self._catalogue.add(upload)
-        except BaseException:
+        except BaseException as error:
             self._room.end(upload_id, arrived=False)
+            if isinstance(error, QuotaExceeded | TooMany):
+                await self._blobs.discard(upload_id)  # what was left when it was checked, another one has got
             raise
         self._room.entered(upload_id)
         if size_bytes == 0 and not explicit_end:
@@ -227,6 +247,8 @@ class Receiver:
                 before its announced end, and what arrived is kept.
             TooLarge: the body is longer than what is missing; nothing of it was kept.
             ChecksumMismatch: nothing of it was kept.
+            TooMany: too many others are sending at this moment; nothing was read.
+            QuotaExceeded: the size that was not known before is more than is left; what could be written is kept.
             Disconnected, Interrupted, Idle, Ending: see above.
             StorageFull, BlobUnavailable: what could be written is kept.
         """
@@ -237,8 +259,9 @@ class Receiver:
             standing = self._recent.take(upload_id) or await self._look(upload_id)
             check_alive(standing.upload, self._clock.now())
             standing.check_begins(offset)
-            sized = standing.declared(size_bytes, max_size_bytes=self.max_size_bytes)
-            sized.check_fits(length, max_size_bytes=self.max_size_bytes)
+            largest = self._admission.largest(standing.upload.space, standing.upload.owner)
+            sized = standing.declared(size_bytes, max_size_bytes=largest)
+            sized.check_fits(length, max_size_bytes=largest)
             if sized is not standing:
                 standing = await self._declare(sized)
             standing = standing.in_trace(checked(trace_parent))
@@ -248,7 +271,8 @@ class Receiver:
                     return await self._finish(standing.upload, await self._blobs.seal(upload_id))
                 return await self._healed(standing)
             try:
-                written = await self._writer.append(standing, body, hold, checksum, ends_upload=ends_upload)
+                with self._admission.receiving(standing.upload.space, standing.upload.owner):
+                    written = await self._writer.append(standing, body, hold, checksum, ends_upload=ends_upload)
             except BlobMissing as error:
                 await self.find(upload_id)  # says so if it was given up meanwhile
                 raise BlobUnavailable(
@@ -312,7 +336,7 @@ class Receiver:
         """Note the size of an upload that was begun without one.
 
         Raises:
-            StorageFull: there is no room for it; the size is not known yet.
+            StorageFull, QuotaExceeded: there is no room for it; the size is not known yet.
         """
         upload, offset = sized
         size_bytes = upload.size_bytes or 0
@@ -361,6 +385,10 @@ class Receiver:
         self._room.end(upload.id, arrived=True)
         check_accepted(received)
         return Standing(received, size_bytes)
+
+
+def _only_size(max_size_bytes: int | None) -> Allowances:
+    return Allowances(instance=Allowance(max_size_bytes=max_size_bytes))
 
 
 def _check_id(upload_id: str) -> None:

@@ -42,6 +42,7 @@ COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     uploads.c.scan_details,
     uploads.c.concat,
     uploads.c.explicit_end,
+    uploads.c.owner,
 )
 """What `upload_of` reads, in its order; the number comes first."""
 
@@ -66,7 +67,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
     (
         _, upload_id, filename, space, size_bytes, media_type, metadata, phase, run, outcome, reason,
         infected, signature, scanned_at, scan_error, initiator_id, created_at, expires_at, received_at, ended_at,
-        trace_parent, scan_details, concat, explicit_end,
+        trace_parent, scan_details, concat, explicit_end, owner,
     ) = row  # fmt: skip
     return Upload(
         id=upload_id,
@@ -88,6 +89,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
         trace_parent=trace_parent,
         concat=concat,
         explicit_end=bool(explicit_end),
+        owner=owner,
     )
 
 
@@ -102,6 +104,7 @@ def fixed_values(upload: Upload) -> dict[str, Any]:
         "initiator_id": upload.initiator_id,
         "concat": upload.concat,
         "explicit_end": upload.explicit_end,
+        "owner": upload.owner,
         "created_at": to_microseconds(upload.created_at),
     }
 

@@ -30,6 +30,7 @@ CHANGE: Final = Prepared(
     _UNCHANGED.values(run_cause=func.coalesce(bindparam("cause"), uploads.c.run_cause)),
     *CHANGING,
     "discard_pending",
+    "counted_bytes",
 )
 MARK: Final = Prepared(
     update(uploads).where(

@@ -75,6 +75,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     scan: ScanMark | None = None
     initiator_id: str = ""
     """Names the client that uploads, so that it recognises the events of its own doing."""
+    owner: str = ""
+    """The user who uploads, as a trusted proxy has named them; empty: nobody has."""
     trace_parent: str = ""
     """W3C `traceparent` of the request that created it; once it is complete, of its being received. Empty: none yet."""
     created_at: datetime
@@ -96,3 +98,9 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     def parts(self) -> tuple[str, ...]:
         """The uploads that it is made of, in their order; none when it is received itself."""
         return parts_of(self.concat) if self.concat else ()
+
+
+def counted_bytes(upload: Upload) -> int:
+    """Return what an upload counts for in quotas: its size, once that is known; nothing once it is rejected or gone."""
+    counts = upload.phase in (Phase.RECEIVING, Phase.PROCESSING, Phase.RELEASED)
+    return (upload.size_bytes or 0) if counts else 0

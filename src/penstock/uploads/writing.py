@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import structlog
 
 from ..errors import PenstockError
-from .errors import InconsistentLength, TooLarge
+from .errors import InconsistentLength, QuotaExceeded, TooLarge
 from .intake import Intake
+from .room import STEP_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
+    from collections.abc import AsyncIterable, Awaitable, Callable
     from datetime import timedelta
 
     from ..blobs.base import Appender, BlobStore
     from ..telemetry import Metrics
+    from .admission import Admission
     from .checksum import Checksum
     from .locks import Hold
     from .room import Growth, Room
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from .upload import Upload
 
 log = structlog.get_logger(__name__)
+
+Reserve: TypeAlias = "Callable[[str, int], Awaitable[None]]"
 
 
 class Written(NamedTuple):
@@ -38,6 +42,31 @@ def _is_told_its_end(upload: Upload) -> bool:
     return upload.explicit_end or upload.size_bytes is None
 
 
+class Counting:
+    """Has an upload of unknown size count for what has come of it, before it grows: a step ahead where that is left."""
+
+    def __init__(self, upload_id: str, growth: Growth, reserve: Reserve) -> None:
+        self._upload_id = upload_id
+        self._growth = growth
+        self._reserve = reserve
+        self._counted_bytes = 0
+
+    async def to(self, end: int) -> None:
+        """Make sure that there is room, and quota left, up to byte `end`.
+
+        Raises:
+            StorageFull, QuotaExceeded: there is not.
+        """
+        await self._growth.to(end)
+        if end > self._counted_bytes:
+            try:
+                await self._reserve(self._upload_id, end + STEP_BYTES)
+                self._counted_bytes = end + STEP_BYTES
+            except QuotaExceeded:
+                await self._reserve(self._upload_id, end)
+                self._counted_bytes = end
+
+
 class Writer:
     """Writes bodies.
 
@@ -45,17 +74,26 @@ class Writer:
         blobs: keeps the bytes.
         room: is told what has arrived.
         metrics: counts bytes.
-        max_size_bytes: the largest upload that is taken; None: no limit.
+        admission: limits how large uploads are.
+        reserve: has an upload of unknown size count for so many bytes.
         idle: how long a client may send nothing in the middle of a body.
     """
 
     def __init__(
-        self, *, blobs: BlobStore, room: Room, metrics: Metrics, max_size_bytes: int | None, idle: timedelta
+        self,
+        *,
+        blobs: BlobStore,
+        room: Room,
+        metrics: Metrics,
+        admission: Admission,
+        reserve: Reserve,
+        idle: timedelta,
     ) -> None:
         self._blobs = blobs
         self._room = room
         self._metrics = metrics
-        self._max_size_bytes = max_size_bytes
+        self._admission = admission
+        self._reserve = reserve
         self._idle = idle
 
     async def append(
@@ -72,9 +110,12 @@ class Writer:
         With `ends_upload`, an upload of unknown size, or one that is told its end, ends where the body ends.
         """
         upload, begin = standing
-        limit = self._max_size_bytes if upload.size_bytes is None else upload.size_bytes
-        growth = self._room.growth(upload.id, begin) if upload.size_bytes is None else None
-        intake = Intake(limit_bytes=limit, checksum=checksum, grows=None if growth is None else growth.to)
+        limit, growth, grows = upload.size_bytes, None, None
+        if upload.size_bytes is None:
+            limit = self._admission.largest(upload.space, upload.owner)
+            growth = self._room.growth(upload.id, begin)
+            grows = Counting(upload.id, growth, self._reserve).to
+        intake = Intake(limit_bytes=limit, checksum=checksum, grows=grows)
         is_all = False
         appender: Appender | None = None
         try:

@@ -134,7 +134,8 @@ def test_uploads_of_the_first_schema_belong_to_no_trace(engine: Engine) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
-        later = ("trace_parent", "scan_details", "concat", "final_key", "explicit_end")
+        later = {"trace_parent", "scan_details", "concat", "final_key", "explicit_end"}
+        later |= {"owner", "counted_bytes", "counted_in"}
         columns = {column.name: 0 for column in metadata.tables["uploads"].c if column.name not in later}
         names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
         connection.execute(text(f"INSERT INTO uploads ({names}) VALUES ({values})"), columns)  # noqa: S608
@@ -142,3 +143,24 @@ def test_uploads_of_the_first_schema_belong_to_no_trace(engine: Engine) -> None:
     with engine.connect() as connection:
         assert connection.execute(text("SELECT trace_parent FROM uploads")).scalars().all() == [""]
         assert connection.execute(text("SELECT concat, final_key, explicit_end FROM uploads")).all() == [("", "", 0)]
+        assert connection.execute(text("SELECT owner, counted_bytes, counted_in FROM uploads")).all() == [("", 0, "")]
+
+
+def test_uploads_that_were_there_before_quotas_count_for_their_size(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    rows = [("receiving", 1), ("receiving", None), ("processing", 2), ("released", 3), ("rejected", 4), ("expired", 5)]
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        later = ("owner", "counted_bytes", "counted_in")
+        names = [column.name for column in metadata.tables["uploads"].c if column.name not in later]
+        insert = f"INSERT INTO uploads ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608
+        for number, (phase, size) in enumerate(rows):
+            blank = dict.fromkeys(names, 0) | {"seq": number + 1, "id": str(number)}
+            connection.execute(text(insert), blank | {"phase": phase, "size_bytes": size})
+    upgrade(engine, "test.db")
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT phase, counted_bytes FROM uploads ORDER BY seq")).all()
+    counted = [1, 0, 2, 3, 0, 0]
+    assert found == [(phase, size) for (phase, _), size in zip(rows, counted, strict=True)]

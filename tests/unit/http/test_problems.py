@@ -9,6 +9,7 @@ from penstock.blobs.base import BlobMissing, BlobUnavailable, StorageFull
 from penstock.errors import InvalidRequest, NotFound, PenstockError, Unavailable
 from penstock.http.problems import StillProcessing, answer_to, answer_to_failure, method_not_allowed
 from penstock.uploads import errors
+from penstock.uploads.allowances import THE_INSTANCE
 
 
 @pytest.mark.parametrize(
@@ -30,11 +31,13 @@ from penstock.uploads import errors
         (errors.UnsupportedBody("x"), 415),
         (errors.Locked("x"), 423),
         (StillProcessing("x"), 425),
+        (errors.TooMany("x", resource="requests", subject=THE_INSTANCE, limit=1, retry_after_seconds=7), 429),
         (errors.ChecksumMismatch("x"), 460),
         (errors.Ending("x"), 503),
         (BlobUnavailable("x"), 503),
         (Unavailable("x"), 503),
         (StorageFull("x"), 507),
+        (errors.QuotaExceeded(THE_INSTANCE, needed_bytes=1, quota_bytes=1, used_bytes=1, reserved_bytes=0), 507),
         (PenstockError("x"), 500),
     ],
 )
@@ -46,11 +49,18 @@ def test_each_error_has_its_status_and_says_what_it_is(error: PenstockError, sta
     assert body["detail"] == str(error)
     assert body["title"]
     assert answer.headers["Content-Type"] == "application/problem+json"
-    assert ("Retry-After" in answer.headers) == (status in (423, 425, 503, 507))
+    assert ("Retry-After" in answer.headers) == (status in (423, 425, 429, 503, 507))
 
 
 def test_a_conflict_tells_the_offset() -> None:
     assert answer_to(errors.WrongOffset(sent=1, offset=2)).headers["Upload-Offset"] == "2"
+
+
+def test_what_is_refused_for_now_tells_when_to_come_again_and_what_was_too_much() -> None:
+    error = errors.TooMany("x", resource="requests", subject=THE_INSTANCE, limit=4, retry_after_seconds=7)
+    answer = answer_to(error)
+    assert answer.headers["Retry-After"] == "7"
+    assert json.loads(answer.body).items() >= {"resource": "requests", "limit": 4}.items()
 
 
 def test_a_version_tells_ours() -> None:

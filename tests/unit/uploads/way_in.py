@@ -15,10 +15,12 @@ from penstock.events.types import BytesReceived, Envelope
 from penstock.telemetry import Metrics
 from penstock.testing import ManualClock
 from penstock.tracing import UNTRACED, Tracing
+from penstock.uploads.allowances import UNLIMITED
 from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.errors import Disconnected
 from penstock.uploads.feed import Feed
 from penstock.uploads.gateway import Gateway
+from penstock.uploads.quota import Ledger
 from penstock.uploads.receiver import Receiver
 
 if TYPE_CHECKING:
@@ -73,7 +75,8 @@ async def way_in(
         parts.blobs = await stack.enter_async_context(blobs or LocalBlobs(folder / "blobs"))
         bus = await stack.enter_async_context(LocalBus(parts.clock))
         feed = await stack.enter_async_context(Feed(database, parts.clock))
-        parts.catalogue = Catalogue(database, feed, parts.clock)
+        ledger = Ledger(options.get("allowances") or UNLIMITED)
+        parts.catalogue = Catalogue(database, feed, parts.clock, ledger)
         if faults is not None:
             parts.blobs = faults.wrap("blobs", parts.blobs)
             parts.catalogue = faults.wrap("catalogue", parts.catalogue)

@@ -1,0 +1,295 @@
+"""Quotas: what is promised is taken once, comes back in full, and is right again after anything."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from penstock.clock import SystemClock
+from penstock.db import Database
+from penstock.ids import new_upload_id
+from penstock.uploads.allowances import Allowance, Allowances, Subject, SubjectKind
+from penstock.uploads.catalogue import Catalogue
+from penstock.uploads.errors import QuotaExceeded, TooMany
+from penstock.uploads.feed import Feed
+from penstock.uploads.quota import Account, Ledger
+from penstock.uploads.upload import Phase, Upload
+from tests.servers.postgres import PostgresServer, running_postgres
+from tests.unit.uploads.way_in import WayIn, body, cut, way_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+LAB, ALICE = Subject(SubjectKind.SPACE, "lab"), Subject(SubjectKind.USER, "alice")
+LIMITED = Allowances(
+    instance=Allowance(max_unfinished=1000),
+    spaces={"lab": Allowance(quota_bytes=100)},
+    users={"alice": Allowance(quota_bytes=1000, max_unfinished=10)},
+)
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def catalogue(database: Database) -> Catalogue:
+    return of(database, LIMITED)
+
+
+def of(database: Database, allowances: Allowances) -> Catalogue:
+    clock = SystemClock()
+    return Catalogue(database, Feed(database, clock), clock, Ledger(allowances))
+
+
+def upload(**fields: Any) -> Upload:
+    blank = {"id": new_upload_id(), "filename": "a", "space": "lab", "owner": "alice", "size_bytes": 10}
+    return Upload(**{**blank, "created_at": SystemClock().now(), **fields})
+
+
+async def entered(catalogue: Catalogue, **fields: Any) -> Upload:
+    new = upload(**fields)
+    await catalogue.add(new)
+    return new
+
+
+async def become(catalogue: Catalogue, before: Upload, phase: Phase, **fields: Any) -> Upload:
+    after = msgspec.structs.replace(before, phase=phase, **fields)
+    assert await catalogue.change(before, after)
+    return after
+
+
+async def account(catalogue: Catalogue, subject: Subject = LAB) -> Account:
+    """Return somebody's account, after comparing all of them with what the uploads add up to."""
+    named = {usage.subject: usage.account for usage in await catalogue.usage_of_named()}
+    summed = {usage.subject: usage.account for usage in await catalogue.usage()}
+    assert named == {one: summed.get(one, Account()) for one in named}
+    return named[subject]
+
+
+async def test_a_declared_size_is_reserved_then_used_then_given_back(catalogue: Catalogue) -> None:
+    one = await entered(catalogue, size_bytes=60)
+    assert await account(catalogue) == (0, 60, 1)
+    one = await become(catalogue, one, Phase.PROCESSING, run=1)
+    assert await account(catalogue) == (60, 0, 0)
+    one = await become(catalogue, one, Phase.RELEASED)
+    assert await account(catalogue) == await account(catalogue, ALICE) == (60, 0, 0)
+    await become(catalogue, one, Phase.CANCELLED)
+    assert await account(catalogue) == await account(catalogue, ALICE) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("phase", [Phase.REJECTED, Phase.DELETED, Phase.CANCELLED, Phase.EXPIRED])
+@pytest.mark.parametrize("received", [True, False])
+async def test_every_bad_end_gives_it_back(catalogue: Catalogue, phase: Phase, received: bool) -> None:
+    one = await entered(catalogue, size_bytes=100)
+    if received:
+        one = await become(catalogue, one, Phase.PROCESSING, run=1)
+    await become(catalogue, one, phase)
+    assert await account(catalogue) == await account(catalogue, ALICE) == (0, 0, 0)
+    await entered(catalogue, size_bytes=100)
+
+
+async def test_a_rejected_upload_counts_again_when_it_is_restarted_even_over_the_limit(catalogue: Catalogue) -> None:
+    one = await become(catalogue, await entered(catalogue, size_bytes=80), Phase.PROCESSING, run=1)
+    one = await become(catalogue, one, Phase.REJECTED)
+    await entered(catalogue, size_bytes=90)
+    await become(catalogue, one, Phase.PROCESSING, run=2)
+    assert await account(catalogue) == (80, 90, 1)
+    with pytest.raises(QuotaExceeded) as caught:
+        await entered(catalogue, size_bytes=1)
+    assert caught.value.facts["free_bytes"] == 0
+
+
+async def test_who_has_too_little_left_is_told_what_is_free_and_of_what(catalogue: Catalogue) -> None:
+    await entered(catalogue, size_bytes=70)
+    with pytest.raises(
+        QuotaExceeded, match=r"31 bytes are more than space 'lab' has left: .* so 30 are free"
+    ) as caught:
+        await entered(catalogue, size_bytes=31)
+    assert caught.value.facts == {
+        "resource": "quota",
+        "subject": {"kind": "space", "name": "lab"},
+        "needed_bytes": 31,
+        "free_bytes": 30,
+        "limit_bytes": 100,
+        "used_bytes": 0,
+        "reserved_bytes": 70,
+    }
+    assert await account(catalogue) == (0, 70, 1)
+    await entered(catalogue, size_bytes=30)
+
+
+async def test_the_number_of_unfinished_uploads_is_limited(catalogue: Catalogue) -> None:
+    some = [await entered(catalogue, space="other") for _ in range(10)]
+    with pytest.raises(TooMany, match="user 'alice' may have 10 unfinished uploads"):
+        await entered(catalogue, space="other")
+    await entered(catalogue, space="other", owner="bob")
+    await become(catalogue, some[0], Phase.PROCESSING, run=1)
+    await entered(catalogue, space="other")
+
+
+async def test_many_at_once_are_never_given_more_than_there_is(catalogue: Catalogue, database: Database) -> None:
+    await racing([catalogue, of(database, LIMITED)])
+
+
+async def test_neither_by_several_processes_on_one_server(postgres: PostgresServer) -> None:
+    url = postgres.url(postgres.new_database())
+    async with Database(url) as one, Database(url) as two, Database(url) as three:
+        await racing([of(database, LIMITED) for database in (one, two, three)])
+
+
+async def racing(catalogues: list[Catalogue]) -> None:
+    """Want far more than there is, from all sides, while others give up what they have."""
+    admitted: list[Upload] = []
+
+    async def want(number: int) -> None:
+        catalogue = catalogues[number % len(catalogues)]
+        try:
+            new = await entered(catalogue, size_bytes=7, owner=f"user {number}")
+        except QuotaExceeded:
+            return
+        admitted.append(new)
+        if number % 3 == 0:
+            await become(catalogue, new, Phase.CANCELLED)
+            admitted.remove(new)
+            return
+        used = (await account_only(catalogue)).reserved_bytes
+        assert used <= 100
+
+    await asyncio.gather(*(want(number) for number in range(150)))
+    for number in range(1, 50, 3):  # what was given up while the others were refused is there to be had
+        await want(number)
+    assert len(admitted) == 100 // 7
+    assert await account(catalogues[0]) == (0, 7 * len(admitted), len(admitted))
+
+
+async def account_only(catalogue: Catalogue) -> Account:
+    [found] = [usage.account for usage in await catalogue.usage_of_named() if usage.subject == LAB]
+    return found
+
+
+async def test_a_size_that_is_declared_later_is_reserved_then(catalogue: Catalogue) -> None:
+    one = await entered(catalogue, size_bytes=None)
+    assert await account(catalogue) == (0, 0, 1)
+    with pytest.raises(QuotaExceeded):
+        await catalogue.declare(one.id, 101)
+    await catalogue.reserve(one.id, 50)
+    await catalogue.reserve(one.id, 40)
+    assert await account(catalogue) == (0, 50, 1)
+    assert await catalogue.declare(one.id, 30)
+    assert await account(catalogue) == (0, 30, 1)
+    assert not await catalogue.declare(one.id, 60)
+    await catalogue.reserve(one.id, 60)
+    assert await account(catalogue) == (0, 30, 1)
+
+
+async def test_accounts_are_made_anew_for_the_limits_of_now(database: Database) -> None:
+    before = of(database, Allowances())
+    one = await entered(before, size_bytes=60)
+    await become(before, await entered(before, size_bytes=30), Phase.PROCESSING, run=1)
+    catalogue = of(database, LIMITED)
+    await catalogue.count_anew()
+    assert await account(catalogue) == (30, 60, 1)
+    await become(catalogue, one, Phase.EXPIRED)
+    await catalogue.count_anew()
+    assert await account(catalogue) == await account(catalogue, ALICE) == (30, 0, 0)
+
+
+# --- through the way in -----------------------------------------------------------------------------------------------
+
+
+def limited(folder: Path, **options: Any) -> AbstractAsyncContextManager[WayIn]:
+    return way_in(folder, allowances=LIMITED, **options)
+
+
+async def test_nothing_is_left_of_an_upload_that_was_refused(tmp_path: Path) -> None:
+    async with limited(tmp_path) as parts:
+        with pytest.raises(QuotaExceeded):
+            await parts.receiver.create("a", size_bytes=101, space="lab")
+        assert await parts.blobs.staged() == []
+        assert (await parts.catalogue.list()).uploads == []
+
+
+async def test_a_race_leaves_no_bytes_either(tmp_path: Path) -> None:
+    async with limited(tmp_path) as parts:
+        wanted = [parts.receiver.create("a", size_bytes=30, space="lab") for _ in range(20)]
+        results = await asyncio.gather(*wanted, return_exceptions=True)
+        assert sum(isinstance(result, QuotaExceeded) for result in results) == 17
+        assert len(await parts.blobs.staged()) == 3
+
+
+async def test_bytes_of_an_unknown_number_are_counted_as_they_come(tmp_path: Path) -> None:
+    async with limited(tmp_path) as parts:
+        upload = (await parts.receiver.create("a", size_bytes=None, space="lab")).upload
+        await parts.receiver.receive(upload.id, 0, body(b"x" * 60), length=None)
+        with pytest.raises(QuotaExceeded):
+            await parts.receiver.receive(upload.id, 60, body(b"x" * 40, b"y"), length=None)
+        assert await parts.receiver.offset(upload.id) == 100
+        assert await account(parts.catalogue) == (0, 100, 1)
+        await parts.receiver.terminate(upload.id)
+        assert await account(parts.catalogue) == (0, 0, 0)
+
+
+async def test_what_was_counted_ahead_is_right_once_the_end_is_known(tmp_path: Path) -> None:
+    roomy = Allowances(spaces={"lab": Allowance(quota_bytes=100 * MIB)})
+    async with way_in(tmp_path, allowances=roomy) as parts:
+        upload = (await parts.receiver.create("a", size_bytes=None, space="lab")).upload
+        await parts.receiver.receive(upload.id, 0, body(b"x" * MIB), length=None)
+        [usage] = [one.account for one in await parts.catalogue.usage_of_named()]
+        assert usage.reserved_bytes > MIB
+        await parts.receiver.receive(upload.id, MIB, body(b"x"), length=None, ends_upload=True)
+        [usage] = [one.account for one in await parts.catalogue.usage_of_named()]
+        assert usage == (MIB + 1, 0, 0)
+
+
+async def test_a_final_and_its_parts_count_once(tmp_path: Path) -> None:
+    async with limited(tmp_path) as parts:
+        ids = []
+        for _ in range(2):
+            part = (await parts.receiver.create("a", size_bytes=40, space="lab", concat="partial")).upload.id
+            await parts.receiver.receive(part, 0, body(b"x" * 40), length=40)
+            ids.append(part)
+        assert await account(parts.catalogue) == (0, 80, 2)
+        named = "final;" + " ".join(f"/uploads/{part}" for part in ids)
+        final = (await parts.receiver.create("a", size_bytes=None, space="lab", concat=named)).upload
+        assert await account(parts.catalogue) == (80, 0, 0)
+        with pytest.raises(QuotaExceeded):
+            await parts.receiver.create("b", size_bytes=21, space="lab")
+        await parts.receiver.terminate(final.id)
+        assert await account(parts.catalogue) == (0, 80, 2)
+        for part in ids:
+            await parts.receiver.terminate(part)
+        assert await account(parts.catalogue) == (0, 0, 0)
+
+
+async def test_parts_that_expire_after_their_final_change_nothing(tmp_path: Path) -> None:
+    async with limited(tmp_path) as parts:
+        part = (await parts.receiver.create("a", size_bytes=40, space="lab", concat="partial")).upload
+        await parts.receiver.receive(part.id, 0, body(b"x" * 40), length=40)
+        await parts.receiver.create("a", size_bytes=None, space="lab", concat=f"final;/uploads/{part.id}")
+        await parts.clock.advance(timedelta(days=1))
+        assert await parts.receiver.expire(part)
+        assert await account(parts.catalogue) == (40, 0, 0)
+
+
+async def test_an_interrupted_upload_keeps_its_reservation_until_it_expires(tmp_path: Path) -> None:
+    async with limited(tmp_path) as parts:
+        upload = (await parts.receiver.create("a", size_bytes=90, space="lab")).upload
+        with pytest.raises(Exception, match="gone"):
+            await parts.receiver.receive(upload.id, 0, cut(b"x" * 20), length=90)
+        assert await account(parts.catalogue) == (0, 90, 1)
+    async with limited(tmp_path) as parts:
+        await parts.catalogue.count_anew()
+        assert await account(parts.catalogue) == (0, 90, 1)
+        await parts.clock.advance(timedelta(days=1))
+        assert await parts.receiver.expire(upload)
+        assert await account(parts.catalogue) == (0, 0, 0)
