@@ -48,12 +48,14 @@ def build(services: Services) -> Asgi:
         if scope["type"] == "http" and (path == ROOT or path.startswith(f"{ROOT}/")):
             await uploading(scope, receive, send)
         elif scope["type"] == "http" and path.startswith("/files/"):
-            if scope["method"] != "PUT":
+            if scope["method"] not in ("OPTIONS", "PUT"):
                 await content(scope, receive, send)
-            elif completes(headers_of(scope)) is None:
-                await put(scope, receive, send)
+                return
+            headers = headers_of(scope)
+            if scope["method"] == "OPTIONS" or completes(headers) is None:
+                await put(scope, receive, send, headers)
             else:
-                await uploading.resumable(scope, receive, send)
+                await uploading.resumable(scope, receive, send, headers)
         elif scope["type"] == "http" and path.startswith("/api/v1/files/") and path.endswith("/content"):
             await content(scope, receive, send)
         elif scope["type"] == "http" and path.startswith(f"{DELIVERY}/"):
@@ -73,8 +75,9 @@ class Uploading:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have one request answered by whoever it is meant for."""
-        endpoint = self.resumable if await self._is_resumable(scope, headers_of(scope)) else self._tus
-        await endpoint(scope, receive, send)
+        headers = headers_of(scope)
+        endpoint = self.resumable if await self._is_resumable(scope, headers) else self._tus
+        await endpoint(scope, receive, send, headers)
 
     async def _is_resumable(self, scope: Scope, headers: Mapping[str, str]) -> bool:
         if "tus-resumable" in headers or scope["method"] == "OPTIONS":

@@ -9,9 +9,12 @@ import msgspec
 
 from ..uploads import tus
 from ..uploads.errors import Disconnected
+from ..uploads.expected import expected_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+
+    from ..uploads.expected import Expected
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -60,6 +63,7 @@ class Body:
     def __init__(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> None:
         self._receive = receive
         self._received = 0
+        self._exchange: Exchange | None = scope.get("extensions", {}).get(EXCHANGE)
         self.length: int | None
         """How many bytes it has; None if it does not say."""
         if "transfer-encoding" in headers:
@@ -72,13 +76,33 @@ class Body:
         """Whether the headers say that there is a body. From HTTP/2 on, there may be one that they don't speak of."""
         self._ended = self.length == 0
 
+    def trailers(self) -> Mapping[str, str]:
+        """Return the fields after the body, names in lower case; none before its end."""
+        return {} if self._exchange is None else self._exchange.trailers()
+
+    def expected(
+        self, headers: Mapping[str, str], fields: Sequence[str], *, later: Sequence[str] | None = None
+    ) -> Expected | None:
+        """Return what its bytes must hash to; as `uploads.expected.expected_of`, which see."""
+        return expected_of(headers, fields, later=later, chunked=self.length is None, trailers=self.trailers)
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives.
 
         Raises:
             Disconnected: the client went away before its end.
         """
-        while not self._ended:
+        while chunk := await self.read():
+            yield chunk
+
+    async def read(self) -> bytes:
+        """Return what has arrived, as soon as something has; nothing at the end. A cancellation loses none of it.
+
+        Raises:
+            Disconnected: the client went away before the end.
+        """
+        chunk = b""
+        while not self._ended and not chunk:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._ended = True
@@ -90,8 +114,7 @@ class Body:
             self._received += len(chunk)
             # Once all is there, the message that says so is not waited for: that would cost another turn.
             self._ended = not message.get("more_body", False) or self._received == self.length
-            if chunk:
-                yield chunk
+        return chunk
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

@@ -10,11 +10,13 @@ from urllib.parse import quote
 
 from ..blobs.base import BlobUnavailable
 from ..errors import NotFound, PenstockError
+from ..uploads.digests import repr_digest
 from ..uploads.errors import Gone
+from ..uploads.metadata import file_checksum
 from ..uploads.upload import Phase, Upload
 from .asgi import Answer, Receive, Scope, Send, headers_of, send_answer, start
 from .problems import StillProcessing, answer_to, answer_to_failure, method_not_allowed, problem
-from .put import name_of, space_of
+from .put import METHODS, name_of, space_of
 from .ranges import Span, Validators, spans_of
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Content:
         head, headers = scope["method"] == "HEAD", headers_of(scope)
         by_id = scope["path"].startswith("/api/")
         if scope["method"] not in _READING:
-            allowed = _READING if by_id else (*_READING, "PUT")
+            allowed = _READING if by_id else METHODS
             await send_answer(send, method_not_allowed(scope["method"], scope["path"], allowed))
             return
         try:
@@ -96,7 +98,7 @@ async def parts_of(blobs: BlobStore, upload: Upload, headers: Mapping[str, str])
     size = upload.size_bytes or 0
     # Bytes never change under an upload ID, so the ID tells one state of a file from another.
     validators = Validators(f'"{upload.id}"', upload.ended_at)
-    sent = {**_SAFE, "ETag": validators.tag}
+    sent = {**_SAFE, "ETag": validators.tag, **repr_digest(file_checksum(upload.metadata), headers)}
     if upload.ended_at is not None:
         sent["Last-Modified"] = format_datetime(upload.ended_at, usegmt=True)
     if validators.refused(headers):

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_METHODS: Final = "OPTIONS, POST, HEAD, PATCH, DELETE"
+_METHODS: Final = "OPTIONS, POST, PUT, HEAD, PATCH, DELETE"
 _REQUEST_HEADERS: Final = ", ".join((
     *("Authorization", "Content-Type", "Initiator-ID", "Tus-Resumable", "Traceparent", "Tracestate"),
     *("Upload-Checksum", "Upload-Concat", "Upload-Defer-Length", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
+    *("Content-Digest", "Repr-Digest"),
     *("Content-Disposition", "Upload-Complete", "Upload-Draft-Interop-Version", "Upload-Incomplete"),
     *("X-HTTP-Method-Override", "X-Request-ID", "X-Requested-With"),
 ))  # fmt: skip
 _RESPONSE_HEADERS: Final = ", ".join((
-    *("Link", "Location", "Retry-After"),
+    *("Link", "Location", "Retry-After", "Want-Content-Digest", "Want-Repr-Digest"),
     *("Upload-Complete", "Upload-Draft-Interop-Version", "Upload-Incomplete", "Upload-Limit"),
     *("Tus-Checksum-Algorithm", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version"),
     *("Upload-Concat", "Upload-Defer-Length", "Upload-Expires", "Upload-Length", "Upload-Metadata", "Upload-Offset"),

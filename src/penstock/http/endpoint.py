@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import PenstockError
-from .asgi import Answer, Body, Receive, Scope, Send, headers_of, send_answer
+from .asgi import Answer, Body, Receive, Scope, Send, send_answer
 from .problems import answer_to, answer_to_failure
 
 if TYPE_CHECKING:
@@ -25,14 +25,20 @@ async def respond(
     scope: Scope,
     receive: Receive,
     send: Send,
+    headers: Mapping[str, str],
     *,
     always: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
 ) -> None:
     """Have a request worked on, and answer it, whatever happens.
 
-    `always` takes the request's headers and returns those that no answer goes without.
+    Args:
+        work: does what is asked for.
+        scope: the request.
+        receive: where its body comes from.
+        send: where the answer goes.
+        headers: those of the request, which are read once.
+        always: takes them, and returns those that no answer goes without.
     """
-    headers = headers_of(scope)
     try:
         answer = await work(scope, headers, Body(scope, headers, receive))
     except PenstockError as error:

@@ -15,6 +15,7 @@ from ..blobs.base import BlobMissing, OffsetConflict, StorageFull
 from ..delivery.sending.claims import StepOver, WrongToken
 from ..errors import InvalidRequest, NotFound, PenstockError, Unavailable
 from ..uploads import errors, tus
+from ..uploads.digests import WISHES
 from .asgi import Answer
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (errors.Locked, 423),
     (StillProcessing, 425),
     (errors.TooMany, 429),
+    (errors.DigestMismatch, 400),
     (errors.ChecksumMismatch, 460),
     (StorageFull, 507),
     (errors.QuotaExceeded, 507),
@@ -69,8 +71,11 @@ _TYPES: Final = {
     errors.WrongOffset.code: f"{_REGISTRY}mismatching-upload-offset",
     errors.AlreadyComplete.code: f"{_REGISTRY}completed-upload",
     errors.InconsistentLength.code: f"{_REGISTRY}inconsistent-upload-length",
+    errors.UnsupportedDigest.code: f"{_REGISTRY}digest-unsupported-algorithms",
+    errors.InvalidDigest.code: f"{_REGISTRY}digest-invalid-values",
+    errors.DigestMismatch.code: f"{_REGISTRY}digest-mismatched-values",
 }
-"""Problem types that resumable uploads have given names (draft-ietf-httpbis-resumable-upload, section 7)."""
+"""Problem types that have names: draft-ietf-httpbis-resumable-upload, -httpapi-digest-fields-problem-types."""
 _TITLES: Final = {425: "Too Early", 460: "Checksum Mismatch"}
 
 
@@ -104,6 +109,8 @@ def answer_to(error: PenstockError) -> Answer:
         members = {"expected-offset": error.offset, "provided-offset": error.sent}
         return problem(status, error.code, str(error), {"Upload-Offset": str(error.offset)}, members=members)
     headers = {"Tus-Version": tus.VERSION} if isinstance(error, errors.VersionMismatch) else {}
+    if isinstance(error, errors.UnsupportedDigest):
+        headers = WISHES
     if isinstance(error, errors.TooMany):
         headers = {"Retry-After": str(error.retry_after_seconds)}
     return problem(status, error.code, str(error), headers, members=error.facts)

@@ -6,10 +6,12 @@ All or nothing: there is no way to continue a PUT, so one that was cut off is gi
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
-from ..uploads.errors import BadHeader
+from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST, WISHES, as_metadata, read_digests
+from ..uploads.errors import BadHeader, ChecksumMismatch, DigestMismatch
 from ..uploads.metadata import checked_space, media_type_of
 from ..uploads.names import UnsafeName
 from .asgi import Answer, Body, Receive, Scope, Send
@@ -17,11 +19,13 @@ from .endpoint import respond
 from .received import accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from ..uploads.expected import Expected
     from .services import Services
 
 _ROOT: Final = "/files/"
+METHODS: Final = ("OPTIONS", "GET", "HEAD", "PUT")
 _PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -32,31 +36,76 @@ class Put:
         self._receiver = services.receiver
         self._address = services.address
         self._callers = services.callers
+        self._cors = services.cors
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
         """Take a file in; it is not there for readers before its steps have passed it, hence 202."""
-        await respond(self._receive, scope, receive, send)
+
+        def always(headers: Mapping[str, str]) -> Mapping[str, str]:
+            return self._cors.headers(scope["method"], headers)
+
+        await respond(self._answer, scope, receive, send, headers, always=always)
+
+    async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
+        if scope["method"] == "OPTIONS":
+            return Answer(204, {"Allow": ", ".join(METHODS), **WISHES})
+        return await self._receive(scope, headers, body)
 
     async def _receive(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         if "content-range" in headers:
             raise BadHeader("Content-Range: a part of a file cannot be PUT. Send all of it, or use tus at /uploads/.")
+        expected = body.expected(headers, (CONTENT_DIGEST,), later=(CONTENT_DIGEST, REPR_DIGEST))
+        if expected is not None and body.length == 0:
+            expected.check_nothing()
+        with said_by_digests():
+            return await self._take(scope, headers, body, expected)
+
+    async def _take(self, scope: Scope, headers: Mapping[str, str], body: Body, expected: Expected | None) -> Answer:
         standing = await self._receiver.create(
             name_of(scope),
             size_bytes=body.length,
             space=space_of(scope),
             media_type=media_type_of(headers.get("content-type", "")),
             owner=self._callers.owner(scope, headers),
+            metadata=metadata_of(headers),
             trace_parent=headers.get("traceparent", ""),
         )
         upload_id = standing.upload.id
         if body.length != 0:
             try:
-                standing = await self._receiver.receive(upload_id, 0, body, length=body.length, ends_upload=True)
+                standing = await self._receiver.receive(
+                    upload_id, 0, body, length=body.length, ends_upload=True, expected=expected
+                )
             except BaseException:
                 await self._receiver.terminate(upload_id)
                 raise
         base = self._address.base(scope, headers)
         return accepted(standing, base, f"{base}/api/v1/uploads/{upload_id}")
+
+
+@contextmanager
+def said_by_digests() -> Iterator[None]:
+    """Say of a whole file that it is another one as RFC 9530 would have it, and not as tus does.
+
+    Raises:
+        DigestMismatch: it is.
+    """
+    try:
+        yield
+    except DigestMismatch:
+        raise
+    except ChecksumMismatch as error:
+        raise DigestMismatch(str(error)) from error
+
+
+def metadata_of(headers: Mapping[str, str]) -> str:
+    """Return what is kept of a request's headers until its file is complete: `Repr-Digest`, that of the whole file.
+
+    Raises:
+        InvalidDigest, UnsupportedDigest: as `digests.read_digests`.
+    """
+    value = headers.get(REPR_DIGEST.lower())
+    return "" if value is None else as_metadata(read_digests(REPR_DIGEST, value))
 
 
 def name_of(scope: Scope) -> str:

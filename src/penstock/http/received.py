@@ -23,7 +23,9 @@ def accepted(standing: Standing, base: str, location: str) -> Answer:
         "status": f"{base}/api/v1/uploads/{upload.id}",
     }
     sent = {"Location": location, "Content-Type": "application/json", "Cache-Control": "no-store"}
-    return Answer(202, sent, msgspec.json.encode(told) + b"\n")  # people read this in a terminal
+    return Answer(
+        202, {**sent, **links(standing, base)}, msgspec.json.encode(told) + b"\n"
+    )  # people read this in a terminal
 
 
 def links(standing: Standing, base: str) -> dict[str, str]:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import NotFound
 from ..uploads import resumable
-from ..uploads.errors import AlreadyComplete, InconsistentLength, TooLarge, WrongOffset
+from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST
+from ..uploads.errors import UNKEPT, AlreadyComplete, InconsistentLength, TooLarge, WrongOffset
 from ..uploads.metadata import media_type_of
 from .asgi import EXCHANGE, Answer, Body, Receive, Scope, Send
 from .endpoint import respond
 from .problems import answer_to, method_not_allowed
-from .put import name_of, space_of
+from .put import metadata_of, name_of, said_by_digests, space_of
 from .received import accepted, links
 from .tus import ROOT
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     from ..errors import PenstockError
+    from ..uploads.expected import Expected
     from ..uploads.resumable import Dialect, Part
     from ..uploads.standing import Standing
     from .asgi import Exchange
@@ -45,13 +47,13 @@ class Resumable:
         self._cors = services.cors
         self._clock = services.clock
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
         """Answer one request."""
 
         def always(headers: Mapping[str, str]) -> Mapping[str, str]:
             return {**resumable.echo(resumable.dialect_of(headers)), **self._cors.headers(scope["method"], headers)}
 
-        await respond(self._answer, scope, receive, send, always=always)
+        await respond(self._answer, scope, receive, send, headers, always=always)
 
     async def is_owner(self, upload_id: str) -> bool:
         """Return whether an upload was begun by this protocol; of one that nobody knows, this is who says so."""
@@ -78,6 +80,7 @@ class Resumable:
 
     async def _create(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         part = resumable.creation(headers, body.length)
+        expected = _expected(headers, body, part, created=True)
         try:
             standing = await self._receiver.create(
                 resumable.filename_of(headers) if scope["path"].startswith(ROOT) else name_of(scope),
@@ -85,6 +88,7 @@ class Resumable:
                 space=space_of(scope),
                 media_type=media_type_of(headers.get("content-type", "")),
                 owner=self._callers.owner(scope, headers),
+                metadata=metadata_of(headers),
                 trace_parent=headers.get("traceparent", ""),
                 explicit_end=True,
             )
@@ -95,17 +99,18 @@ class Resumable:
         if exchange is not None:
             limits = self._limits(standing, part.dialect)
             exchange.inform(104, {"Location": location, **limits, **resumable.echo(part.dialect)})
-        return await self._take(scope, headers, standing, body, part, created=True)
+        return await self._take(scope, headers, standing, body, part, expected, created=True)
 
     async def _append(self, scope: Scope, headers: Mapping[str, str], upload_id: str, body: Body) -> Answer:
         offset = resumable.offset_of(headers)
         part = resumable.append(headers, offset, body.length)
+        expected = _expected(headers, body, part, created=False)
         standing = await self._receiver.standing(upload_id)
         if standing.complete:
             if body.length != 0:
                 raise InconsistentLength(f"upload {upload_id} is complete: nothing can be added to it.")
             raise AlreadyComplete(f"upload {upload_id} is complete already. Its status tells what becomes of it.")
-        return await self._take(scope, headers, standing, body, part, offset=offset)
+        return await self._take(scope, headers, standing, body, part, expected, offset=offset)
 
     async def _take(
         self,
@@ -114,6 +119,7 @@ class Resumable:
         standing: Standing,
         body: Body,
         part: Part,
+        expected: Expected | None,
         *,
         offset: int = 0,
         created: bool = False,
@@ -121,7 +127,8 @@ class Resumable:
         upload_id, dialect = standing.upload.id, part.dialect
         bytes_ = self._telling(body, upload_id, scope, dialect) if dialect.informs else body
         try:
-            standing = await self._receive(upload_id, offset, bytes_, body.length, part, headers)
+            with said_by_digests():
+                standing = await self._receive(upload_id, offset, bytes_, body.length, part, headers, expected)
             if dialect.ends_at_length and standing.full and not standing.complete:
                 last = part._replace(last=True)
                 standing = await self._receive(upload_id, standing.offset, _nothing(), 0, last, headers)
@@ -130,6 +137,10 @@ class Resumable:
             return Answer(
                 wrong.status, {**wrong.headers, **resumable.completeness(dialect, complete=False)}, wrong.body
             )
+        except UNKEPT:
+            if created:
+                await self._receiver.terminate(upload_id)
+            raise
         except TooLarge as error:
             known = await self._receiver.standing(upload_id)
             if known.upload.size_bytes is None:
@@ -141,9 +152,7 @@ class Resumable:
         far = resumable.state(standing, dialect)
         if standing.complete:
             answer = accepted(standing, self._address.base(scope, headers), location)
-            return Answer(
-                answer.status, {**answer.headers, **far, **self._links(scope, headers, standing)}, answer.body
-            )
+            return Answer(answer.status, {**answer.headers, **far}, answer.body)
         limits = self._limits(standing, dialect)
         return Answer(201 if created else dialect.appended_status, {"Location": location, **far, **limits})
 
@@ -155,6 +164,7 @@ class Resumable:
         length: int | None,
         part: Part,
         headers: Mapping[str, str],
+        expected: Expected | None = None,
     ) -> Standing:
         return await self._receiver.receive(
             upload_id,
@@ -163,6 +173,7 @@ class Resumable:
             length=length,
             size_bytes=part.length,
             ends_upload=part.last,
+            expected=expected,
             trace_parent=headers.get("traceparent", ""),
         )
 
@@ -204,6 +215,16 @@ def _exchange(scope: Scope) -> Exchange | None:
     """Return what sends interim responses; None under a server that has no such thing."""
     exchange: Exchange | None = scope.get("extensions", {}).get(EXCHANGE)
     return exchange
+
+
+def _expected(headers: Mapping[str, str], body: Body, part: Part, *, created: bool) -> Expected | None:
+    """Return what is expected of a request: of its body, and, if it is the last one, of the whole file.
+
+    What the first request says of the whole file in its headers is kept until the last.
+    """
+    whole = (REPR_DIGEST,) if part.last else ()
+    at_once = (CONTENT_DIGEST,) if created else (CONTENT_DIGEST, *whole)
+    return body.expected(headers, at_once, later=(CONTENT_DIGEST, *whole))
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..uploads import resumable, tus
+from ..uploads.digests import REPR_DIGEST, WISHES
+from ..uploads.errors import BadHeader
+from ..uploads.expected import TUS_FIELDS
 from ..uploads.metadata import UNKNOWN_TYPE
 from .asgi import Answer, Body, Receive, Scope, Send
 from .endpoint import respond
@@ -35,13 +38,13 @@ class Tus:
         self._callers = services.callers
         self._cors = services.cors
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
         """Answer one request."""
 
         def always(headers: Mapping[str, str]) -> Mapping[str, str]:
             return {"Tus-Resumable": tus.VERSION, **self._cors.headers(scope["method"], headers)}
 
-        await respond(self._answer, scope, receive, send, always=always)
+        await respond(self._answer, scope, receive, send, headers, always=always)
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         method = tus.method_of(scope["method"], headers)
@@ -51,7 +54,7 @@ class Tus:
             return method_not_allowed(method, scope["path"], allowed)
         if method == "OPTIONS":
             most = self._receiver.max_size_bytes
-            return Answer(200, {**resumable.options(most), **tus.options_headers(most)})
+            return Answer(200, {**resumable.options(most), **tus.options_headers(most), **WISHES})
         tus.check_version(headers)
         match method:
             case "POST":
@@ -66,6 +69,14 @@ class Tus:
 
     async def _create(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         wanted = tus.creation(headers, body.length if body.announced else 0)
+        if REPR_DIGEST.lower() in headers and not (wanted.with_body and body.length == wanted.size_bytes):
+            raise BadHeader(
+                f"{REPR_DIGEST} is about the whole file, which does not come with this request. Send it with the last "
+                "bytes, or as `checksum` in Upload-Metadata."
+            )
+        expected = body.expected(headers, _FIELDS)
+        if expected is not None and wanted.size_bytes == 0:
+            expected.check_nothing()
         standing = await self._receiver.create(
             wanted.metadata.filename,
             size_bytes=wanted.size_bytes,
@@ -80,9 +91,7 @@ class Tus:
         upload_id = standing.upload.id
         if wanted.with_body:
             try:
-                standing = await self._receiver.receive(
-                    upload_id, 0, body, length=body.length, checksum=wanted.checksum
-                )
+                standing = await self._receiver.receive(upload_id, 0, body, length=body.length, expected=expected)
             except BaseException:
                 # Its address was never told to anybody, so nobody could go on with what arrived.
                 await self._receiver.terminate(upload_id)
@@ -106,7 +115,7 @@ class Tus:
             body,
             length=body.length,
             size_bytes=wanted.size_bytes,
-            checksum=wanted.checksum,
+            expected=body.expected(headers, _FIELDS),
             trace_parent=headers.get("traceparent", ""),
         )
         sent = {"Upload-Offset": str(standing.offset)}
@@ -120,3 +129,4 @@ class Tus:
 
 
 _INITIATOR_CHARACTERS: Final = 200
+_FIELDS: Final = (*TUS_FIELDS, REPR_DIGEST)

@@ -54,7 +54,8 @@ class Exchange:
 
     def add_trailer(self, name: bytes, value: bytes) -> None:
         """Take in a field that came after the body."""
-        self._trailers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        field, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        self._trailers[field] = f"{self._trailers[field]}, {text}" if field in self._trailers else text
 
     def end(self) -> None:
         """Take note that the body has ended."""

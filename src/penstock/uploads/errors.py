@@ -5,7 +5,10 @@
 InvalidRequest
 ├── BadHeader             a header, or what it says, cannot be read
 │   ├── InconsistentLength a length that was another one before
-│   └── UnsupportedChecksum
+│   ├── UnsupportedChecksum
+│   ├── InvalidDigest     a digest field (RFC 9530) cannot be read
+│   ├── UnsupportedDigest none of its digests can be verified
+│   └── MissingTrailer    a field that should have come after the body
 ├── UnsafeName            (in `names`)
 ├── VersionMismatch       another version of tus
 ├── UnsupportedBody       a body of the wrong media type
@@ -15,6 +18,7 @@ InvalidRequest
 ├── WrongOffset           not where the upload ends
 ├── MadeOfParts           bytes for an upload that takes none of its own
 ├── ChecksumMismatch      not the bytes that were meant
+│   └── DigestMismatch    the same, said by a digest field
 ├── Disconnected          the body ended before its end
 ├── Idle                  the body stood still
 └── Gone                  cancelled, removed, rejected or expired
@@ -26,7 +30,7 @@ Unavailable
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import InvalidRequest, Unavailable
 
@@ -44,6 +48,24 @@ class UnsupportedChecksum(BadHeader):
     """The checksum's algorithm is unknown, or the header cannot be read."""
 
     code = "unsupported-checksum"
+
+
+class InvalidDigest(BadHeader):
+    """A digest field cannot be read, or a digest has a length that no bytes have (RFC 9530)."""
+
+    code = "invalid-digest"
+
+
+class UnsupportedDigest(BadHeader):
+    """A digest field has no digest that can be verified (RFC 9530)."""
+
+    code = "unsupported-digest"
+
+
+class MissingTrailer(BadHeader):
+    """A field was to come after the body, and has not."""
+
+    code = "missing-trailer"
 
 
 class VersionMismatch(InvalidRequest):
@@ -130,6 +152,12 @@ class ChecksumMismatch(InvalidRequest):
     code = "checksum-mismatch"
 
 
+class DigestMismatch(ChecksumMismatch):
+    """The bytes are not those that a digest field tells of (RFC 9530)."""
+
+    code = "digest-mismatch"
+
+
 class Disconnected(InvalidRequest):
     """The client went away in the middle of the body, or made a mess of its framing."""
 
@@ -194,3 +222,7 @@ class TooMany(Unavailable):
         return cls(
             message, resource="unfinished", subject=subject, limit=limit, retry_after_seconds=retry_after_seconds
         )
+
+
+UNKEPT: Final = (ChecksumMismatch, InvalidDigest, MissingTrailer, UnsupportedChecksum, UnsupportedDigest)
+"""What is found out only when a body has ended, and has nothing of it kept."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from .checksum import ALGORITHMS, Checksum, mismatch
 from .errors import TooLarge
+from .expected import Expected, Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable
@@ -24,7 +24,8 @@ class Intake:
 
     Args:
         limit_bytes: where the blob may end at most; None: nowhere.
-        checksum: what the body must hash to, or None.
+        expected: what the body, and the file with it, must hash to; None: nothing is.
+        from_start: whether the body is the first one of its file.
         grows: called with the blob's length before it grows past what was known before; may refuse.
     """
 
@@ -32,30 +33,54 @@ class Intake:
         self,
         *,
         limit_bytes: int | None,
-        checksum: Checksum | None,
+        expected: Expected | None,
+        from_start: bool = True,
         grows: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self._limit_bytes = limit_bytes
-        self._checksum = checksum
-        self._hash = ALGORITHMS[checksum.algorithm]() if checksum else None
+        self._tally = None if expected is None else Tally(expected, from_start=from_start)
         self._grows = grows
 
-    async def read(self, body: AsyncIterable[bytes], appender: Appender, hold: Hold, idle: timedelta) -> None:
-        """Write the whole body; at its end, compare its checksum.
+    @property
+    def wants_earlier(self) -> bool:
+        """Whether the bytes before the body have to be read as well."""
+        return self._tally is not None and self._tally.wants_earlier
+
+    async def read(
+        self,
+        body: AsyncIterable[bytes],
+        appender: Appender,
+        hold: Hold,
+        idle: timedelta,
+        *,
+        earlier: AsyncIterable[bytes] | None = None,
+    ) -> None:
+        """Write the whole body; `earlier` are the bytes before it, where they are wanted.
 
         Raises:
             TooLarge: it is longer than allowed; the appender was rolled back.
-            ChecksumMismatch: it is not what was announced.
             Interrupted, Ending, Idle: as `Hold.receiving`.
         """
         async with hold.receiving(idle):
+            if earlier is not None and self._tally is not None:
+                async for piece in earlier:
+                    hold.alive()
+                    await _hash(self._tally.add_earlier, piece)
             async for chunk in body:
                 hold.alive()
                 await self._take(chunk, appender)
-                if self._hash is None:
+                if self._tally is None:
                     hold.kept_bytes = appender.length_bytes
-        if self._hash is not None and self._checksum is not None and self._hash.digest() != self._checksum.digest:
-            raise mismatch(self._checksum, self._hash.digest())
+
+    def check(self, *, complete: bool) -> None:
+        """Compare what was read with what is expected; `complete`: the file is complete with it.
+
+        Raises:
+            ChecksumMismatch: it is not what was announced.
+            BadHeader: the fields after the body do not say what they should.
+        """
+        if self._tally is not None:
+            self._tally.check(complete=complete)
 
     async def _take(self, chunk: bytes, appender: Appender) -> None:
         end = appender.length_bytes + len(chunk)
@@ -66,9 +91,13 @@ class Intake:
             )
         if self._grows is not None:
             await self._grows(end)
-        if self._hash is not None:
-            if len(chunk) <= _INLINE_BYTES:
-                self._hash.update(chunk)
-            else:
-                await asyncio.to_thread(self._hash.update, chunk)
+        if self._tally is not None:
+            await _hash(self._tally.add, chunk)
         await appender.write(chunk)
+
+
+async def _hash(add: Callable[[bytes], None], data: bytes) -> None:
+    if len(data) <= _INLINE_BYTES:
+        add(data)
+    else:
+        await asyncio.to_thread(add, data)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..telemetry import Metrics
     from .catalogue import Catalogue
-    from .checksum import Checksum
+    from .expected import Expected
     from .gateway import Gateway
 
 _REMEMBERED: Final = 4096
@@ -220,7 +220,7 @@ class Receiver:
         length: int | None,
         size_bytes: int | None = None,
         ends_upload: bool = False,
-        checksum: Checksum | None = None,
+        expected: Expected | None = None,
         trace_parent: str = "",
     ) -> Standing:
         """Write a request's body to the end of an upload; return where it stands then.
@@ -236,7 +236,7 @@ class Receiver:
             size_bytes: how large the upload will be, for one whose size was not known; None: nothing new.
             ends_upload: whether the end of the body is the end of an upload of unknown size, or of one that is only
                 complete when a request says so.
-            checksum: what the body must hash to, or None.
+            expected: what the body, and the file with it, must hash to; None: nothing is.
             trace_parent: the request's `traceparent`; if it completes the upload, that is processed in this trace.
 
         Raises:
@@ -249,6 +249,7 @@ class Receiver:
             ChecksumMismatch: nothing of it was kept.
             TooMany: too many others are sending at this moment; nothing was read.
             QuotaExceeded: the size that was not known before is more than is left; what could be written is kept.
+            BadHeader: nothing of it was kept, since what comes after it is not what was announced.
             Disconnected, Interrupted, Idle, Ending: see above.
             StorageFull, BlobUnavailable: what could be written is kept.
         """
@@ -265,14 +266,15 @@ class Receiver:
             if sized is not standing:
                 standing = await self._declare(sized)
             standing = standing.in_trace(checked(trace_parent))
-            if standing.full:
+            ends = ends_upload and standing.upload.explicit_end and not standing.complete
+            if standing.full and not (ends and expected is not None):
                 await self._writer.check_empty(body, length, hold)
-                if standing.upload.explicit_end and ends_upload and not standing.complete:
+                if ends:
                     return await self._finish(standing.upload, await self._blobs.seal(upload_id))
                 return await self._healed(standing)
             try:
                 with self._admission.receiving(standing.upload.space, standing.upload.owner):
-                    written = await self._writer.append(standing, body, hold, checksum, ends_upload=ends_upload)
+                    written = await self._writer.append(standing, body, hold, expected, ends_upload=ends_upload)
             except BlobMissing as error:
                 await self.find(upload_id)  # says so if it was given up meanwhile
                 raise BlobUnavailable(

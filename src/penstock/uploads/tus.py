@@ -6,7 +6,7 @@ import re
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .checksum import ALGORITHMS, Checksum, read_checksum
+from .checksum import ALGORITHMS
 from .concat import PARTIAL, check_concat
 from .errors import BadHeader, TooLarge, UnsupportedBody, VersionMismatch
 from .metadata import Metadata, read_metadata
@@ -23,6 +23,7 @@ EXTENSIONS: Final = (
     "termination",
     "expiration",
     "checksum",
+    "checksum-trailer",
     "concatenation",
     "concatenation-unfinished",
 )
@@ -39,7 +40,6 @@ class Creation(NamedTuple):
     """None: it is told later, or follows from the parts."""
     metadata: Metadata
     with_body: bool
-    checksum: Checksum | None
     concat: str
     """`Upload-Concat` as it was sent; empty: the upload stands for itself."""
 
@@ -53,7 +53,6 @@ class Continuation(NamedTuple):
     """A request that adds bytes to an upload."""
 
     offset: int
-    checksum: Checksum | None
     size_bytes: int | None
     """How large the upload will be, if this request says so."""
 
@@ -88,7 +87,7 @@ def creation(headers: Mapping[str, str], body_bytes: int | None) -> Creation:
     """Read a POST (Creation, Creation With Upload). `body_bytes` is the length of its body, None if it does not say.
 
     Raises:
-        BadHeader, UnsupportedChecksum, ChecksumMismatch, UnsupportedBody: see there.
+        BadHeader, UnsupportedBody: see there.
         TooLarge: the body is longer than the upload is to be.
     """
     concat = check_concat(headers["upload-concat"]) if "upload-concat" in headers else ""
@@ -106,18 +105,18 @@ def creation(headers: Mapping[str, str], body_bytes: int | None) -> Creation:
             raise BadHeader("an upload that is made of parts takes no bytes of its own. Send it without a body.")
     if body_bytes is not None and size_bytes is not None and body_bytes > size_bytes:
         raise TooLarge(f"the body has {body_bytes} bytes, but Upload-Length is {size_bytes}. Nothing was created.")
-    return Creation(size_bytes, metadata, with_body, _checksum(headers), concat)
+    return Creation(size_bytes, metadata, with_body, concat)
 
 
 def continuation(headers: Mapping[str, str]) -> Continuation:
     """Read a PATCH (Core).
 
     Raises:
-        BadHeader, UnsupportedChecksum, ChecksumMismatch, UnsupportedBody: see there.
+        BadHeader, UnsupportedBody: see there.
     """
     check_body_type(headers)
     size_bytes = number(headers, "Upload-Length") if "upload-length" in headers else None
-    return Continuation(number(headers, "Upload-Offset"), _checksum(headers), size_bytes)
+    return Continuation(number(headers, "Upload-Offset"), size_bytes)
 
 
 def number(headers: Mapping[str, str], name: str) -> int:
@@ -179,11 +178,6 @@ def expiry_headers(upload: Upload) -> dict[str, str]:
     if upload.phase is not Phase.RECEIVING or upload.expires_at is None:
         return {}
     return {"Upload-Expires": format_datetime(upload.expires_at, usegmt=True)}
-
-
-def _checksum(headers: Mapping[str, str]) -> Checksum | None:
-    header = headers.get("upload-checksum")
-    return None if header is None else read_checksum(header)
 
 
 def _length(headers: Mapping[str, str], *, is_final: bool) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import structlog
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..blobs.base import Appender, BlobStore
     from ..telemetry import Metrics
     from .admission import Admission
-    from .checksum import Checksum
+    from .expected import Expected
     from .locks import Hold
     from .room import Growth, Room
     from .standing import Standing
@@ -101,11 +102,11 @@ class Writer:
         standing: Standing,
         body: AsyncIterable[bytes],
         hold: Hold,
-        checksum: Checksum | None,
+        expected: Expected | None,
         *,
         ends_upload: bool,
     ) -> Written:
-        """Write a body to the end of an upload; what arrived before a failure is kept, unless it has a checksum.
+        """Write a body to the end of an upload; what arrived before a failure is kept, unless `expected` says more.
 
         With `ends_upload`, an upload of unknown size, or one that is told its end, ends where the body ends.
         """
@@ -115,14 +116,15 @@ class Writer:
             limit = self._admission.largest(upload.space, upload.owner)
             growth = self._room.growth(upload.id, begin)
             grows = Counting(upload.id, growth, self._reserve).to
-        intake = Intake(limit_bytes=limit, checksum=checksum, grows=grows)
+        intake = Intake(limit_bytes=limit, expected=expected, from_start=begin == 0, grows=grows)
         is_all = False
         appender: Appender | None = None
         try:
-            async with self._blobs.append(upload.id, begin, tentative=checksum is not None) as appender:
-                await intake.read(body, appender, hold, self._idle)
+            async with self._blobs.append(upload.id, begin, tentative=expected is not None) as appender:
+                await self._read(intake, body, appender, hold, standing)
                 at_end = upload.size_bytes in (None, appender.length_bytes)
                 is_all = at_end if not _is_told_its_end(upload) else ends_upload and at_end
+                intake.check(complete=is_all)
                 if is_all:
                     await appender.seal()
         except PenstockError as error:
@@ -138,6 +140,15 @@ class Writer:
                 "announced. What arrived is kept: continue from there."
             )
         return Written(appender.length_bytes, is_all)
+
+    async def _read(
+        self, intake: Intake, body: AsyncIterable[bytes], appender: Appender, hold: Hold, standing: Standing
+    ) -> None:
+        if not intake.wants_earlier:
+            await intake.read(body, appender, hold, self._idle)
+            return
+        async with aclosing(self._blobs.read(standing.upload.id, stop=standing.offset)) as earlier:
+            await intake.read(body, appender, hold, self._idle, earlier=earlier)
 
     async def check_empty(self, body: AsyncIterable[bytes], length: int | None, hold: Hold) -> None:
         """Make sure that a body that does not tell its length has none.

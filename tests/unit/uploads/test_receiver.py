@@ -24,6 +24,7 @@ from penstock.uploads.errors import (
     TooLarge,
     WrongOffset,
 )
+from penstock.uploads.expected import Expected
 from penstock.uploads.names import UnsafeName
 from penstock.uploads.standing import Recent
 from penstock.uploads.upload import Phase
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 MIB = 1024 * 1024
-SHA1 = Checksum("sha1", hashlib.sha1(b"hello", usedforsecurity=False).digest())
+SHA1 = Expected.of(Checksum("sha1", hashlib.sha1(b"hello", usedforsecurity=False).digest()))
 
 
 @pytest.fixture
@@ -156,18 +157,18 @@ async def test_all_bytes_before_a_disconnection_complete_the_upload_at_the_next_
 
 async def test_a_right_checksum_is_taken(parts: WayIn) -> None:
     upload = await created(parts)
-    assert (await parts.receiver.receive(upload, 0, body(b"hel", b"lo"), length=5, checksum=SHA1)).offset == 5
-    assert (await parts.receiver.receive(upload, 5, body(b"hello"), length=5, checksum=SHA1)).complete
+    assert (await parts.receiver.receive(upload, 0, body(b"hel", b"lo"), length=5, expected=SHA1)).offset == 5
+    assert (await parts.receiver.receive(upload, 5, body(b"hello"), length=5, expected=SHA1)).complete
 
 
 @pytest.mark.parametrize("size", [1, 5 * MIB])
 async def test_a_wrong_checksum_leaves_no_trace(parts: WayIn, size: int) -> None:
     upload = await created(parts, size)
     with pytest.raises(ChecksumMismatch, match="send the same bytes again"):
-        await parts.receiver.receive(upload, 0, body(b"x" * size), length=size, checksum=SHA1)
+        await parts.receiver.receive(upload, 0, body(b"x" * size), length=size, expected=SHA1)
     assert (await parts.receiver.status(upload)).offset == 0
-    right = Checksum("sha256", hashlib.sha256(b"y" * size).digest())
-    assert (await parts.receiver.receive(upload, 0, body(b"y" * size), length=size, checksum=right)).complete
+    right = Expected.of(Checksum("sha256", hashlib.sha256(b"y" * size).digest()))
+    assert (await parts.receiver.receive(upload, 0, body(b"y" * size), length=size, expected=right)).complete
     assert await parts.content(upload) == b"y" * size
 
 
@@ -175,7 +176,7 @@ async def test_a_wrong_checksum_leaves_no_trace(parts: WayIn, size: int) -> None
 async def test_a_cut_body_with_a_checksum_leaves_no_trace(parts: WayIn, size: int) -> None:
     upload = await created(parts, 2 * size)
     with pytest.raises(Disconnected):
-        await parts.receiver.receive(upload, 0, cut(b"x" * size), length=2 * size, checksum=SHA1)
+        await parts.receiver.receive(upload, 0, cut(b"x" * size), length=2 * size, expected=SHA1)
     assert (await parts.receiver.status(upload)).offset == 0
 
 
@@ -205,7 +206,7 @@ async def test_patch_takes_over_where_a_half_open_request_got(parts: WayIn) -> N
 async def test_a_tentative_body_gives_way_to_one_at_its_own_offset(parts: WayIn) -> None:
     upload = await created(parts, 6 * MIB)
     silent = Silent(bytes(5 * MIB))
-    old = asyncio.create_task(parts.receiver.receive(upload, 0, silent, length=6 * MIB, checksum=SHA1))
+    old = asyncio.create_task(parts.receiver.receive(upload, 0, silent, length=6 * MIB, expected=SHA1))
     await silent.standing_still.wait()
     assert (await parts.receiver.receive(upload, 0, body(b"x" * MIB), length=MIB)).offset == MIB
     with pytest.raises(Interrupted):

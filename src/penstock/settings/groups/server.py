@@ -54,7 +54,7 @@ class ServerSettings:
         Origins(),
         "*",
         "Web pages that may upload from a browser, by their origin; `*`: all of them; empty: only pages of this server."
-        " Nothing but `/uploads/` is open to them, and without credentials.",
+        " Nothing but `/uploads/` and sending to `/files/` is open to them, without credentials.",
         group=_GROUP,
         services=(Service.SERVE,),
     )
