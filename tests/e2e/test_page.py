@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from penstock.antivirus.eicar import eicar
+from tests.servers.clamd import running_clamd
 from tests.servers.penstock import PenstockServer
 
 CHROMIUM = "chromium"
@@ -109,3 +110,24 @@ def test_a_narrow_screen_shows_everything_without_scrolling_sideways(page: Page,
     )
     assert width <= 360
     assert name_width > 200
+
+
+def test_a_scanner_that_is_away_is_seen_until_it_is_back(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "clamd").mkdir()
+    with running_clamd(tmp_path / "clamd") as clamd:
+        environment = {
+            "ANTIVIRUS_SCANNER_TYPE": "clamav",
+            "ANTIVIRUS_CLAMAV_SOCKET": clamd.unix_address,
+            "PENSTOCK_ANTIVIRUS_SELF_TEST_INTERVAL": "1s",
+            "PENSTOCK_ANTIVIRUS_BREAKER_PAUSE": "1s",
+        }
+        with PenstockServer(tmp_path, **environment) as server:
+            page = browser.new_page()
+            page.goto(server.url)
+            expect(page.locator("#connection")).to_have_text("live")
+            expect(page.locator("#troubles")).to_be_hidden()
+            clamd.kill()
+            expect(page.locator("#troubles li").first).to_contain_text("no connection to clamd", timeout=20_000)
+            clamd.start_again()
+            expect(page.locator("#troubles")).to_be_hidden(timeout=20_000)
+            page.close()

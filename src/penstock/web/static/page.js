@@ -80,6 +80,19 @@ async function follow() {
   }
 }
 
+// What `penstock doctor` would say of the server is not well, such as a scanner that is away.
+async function examine() {
+  const answer = await fetch("/api/v1/doctor").catch(() => null);
+  if (answer?.ok) {
+    const wrong = (await answer.json()).checks.filter((check) => !check.ok);
+    const troubles = document.getElementById("troubles");
+    troubles.replaceChildren(...wrong.map((check) => element("li", {},
+      element("strong", { textContent: check.name }), ` ${check.detail} ${check.hint}`)));
+    troubles.hidden = !wrong.length;
+  }
+  setTimeout(examine, 5000);
+}
+
 const encoded = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 const tus = { "Tus-Resumable": "1.0.0" };
 
@@ -136,3 +149,4 @@ drop.ondrop = (event) => {
 };
 pick.onchange = () => { [...pick.files].forEach(upload); pick.value = ""; };
 follow();
+examine();
