@@ -20,6 +20,7 @@ from .address import Address, parse_address
 from .connection import Connection, connect
 from .exchange import Exchange, Heard, Plan
 from .judgement import Finding, judge
+from .kept import KeptConnections, some_of, with_sign_of_life
 from .places import Places
 from .profiles import profile_of
 from .protocol import LONGEST_PREVIEW_BYTES, AnswerReader, Method, Options, options_of, options_request, scan_request
@@ -36,8 +37,6 @@ DEFAULT_LIMIT_BYTES: Final = 25 * 1024 * 1024
 _SHORT_ANSWER: Final = timedelta(seconds=30)
 _OPTIONS_KEPT_SECONDS: Final = 300.0
 """How long we believe what a service can do, if it does not say: signatures change, and with them the ISTag."""
-_IDLE_SECONDS: Final = 15.0
-"""How long a connection is kept for the next file. Servers close idle ones after half a minute or more."""
 _CLOSE_SECONDS: Final = 0.5
 """How long a server that said that it closes the connection may take for it, before we stop waiting for a reset."""
 _LIMIT_IS_SMALLER: Final = (
@@ -102,7 +101,7 @@ class IcapScanner(Scanner):
         self._tls = (tls or ssl.create_default_context()) if self._address.tls else None
         self._options: Options | None = None
         self._options_until = float("-inf")
-        self._idle: list[Connection] = []
+        self._kept = KeptConnections(self._address, clock)
         self._limit = LimitProof(self, limit_bytes=max_file_bytes, because=_LIMIT_IS_SMALLER)
 
     async def __aenter__(self) -> Self:
@@ -110,8 +109,7 @@ class IcapScanner(Scanner):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._limit.close()
-        while self._idle:
-            self._idle.pop().close()
+        self._kept.forget()
 
     async def version(self) -> ScannerVersion:
         """Ask the service what it is; its ISTag stands for what it knows. See `Scanner.version`."""
@@ -122,7 +120,7 @@ class IcapScanner(Scanner):
                 with suppress(ScannerUnavailable):  # what it said before it broke off is to be heard
                     await connection.send(options_request(self._address))
                 reader = AnswerReader()
-                while (answer := reader.feed(await _some(connection, what))) is None:
+                while (answer := reader.feed(await some_of(connection, what))) is None:
                     pass
             finally:
                 connection.close()
@@ -146,6 +144,7 @@ class IcapScanner(Scanner):
 
     async def self_test(self) -> None:
         """Prove that EICAR is found, the first time also in a large file; see `Scanner.self_test` and `LimitProof`."""
+        self._kept.forget()  # a test of the service, not of a connection that may be of no use any more
         await self.version()
         await check_scanner(self)
         await self._limit.go_on()
@@ -221,12 +220,12 @@ class IcapScanner(Scanner):
         )
 
     async def _ask(self, plan: Plan, size_bytes: int, first: bytes, rest: AsyncIterator[bytes]) -> Heard:
-        """Use a connection that is open, if there is one; it may turn out to have been closed meanwhile."""
+        """Use a connection that is open, if there is one; it may turn out to be of no use any more."""
         while True:
-            connection = self._open_connection() or await connect(self._address, self._tls)
+            connection = await self._kept.take() or await connect(self._address, self._tls)
             exchange = Exchange(connection, plan, size_bytes)
             try:
-                heard = await exchange.run(first, rest)
+                heard = await with_sign_of_life(connection, exchange, first, rest)
                 await self._check_read(connection, heard)
             except ScannerUnavailable:
                 connection.close()
@@ -237,9 +236,7 @@ class IcapScanner(Scanner):
                 connection.close()
                 raise
             if heard.reusable and connection.is_quiet:
-                connection.used = True
-                connection.idle_since = self._clock.monotonic()
-                self._idle.append(connection)
+                self._kept.keep(connection)
             else:
                 connection.close()
             return heard
@@ -259,21 +256,6 @@ class IcapScanner(Scanner):
             raise ScannerProtocolError(
                 f"the ICAP server {self._address} called a file clean, and threw away bytes of it that it had not read"
             )
-
-    def _open_connection(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_quiet and self._clock.monotonic() - connection.idle_since < _IDLE_SECONDS:
-                return connection
-            connection.close()
-        return None
-
-
-async def _some(connection: Connection, what: str) -> bytes:
-    data = await connection.receive()
-    if not data:
-        raise ScannerUnavailable(f"the connection was closed while waiting for {what}")
-    return data
 
 
 def _version(options: Options) -> ScannerVersion:

@@ -21,7 +21,7 @@ from penstock.antivirus.base import (
     Verdict,
 )
 from penstock.antivirus.eicar import eicar
-from penstock.antivirus.icap import IcapScanner
+from penstock.antivirus.icap import IcapScanner, kept
 from penstock.clock import SystemClock
 from penstock.errors import ConfigurationError
 from tests.servers.cicap import DEBIAN_TYPES, running_cicap
@@ -308,6 +308,82 @@ async def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing(data: b
         for _ in range(2):
             assert (await scan(client, data)).verdict is Verdict.CLEAN
         assert fake.connections == 2
+
+
+async def dead_after_one(peer: Peer) -> None:
+    """Serve one scan; from then on the first connection takes everything and says nothing, as if it led nowhere."""
+    number = peer.fake.connections
+    peer.fake.requests.append(await peer.request())
+    await peer.say(CLEAN)
+    if number == 1:
+        await asyncio.Event().wait()
+    peer.fake.requests.append(await peer.request(await peer.reader.readexactly(7) + await peer.head()))
+
+
+@pytest.mark.parametrize("data", [SMALL, BIG[: 3 * MIB]], ids=["within the preview", "more"])
+@pytest.mark.parametrize("asked", ["when it was idle", "by its silence"])
+async def test_a_kept_connection_that_leads_nowhere_costs_little(
+    data: bytes, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = asked == "when it was idle"
+    monkeypatch.setattr(kept, "_FRESH_SECONDS", 0.0 if idle else 60.0)
+    monkeypatch.setattr(kept, "_CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(kept, "_FIRST_SIGN_SECONDS", 60.0 if idle else 0.1)
+    async with running_fake(dead_after_one) as fake, scanner(fake.url) as client:
+        for _ in range(2):
+            assert (await scan(client, data, seconds=5)).verdict is Verdict.CLEAN
+        assert fake.connections == 2
+        assert [len(request.data) for request in fake.requests] == [len(data)] * 2
+
+
+async def test_what_is_slow_on_a_new_connection_is_waited_for_and_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept, "_FIRST_SIGN_SECONDS", 0.05)
+
+    async def slow(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(0.3)
+        await peer.say(CLEAN)
+
+    async with running_fake(slow) as fake, scanner(fake.url) as client:
+        assert (await scan(client, SMALL)).verdict is Verdict.CLEAN
+        assert fake.connections == 1
+
+
+async def test_a_file_of_which_more_is_gone_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_FIRST_SIGN_SECONDS", 0.05)
+
+    async def silent_at_the_end(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(CLEAN)
+        await peer.request(await peer.reader.readexactly(7) + await peer.head())
+        await asyncio.Event().wait()
+
+    async with running_fake(silent_at_the_end) as fake, scanner(fake.url) as client:
+        assert (await scan(client, BIG[: 3 * MIB])).verdict is Verdict.CLEAN
+        with pytest.raises(ScanTimeout):
+            await scan(client, BIG[: 3 * MIB], seconds=1)
+        assert fake.connections == 1
+
+
+async def test_a_self_test_uses_no_connection_that_was_kept() -> None:
+    async with running_fake(serving) as fake, scanner(fake.url, max_file_bytes=1000) as client:
+        await scan(client, SMALL)
+        await client.self_test()
+        assert fake.connections > 1
+
+
+async def test_c_icap_is_asked_on_the_connection_that_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_FRESH_SECONDS", 0.0)
+    for name in ("clamd", "icap"):
+        (tmp_path / name).mkdir()
+    with running_clamd(tmp_path / "clamd") as clamd, running_cicap(tmp_path / "icap", clamd) as cicap:
+        async with scanner(cicap.url, service="avscan") as client:
+            await scan(client, SMALL)
+            [connection] = client._kept._idle
+            await scan(client, SMALL)
+            assert client._kept._idle == [connection]
 
 
 async def test_a_service_is_given_no_more_than_it_takes() -> None:
