@@ -40,6 +40,7 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
         "nats": Backend("penstock.bus.nats:NatsBus", "nats"),
     },
     "delivery": {
+        "blobs": Backend("penstock.delivery.blobs:BlobDelivery"),
         "path": Backend("penstock.delivery.path:PathDelivery"),
         "pull": Backend("penstock.delivery.pull:PullDelivery"),
         "stream": Backend("penstock.delivery.stream:StreamDelivery"),

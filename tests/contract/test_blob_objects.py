@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from penstock.blobs.local import LocalBlobs
-from penstock.blobs.moving import MovingBlobs
+from penstock.blobs.moving import MovingFiles
 from penstock.blobs.objects import AzurePlace, S3Place
 from penstock.testing.blob_contract import BlobContract
 from tests.servers.azurite import ACCOUNT, running_azurite
@@ -70,7 +70,7 @@ class TestS3(BlobContract):
             access_key=KEY,
             secret_key=SECRET,
         )
-        return MovingBlobs(LocalBlobs(self.root), final)
+        return MovingFiles(LocalBlobs(self.root), final)
 
     def peek(self, upload_id: str) -> bytes | None:
         here = staged(self.root, upload_id)
@@ -84,7 +84,7 @@ class TestAzure(BlobContract):
 
     def open(self) -> AbstractAsyncContextManager[BlobStore]:
         final = AzurePlace(self.container, endpoint=self.server.endpoint, account=ACCOUNT, account_key=ACCOUNT_KEY)
-        return MovingBlobs(LocalBlobs(self.root), final)
+        return MovingFiles(LocalBlobs(self.root), final)
 
     def peek(self, upload_id: str) -> bytes | None:
         here = staged(self.root, upload_id)

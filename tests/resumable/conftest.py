@@ -1,4 +1,4 @@
-"""One server for all; what is complete is released at once, and so can be read back."""
+"""One server on each storage; what is complete is released at once, and so can be read back."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ import httpx
 import pytest
 
 from tests.servers.penstock import PenstockServer
+from tests.servers.stores import STORES, running_store
 from tests.tus.client import Client
 
 MAX_SIZE = 8 * 1024 * 1024
 
 
-@pytest.fixture(scope="session")
-def resumable_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]:
+@pytest.fixture(scope="session", params=STORES)
+def resumable_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PenstockServer]:
     environment = {"PENSTOCK_ASYNC_UPLOADS": "false", "PENSTOCK_MAX_SIZE": str(MAX_SIZE)}
-    with PenstockServer(tmp_path_factory.mktemp("resumable"), **environment) as running:
+    folder = tmp_path_factory.mktemp("resumable")
+    with running_store(request.param, folder) as store, PenstockServer(folder, **environment, **store) as running:
         yield running
 
 

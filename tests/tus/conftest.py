@@ -1,4 +1,4 @@
-"""One server for all requirements: what is complete is released at once, and so can be read back."""
+"""One server on each storage for all requirements: what is complete is released at once, and so can be read back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from penstock.testing import eventually
 from tests.servers.penstock import PenstockServer
+from tests.servers.stores import STORES, running_store
 from tests.tus.client import Client
 
 MAX_SIZE = 8 * 1024 * 1024
@@ -18,14 +19,15 @@ PROXY = "127.0.0.2"
 """The address of this machine that the server takes for that of its proxy."""
 
 
-@pytest.fixture(scope="session")
-def tus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]:
+@pytest.fixture(scope="session", params=STORES)
+def tus_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]:
     environment = {
         "PENSTOCK_ASYNC_UPLOADS": "false",
         "PENSTOCK_MAX_SIZE": str(MAX_SIZE),
         "PENSTOCK_TRUSTED_PROXIES": PROXY,
     }
-    with PenstockServer(tmp_path_factory.mktemp("tus"), **environment) as running:
+    folder = tmp_path_factory.mktemp("tus")
+    with running_store(request.param, folder) as store, PenstockServer(folder, **environment, **store) as running:
         yield running
 
 

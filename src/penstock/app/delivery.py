@@ -6,12 +6,14 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from .. import backends
+from ..blobs.base import SupportsPath
 from ..delivery.schemes import ByScheme
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
 
+    from ..blobs.base import BlobStore
     from ..delivery.base import Delivery
     from ..settings import Settings
 
@@ -33,18 +35,33 @@ async def open_delivery(stack: AsyncExitStack, settings: Settings, *, as_files: 
     return ByScheme(deliveries)
 
 
-async def open_own_delivery(stack: AsyncExitStack, settings: Settings, folder: Path) -> Delivery:
-    """Return the delivery for steps that the gateway itself runs; `folder` is where it keeps bytes.
+async def open_own_delivery(
+    stack: AsyncExitStack, settings: Settings, folder: Path, blobs: BlobStore, *, as_files: bool
+) -> Delivery:
+    """Return the delivery for a step that the gateway itself runs.
 
-    They open the files where they lie, and those that are to get them in another way do it as others would.
+    It opens the files where they lie, or reads from the store where they are none; a step that is to get them in
+    another way does it as others would.
+
+    Args:
+        stack: closes it.
+        settings: say which step gets them how.
+        folder: where the gateway keeps bytes, if in files.
+        blobs: keeps them.
+        as_files: whether what is no file is to be fetched into one; otherwise it can be read as a stream only.
     """
-    path: Delivery = backends.load("delivery", "path")(folder)
+    own: Delivery
+    if isinstance(blobs, SupportsPath):
+        own, scheme = backends.load("delivery", "path")(folder), "file"
+    else:
+        by_store = backends.load("delivery", "blobs")(blobs, as_files=as_files)
+        own, scheme = await stack.enter_async_context(by_store), ""  # what is no file has no address
     if not settings.delivery:
-        return path
+        return own
     web: Any = await _open_web(stack, settings, as_files=True)
     volumes = {chosen.place: folder for chosen in settings.delivery.values() if chosen.way == "path"}
     volume: Delivery = backends.load("delivery", "volume")(volumes)
-    return ByScheme({"file": path, "volume": volume, "http": web, "https": web})
+    return ByScheme({scheme: own, "volume": volume, "http": web, "https": web})
 
 
 async def _open_web(stack: AsyncExitStack, settings: Settings, *, as_files: bool) -> Any:

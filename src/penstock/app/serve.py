@@ -194,8 +194,9 @@ class App:
 
         await stack.enter_async_context(processing.coordinator.subscribe(workers=settings.workers))
         await stack.enter_async_context(gateway.subscribe())
-        delivery = await open_own_delivery(stack, settings, bytes_folder)
         for definition in definitions:
+            as_files = definition.name != VIRUSSCAN  # it reads what is no file as it comes
+            delivery = await open_own_delivery(stack, settings, bytes_folder, blobs, as_files=as_files)
             timeout = settings.step_timeout.get(definition.name)
             runner = StepRunner(
                 definition,

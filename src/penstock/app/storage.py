@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .. import backends
-from ..blobs.moving import MovingBlobs
+from ..blobs.base import SupportsStaging
+from ..blobs.moving import MovingBlobs, MovingFiles
 from ..errors import ConfigurationError, Unavailable
 from ..health import Check
 
@@ -47,11 +48,21 @@ def storage_of(settings: Settings, folder: Path, wrap: Callable[[str, Any], Any]
     Raises:
         ConfigurationError: there is no such storage, what it needs is not installed, or a setting of it is wrong.
     """
-    staging = backends.load("blobs", "local")(folder)
+    local = backends.load("blobs", "local")(folder)
     if settings.storage == "local":
-        return Storage(staging, None)
-    final: FinalPlace = wrap("storage", backends.load("storage", settings.storage)(**_arguments(settings)))
-    return Storage(MovingBlobs(staging, final), final)
+        if settings.staging != "local":
+            origin = settings.origins.get("staging")
+            raise ConfigurationError(
+                f"staging={settings.staging} ({origin}) needs an object store: set storage as well."
+            )
+        return Storage(local, None)
+    place = backends.load("storage", settings.storage)(**_arguments(settings))
+    final: FinalPlace = wrap("storage", place)
+    if settings.staging == "local":
+        return Storage(MovingFiles(local, final), final)
+    if not isinstance(place, SupportsStaging):
+        raise ConfigurationError(f"staging={settings.staging}: nothing can be staged in storage={settings.storage}.")
+    return Storage(MovingBlobs(wrap("staging", place.staging()), final), final)
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:

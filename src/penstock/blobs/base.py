@@ -3,8 +3,8 @@
 An upload's bytes are *staged* from creation on and *released* exactly once; `discard` removes them wherever they are.
 A blob knows nothing of sessions, steps or names: its key is the upload ID.
 
-`BlobStore` is what the rest of the product works with. `FinalPlace` is the smaller port of what keeps released bytes
-only, such as a bucket; `blobs.moving` makes a `BlobStore` of one and of a store that stages (decision 0013).
+`BlobStore` is what the rest of the product works with. `Staging` and `FinalPlace` are its halves, for bytes on the way
+in and for released ones, such as in a bucket; `blobs.moving` makes a `BlobStore` of the two (decisions 0013 and 0018).
 """
 
 from __future__ import annotations
@@ -82,8 +82,11 @@ class Appender(Protocol):
         ...
 
 
-class BlobStore(Protocol):
-    """Keeps the bytes of uploads. All methods may be called again after a crash in the middle of them."""
+class Staging(Protocol):
+    """Keeps the bytes of uploads on their way in. All methods may be called again after a crash in the middle of them.
+
+    A store that also keeps what is released means both when it says *staged* here, but for `append` and `staged`.
+    """
 
     async def __aenter__(self) -> Self: ...
 
@@ -141,25 +144,6 @@ class BlobStore(Protocol):
         """
         ...
 
-    async def release(self, upload_id: str) -> None:
-        """Put the staged bytes into their final place, durably. Does nothing when they are there already.
-
-        A store that has to copy them for that keeps the staged ones until `unstage`.
-
-        Raises:
-            BlobMissing: nothing is kept under this ID.
-            BlobUnavailable: they could not be put there, or not as they are; they stay staged.
-        """
-        ...
-
-    async def unstage(self, upload_id: str) -> None:
-        """Remove what is still staged of a released blob, once nobody needs it there. Does nothing when nothing is.
-
-        Raises:
-            BlobUnavailable: the final place does not have all of it, or cannot tell; nothing was removed.
-        """
-        ...
-
     async def discard(self, upload_id: str) -> None:
         """Remove the bytes, staged or released. Does nothing when there are none."""
         ...
@@ -180,6 +164,29 @@ class BlobStore(Protocol):
 
     async def free_bytes(self) -> int | None:
         """Return how many bytes may still be written, or None when the storage cannot tell."""
+        ...
+
+
+class BlobStore(Staging, Protocol):
+    """Keeps the bytes of uploads from their creation on, also after their release."""
+
+    async def release(self, upload_id: str) -> None:
+        """Put the staged bytes into their final place, durably. Does nothing when they are there already.
+
+        A store that has to copy them for that keeps the staged ones until `unstage`.
+
+        Raises:
+            BlobMissing: nothing is kept under this ID.
+            BlobUnavailable: they could not be put there, or not as they are; they stay staged.
+        """
+        ...
+
+    async def unstage(self, upload_id: str) -> None:
+        """Remove what is still staged of a released blob, once nobody needs it there. Does nothing when nothing is.
+
+        Raises:
+            BlobUnavailable: the final place does not have all of it, or cannot tell; nothing was removed.
+        """
         ...
 
 
@@ -231,6 +238,15 @@ class FinalPlace(Protocol):
         Raises:
             BlobUnavailable: it gives none.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsStaging(Protocol):
+    """The ability of a final place to have bytes staged beside it, with the same access."""
+
+    def staging(self) -> Staging:
+        """Return the store for that, not opened yet."""
         ...
 
 

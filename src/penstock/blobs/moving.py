@@ -11,7 +11,7 @@ import hashlib
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, SupportsPath
+from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, Staging, SupportsPath
 from .inventory import Found, SupportsInventory
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ _WORTH_LOOKING_BYTES: Final = 8 * 1024 * 1024
 for small ones: nearly none are there."""
 
 
-class Staging(BlobStore, SupportsPath, Protocol):
+class StagingInFiles(Staging, SupportsPath, Protocol):
     """A store whose staged bytes can be opened by their path."""
 
 
-class MovingBlobs(BlobStore, SupportsPath, SupportsInventory):
+class MovingBlobs(BlobStore, SupportsInventory):
     """A store that releases from `staging` into `final`; see the module's description.
 
     What `staging` itself has released, before there was a final place, is read from there.
@@ -49,8 +49,8 @@ class MovingBlobs(BlobStore, SupportsPath, SupportsInventory):
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._final)  # first: it says best what is wrong with a bucket
             await stack.enter_async_context(self._staging)
-            await stack.enter_async_context(self._final)
             self._stack = stack.pop_all()
         return self
 
@@ -168,10 +168,6 @@ class MovingBlobs(BlobStore, SupportsPath, SupportsInventory):
         """Return how much room there is for staged bytes: the final place is not full before they are released."""
         return await self._staging.free_bytes()
 
-    def path(self, upload_id: str) -> Path:
-        """Return where the bytes are staged."""
-        return self._staging.path(upload_id)
-
     async def _is_staged(self, upload_id: str) -> bool:
         try:
             await self._staging.length(upload_id)
@@ -190,6 +186,19 @@ class MovingBlobs(BlobStore, SupportsPath, SupportsInventory):
             return await _digest(self._final.read(upload_id)) == sha256
         except BlobMissing:
             return False
+
+
+class MovingFiles(MovingBlobs, SupportsPath):
+    """The same, where staged bytes are files."""
+
+    def __init__(self, staging: StagingInFiles, final: FinalPlace) -> None:
+        """Both are opened and closed with this store."""
+        super().__init__(staging, final)
+        self._files = staging
+
+    def path(self, upload_id: str) -> Path:
+        """Return where the bytes are staged."""
+        return self._files.path(upload_id)
 
 
 async def _digest(pieces: AsyncGenerator[bytes, None]) -> str:

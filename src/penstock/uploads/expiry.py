@@ -182,7 +182,7 @@ class Sweeper:
         try:
             empty = await self._blobs.length(upload_id) == 0
         except BlobMissing:
-            return False
+            return True  # nothing that counts: what a writer has left that came too late, or nothing at all by now
         return empty or self._time.now() - seen[upload_id] >= self._orphans_after
 
     def _right_place(self, upload: Upload) -> Callable[[str], Awaitable[None]] | None:

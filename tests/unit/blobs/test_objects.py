@@ -10,8 +10,9 @@ import pytest
 
 from penstock.blobs.base import BlobMissing, BlobUnavailable
 from penstock.blobs.local import LocalBlobs
-from penstock.blobs.moving import MovingBlobs
+from penstock.blobs.moving import MovingFiles
 from penstock.blobs.objects import GcsPlace, S3Place, place
+from penstock.blobs.objects import bucket as bucket_module
 from penstock.blobs.objects.place import part_bytes
 from penstock.blobs.objects.trouble import reason_of
 from penstock.errors import ConfigurationError
@@ -55,12 +56,12 @@ async def final(bucket: str, proxy: UnrulyServer) -> AsyncIterator[S3Place]:
 
 
 @pytest.fixture
-async def blobs(tmp_path: Path, final: S3Place) -> AsyncIterator[MovingBlobs]:
-    async with MovingBlobs(LocalBlobs(tmp_path / "blobs"), final) as store:
+async def blobs(tmp_path: Path, final: S3Place) -> AsyncIterator[MovingFiles]:
+    async with MovingFiles(LocalBlobs(tmp_path / "blobs"), final) as store:
         yield store
 
 
-async def stage(blobs: MovingBlobs, body: bytes) -> str:
+async def stage(blobs: MovingFiles, body: bytes) -> str:
     upload = new_upload_id()
     await blobs.create(upload)
     async with blobs.append(upload, 0) as out:
@@ -68,14 +69,14 @@ async def stage(blobs: MovingBlobs, body: bytes) -> str:
     return upload
 
 
-async def read(blobs: MovingBlobs, upload: str) -> bytes:
+async def read(blobs: MovingFiles, upload: str) -> bytes:
     return b"".join([piece async for piece in blobs.read(upload)])
 
 
 @pytest.mark.parametrize("trouble", [Trouble.ERROR, Trouble.BUSY, Trouble.CUT_REQUEST, Trouble.CUT_ANSWER], ids=str)
 @pytest.mark.parametrize("method", ["PUT", "HEAD", "GET", "POST"])
 async def test_a_short_trouble_is_overcome(
-    blobs: MovingBlobs, proxy: UnrulyServer, s3: S3Server, bucket: str, method: str, trouble: Trouble
+    blobs: MovingFiles, proxy: UnrulyServer, s3: S3Server, bucket: str, method: str, trouble: Trouble
 ) -> None:
     upload = await stage(blobs, LARGE)
     proxy.plans[method] = [trouble]
@@ -92,7 +93,7 @@ async def test_a_short_trouble_is_overcome(
 @pytest.mark.parametrize("body", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("method", ["PUT", "GET"])
 async def test_a_long_trouble_leaves_everything_staged(
-    blobs: MovingBlobs, proxy: UnrulyServer, s3: S3Server, bucket: str, method: str, body: bytes
+    blobs: MovingFiles, proxy: UnrulyServer, s3: S3Server, bucket: str, method: str, body: bytes
 ) -> None:
     upload = await stage(blobs, body)
     proxy.always[method] = Trouble.BUSY
@@ -109,7 +110,7 @@ async def test_a_long_trouble_leaves_everything_staged(
 
 
 async def test_a_store_that_says_yes_and_keeps_nothing_is_not_believed(
-    blobs: MovingBlobs, proxy: UnrulyServer, s3: S3Server, bucket: str
+    blobs: MovingFiles, proxy: UnrulyServer, s3: S3Server, bucket: str
 ) -> None:
     upload = await stage(blobs, SMALL)
     proxy.plans["PUT"] = [Trouble.LIE]
@@ -123,7 +124,7 @@ async def test_a_store_that_says_yes_and_keeps_nothing_is_not_believed(
     assert s3.content(bucket, upload) == SMALL
 
 
-async def test_an_object_that_is_not_what_is_staged_is_replaced(blobs: MovingBlobs, s3: S3Server, bucket: str) -> None:
+async def test_an_object_that_is_not_what_is_staged_is_replaced(blobs: MovingFiles, s3: S3Server, bucket: str) -> None:
     for body in (SMALL, LARGE):
         upload = await stage(blobs, body)
         s3.client.put_object(Bucket=bucket, Key=upload, Body=body[::-1])
@@ -131,7 +132,7 @@ async def test_an_object_that_is_not_what_is_staged_is_replaced(blobs: MovingBlo
         assert s3.content(bucket, upload) == body
 
 
-async def test_a_large_object_that_is_there_already_is_not_sent_again(blobs: MovingBlobs, proxy: UnrulyServer) -> None:
+async def test_a_large_object_that_is_there_already_is_not_sent_again(blobs: MovingFiles, proxy: UnrulyServer) -> None:
     upload = await stage(blobs, LARGE)
     await blobs.release(upload)
     proxy.seen.clear()
@@ -140,10 +141,11 @@ async def test_a_large_object_that_is_there_already_is_not_sent_again(blobs: Mov
 
 
 async def test_what_keeps_silent_is_not_waited_for(
-    blobs: MovingBlobs, proxy: UnrulyServer, monkeypatch: pytest.MonkeyPatch
+    blobs: MovingFiles, proxy: UnrulyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = await stage(blobs, SMALL)
-    monkeypatch.setattr(place, "STALL_SECONDS", 0.2)
+    for module in (place, bucket_module):
+        monkeypatch.setattr(module, "STALL_SECONDS", 0.2)
     for method in ("HEAD", "GET"):
         proxy.always = {method: Trouble.SILENCE}
         with pytest.raises(BlobUnavailable, match="in time"):
@@ -152,7 +154,7 @@ async def test_what_keeps_silent_is_not_waited_for(
 
 
 async def test_a_reading_that_is_cut_goes_on_or_fails_but_never_ends_early(
-    blobs: MovingBlobs, proxy: UnrulyServer
+    blobs: MovingFiles, proxy: UnrulyServer
 ) -> None:
     upload = await stage(blobs, LARGE)
     await blobs.release(upload)
@@ -207,7 +209,7 @@ async def test_a_bucket_that_is_gone_is_no_missing_file(final: S3Place, s3: S3Se
         _ = [piece async for piece in final.read(new_upload_id())]
 
 
-async def test_files_that_were_released_on_the_disk_before_are_read(tmp_path: Path, blobs: MovingBlobs) -> None:
+async def test_files_that_were_released_on_the_disk_before_are_read(tmp_path: Path, blobs: MovingFiles) -> None:
     async with LocalBlobs(tmp_path / "blobs") as before:
         upload = new_upload_id()
         await before.create(upload)

@@ -6,19 +6,18 @@ written the next one fills, so that the network and the disk work at the same ti
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ...errors import PenstockError
 from ..base import Appender
+from ..endings import to_the_end
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from .staged import StagedFile
-
-T = TypeVar("T")
 
 BATCH_BYTES: Final = 1024 * 1024
 """When a batch is handed over. Measured on tmpfs: half costs 10 % more CPU, twice as much saves nothing."""
@@ -110,21 +109,3 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
     def _take(self) -> list[bytes]:
         pieces, self._filling, self._filling_bytes = self._filling, [], 0
         return pieces
-
-
-async def to_the_end(work: asyncio.Future[T]) -> T:
-    """Wait for a thread's work, which cannot be stopped, even if this task is cancelled meanwhile.
-
-    Otherwise bytes could reach the file after its lock was given to somebody else. The cancellation is passed on
-    when the work has ended.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        work.exception()
-        raise cancelled
-    return work.result()

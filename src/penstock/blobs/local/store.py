@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from ..base import BlobStore, SupportsPath
+from ..endings import to_the_end
 from ..inventory import Found, SupportsInventory
-from .appender import LocalAppender, to_the_end
+from .appender import LocalAppender
 from .concatenation import Concatenation
 from .inventory import folders_of, look_into, remove_as_found
 from .staged import StagedFile, marked_length, settle

@@ -3,7 +3,8 @@
 Needs permission to write, read and remove objects below the prefix, and to abort multipart uploads; to list them for
 garbage collection. An object is there when all of it is: large ones are written in parts that nobody sees before the
 end. Parts that nobody will ever end are aborted; those of a process that was killed are found by garbage collection, or
-removed by a rule of the bucket (docs/guide/storage.md). The SHA-256 of an object is in its metadata as `sha256`; that of the service (ETag) is none.
+removed by a rule of the bucket (docs/guide/storage.md). The SHA-256 of an object is in its metadata as `sha256`; that
+of the service (ETag) is none.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import obstore
 
 from ...errors import ConfigurationError, PenstockError
 from ...ids import is_upload_id
-from ..base import BlobMissing, BlobUnavailable, FinalPlace
+from ..base import BlobMissing, BlobUnavailable, FinalPlace, SupportsStaging
 from ..inventory import Found, Stage, SupportsInventory
+from .bucket import STALL_SECONDS, Bucket, streamed
 from .feed import Feed, ended_with
 from .inventory import objects, remove_object
+from .staging import ObjectStaging
 from .trouble import trouble_about
 
 if TYPE_CHECKING:
@@ -30,20 +33,15 @@ if TYPE_CHECKING:
 
     from .parts import UnfinishedParts
 
-PIECE_BYTES: Final = 256 * 1024
-"""The least that is handed on at once while reading."""
-_LARGEST_PIECE_BYTES: Final = 1024 * 1024
 PART_BYTES: Final = 8 * 1024 * 1024
 """What is sent in one request; larger files are sent in parts of at least this size."""
 _PARTS: Final = 9_000
 """S3 takes 10,000."""
 _PARTS_AT_ONCE: Final = 4
-STALL_SECONDS: Final = 30.0
-"""How long an answer may take to begin, or to go on."""
 CHECK_SECONDS: Final = 20.0
 
 
-class ObjectPlace(FinalPlace, SupportsInventory):
+class ObjectPlace(FinalPlace, SupportsInventory, SupportsStaging):
     """Objects below a prefix."""
 
     def __init__(
@@ -144,6 +142,11 @@ class ObjectPlace(FinalPlace, SupportsInventory):
         except BlobMissing:
             return
 
+    def staging(self) -> ObjectStaging:
+        """Return what stages in the folder `staging` below the prefix."""
+        bucket = Bucket(self._writing, self._reading, name=self.name, prefix=f"{self._prefix}staging/")
+        return ObjectStaging(bucket)
+
     async def check(self) -> None:
         """Ask for an object that nobody has."""
         try:
@@ -186,16 +189,8 @@ class ObjectPlace(FinalPlace, SupportsInventory):
             options = {"range": (start, stop)}
         elif start:
             options = {"range": {"offset": start}}
-        async with asyncio.timeout(STALL_SECONDS):
-            found = await obstore.get_async(self._reading, key, options=options)
-        chunks = aiter(found.stream(min_chunk_size=PIECE_BYTES))
-        while True:
-            async with asyncio.timeout(STALL_SECONDS):
-                chunk = await anext(chunks, None)
-            if chunk is None:
-                return
-            for begin in range(0, len(chunk), _LARGEST_PIECE_BYTES):
-                yield bytes(chunk[begin : begin + _LARGEST_PIECE_BYTES])
+        async for piece in streamed(self._reading, key, options):
+            yield piece
 
     async def _try(self, key: str, content: bytes) -> None:
         with trouble_about(None, self.name):

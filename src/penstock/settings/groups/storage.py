@@ -21,8 +21,16 @@ class StorageSettings:
     storage: str = setting(
         Choice(("local", "s3", "azure", "gcs")),
         "local",
-        "Where released files are kept: `local` in the data folder, where files on their way in always are; or as"
+        "Where released files are kept: `local` in the data folder; or as"
         " objects of S3 and what speaks like it, Azure Blob Storage or Google Cloud Storage.",
+        group=_GROUP,
+        services=_SERVE,
+    )
+    staging: str = setting(
+        Choice(("local", "objects")),
+        "local",
+        "Where files on their way in are kept: `local` in the data folder, or `objects` in the object store that"
+        " `storage` names.",
         group=_GROUP,
         services=_SERVE,
     )

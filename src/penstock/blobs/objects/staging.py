@@ -1,0 +1,174 @@
+"""Stages uploads in an object store, so that a gateway needs no disk, and any other one can go on where it ended.
+
+Below the prefix each upload has a folder, named by its ID: its head, and its segments (`head`). What is on its way in
+can be read by nobody through Penstock but by the steps. Whoever may read the bucket itself sees it: give out the right
+to read without the folder `staging`.
+
+What a death leaves, a segment that no head names, goes when the upload's staged bytes go: the whole folder is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Final, Self
+
+import structlog
+
+from ...errors import PenstockError
+from ...ids import is_upload_id
+from ..base import BlobUnavailable, Staging
+from .appender import ObjectAppender
+from .assembly import assembled
+from .bucket import LARGEST_PIECE_BYTES, Bucket
+from .head import SEGMENT_BYTES, Head
+from .heads import Heads, Superseded, key_of
+from .sending import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Sequence
+
+    from .head import Segment
+
+log = structlog.get_logger(__name__)
+
+_TRIES: Final = 3
+_READ_AT_ONCE: Final = 8
+
+
+class ObjectStaging(Staging):
+    """Segments in a bucket; see the module's description."""
+
+    def __init__(self, bucket: Bucket, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        """Stage in `bucket`, in segments of this size; what other sizes have left is read all the same."""
+        self.bucket = bucket
+        self.heads = Heads(bucket)
+        self.limits = Limits()
+        self.segment_bytes = segment_bytes
+
+    async def __aenter__(self) -> Self:
+        """Find out what the service can do.
+
+        Raises:
+            BlobUnavailable: nothing can be written or removed.
+        """
+        if not await self.heads.find_out(f"penstock-check-{secrets.token_hex(8)}"):
+            log.warning(
+                "staging_unfenced",
+                bucket=self.bucket.name,
+                hint="it knows no conditional writes (If-Match): let one gateway at a time stage there",
+            )
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Nothing is held open."""
+
+    async def create(self, upload_id: str) -> None:
+        """Begin an empty upload."""
+        await self.heads.create(upload_id)
+
+    async def length(self, upload_id: str) -> int:
+        """Return how many bytes count."""
+        return (await self.heads.read(upload_id)).head.length_bytes
+
+    def append(self, upload_id: str, offset: int, *, tentative: bool = False) -> ObjectAppender:
+        """Open an upload for more bytes."""
+        return ObjectAppender(self, upload_id, offset, tentative=tentative)
+
+    async def concatenate(self, upload_id: str, sources: Sequence[str]) -> int:
+        """Put uploads together; the service copies their segments."""
+        before = await self.heads.read(upload_id)
+        different = sorted(set(sources))
+        heads = dict(zip(different, await self._heads_of(different), strict=True))
+        head = await assembled(self.bucket, upload_id, [(source, heads[source]) for source in sources])
+        try:
+            saved = await self.heads.save(upload_id, before, head)
+        except Superseded:
+            raise BlobUnavailable(f"upload {upload_id} was changed while it was put together. Try again.") from None
+        await self.remove(upload_id, before.head.segments())
+        return saved.head.length_bytes
+
+    async def seal(self, upload_id: str) -> int:
+        """Return how many bytes count: these are durable already."""
+        return await self.length(upload_id)
+
+    async def discard(self, upload_id: str) -> None:
+        """Remove the head, from when on nothing counts nor can count again, and all segments."""
+        await self.bucket.remove(upload_id, [key_of(upload_id)])
+        await self.bucket.remove(upload_id, await self.bucket.keys(upload_id, upload_id))
+
+    async def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield bytes; those of whole segments after they were compared with their SHA-256."""
+        head = (await self.heads.read(upload_id)).head
+        stop = head.length_bytes if stop is None else min(stop, head.length_bytes)
+        if start >= stop:
+            return
+        async with aclosing(self.pieces(upload_id, head, start, stop)) as pieces:
+            async for piece in pieces:
+                yield piece
+        tail = head.tail[max(0, start - head.runs_end) : max(0, stop - head.runs_end)]
+        if tail:
+            yield tail
+
+    async def staged(self) -> list[str]:
+        """Return the IDs of all uploads of which there is something."""
+        return [name for name in await self.bucket.folders() if is_upload_id(name)]
+
+    async def free_bytes(self) -> None:
+        """Tell that nobody knows."""
+        return
+
+    async def pieces(self, upload_id: str, head: Head, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of segments from `start` up to, not including, `stop`."""
+        for segment in head.segments(start, stop):
+            begin, end = max(start, segment.begin), min(stop, segment.end)
+            if end - begin == segment.size_bytes:
+                body = memoryview(await self._whole(upload_id, segment))
+                for at in range(0, len(body), LARGEST_PIECE_BYTES):
+                    yield bytes(body[at : at + LARGEST_PIECE_BYTES])
+            else:
+                async with aclosing(self._part(upload_id, segment, begin, end)) as part:
+                    async for piece in part:
+                        yield piece
+
+    async def remove(self, upload_id: str, segments: Iterable[Segment]) -> None:
+        """Remove segments that do not count, as far as it goes: the rest goes with the upload."""
+        with suppress(PenstockError):
+            await self.bucket.remove(upload_id, [f"{upload_id}/{segment.name}" for segment in segments])
+
+    async def _heads_of(self, upload_ids: Sequence[str]) -> list[Head]:
+        heads = list[Head]()
+        for start in range(0, len(upload_ids), _READ_AT_ONCE):
+            reading = [self.heads.read(upload_id) for upload_id in upload_ids[start : start + _READ_AT_ONCE]]
+            for found in await asyncio.gather(*reading, return_exceptions=True):
+                if isinstance(found, BaseException):
+                    raise found
+                heads.append(found.head)
+        return heads
+
+    async def _whole(self, upload_id: str, segment: Segment) -> bytes:
+        for _ in range(_TRIES):
+            found = await self.bucket.get(upload_id, f"{upload_id}/{segment.name}")
+            sha256 = await asyncio.to_thread(_digest, found.content)
+            if len(found.content) == segment.size_bytes and found.sha256 in ("", sha256):
+                return found.content
+        raise BlobUnavailable(
+            f"{self.bucket.name} gives other bytes back for upload {upload_id} than it was sent "
+            f"(bytes {segment.begin} to {segment.end}). They were not used."
+        )
+
+    async def _part(self, upload_id: str, segment: Segment, begin: int, end: int) -> AsyncGenerator[bytes, None]:
+        key, missing = f"{upload_id}/{segment.name}", end - begin
+        stream = self.bucket.stream(upload_id, key, begin - segment.begin, end - segment.begin)
+        async with aclosing(stream) as pieces:
+            async for piece in pieces:
+                missing -= len(piece)
+                yield piece
+        if missing:
+            raise BlobUnavailable(f"{self.bucket.name} gives too few bytes back for upload {upload_id}.")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
