@@ -31,9 +31,8 @@ class SystemClock:
         """Return the system's wall-clock time in UTC."""
         return datetime.now(UTC)
 
-    def monotonic(self) -> float:
-        """Return the system's monotonic seconds."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    """Return the system's monotonic seconds."""
 
     async def sleep(self, duration: timedelta) -> None:
         """Wait on the running event loop."""

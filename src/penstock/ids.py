@@ -11,7 +11,7 @@ import re
 import secrets
 import uuid
 
-_NAMESPACE = uuid.UUID("8f2f6c1e-3f0a-5d0b-9a3c-70656e73746f")
+_NAMESPACE_BYTES = uuid.UUID("8f2f6c1e-3f0a-5d0b-9a3c-70656e73746f").bytes
 _SEPARATOR = "\x1f"
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
@@ -28,15 +28,19 @@ def is_upload_id(text: str) -> bool:
 
 def new_event_id() -> str:
     """Return a random event ID (UUID version 4), as the Go services write it."""
-    return str(uuid.uuid4())
+    # What `uuid.uuid4` does, in a third of its time.
+    return _uuid(secrets.token_bytes(16), 4)
 
 
 def derived_id(*facts: str | int) -> str:
     """Return the event ID that belongs to `facts`: the same facts give the same ID, on every machine, for ever."""
     # What `uuid.uuid5` does, in a third of its time: each upload has a dozen of these.
     name = _SEPARATOR.join([str(fact) for fact in facts])
-    digest = bytearray(hashlib.sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return _uuid(hashlib.sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).digest(), 5)
+
+
+def _uuid(data: bytes, version: int) -> str:
+    """Write the first 16 bytes as a UUID of this version."""
+    text = data.hex()
+    variant = "89ab"[data[8] >> 4 & 3]
+    return f"{text[:8]}-{text[8:12]}-{version}{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"

@@ -24,6 +24,13 @@ def test_the_same_facts_give_the_same_id_for_ever() -> None:
     assert new_event_id() != new_event_id()
 
 
+def test_event_ids_are_random_uuids() -> None:
+    for _ in range(50):
+        text = new_event_id()
+        parsed = uuid.UUID(text)
+        assert (str(parsed), parsed.version, parsed.variant) == (text, 4, uuid.RFC_4122)
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8")) | st.integers()))
 def test_derived_ids_are_name_based_uuids(facts: list[str | int]) -> None:
     namespace = uuid.UUID("8f2f6c1e-3f0a-5d0b-9a3c-70656e73746f")

@@ -61,7 +61,7 @@ class Group(Generic[M]):
 
     def wanted_by(self, envelope: Envelope) -> tuple[M, ...]:
         """Return the members that ask for this event."""
-        return tuple(member for member in self.members if member.wants(envelope))
+        return tuple([member for member in self.members if member.wants(envelope)])
 
     def holds(self, event_id: str) -> bool:
         """Tell whether an event of this ID waits, pauses, or is being handled."""

@@ -12,9 +12,10 @@ This module follows rules of its own:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..events.types import (
+    DELAY,
     BytesReceived,
     CancelPostprocessing,
     Envelope,
@@ -68,27 +69,23 @@ def kind_of(received: Input) -> Kind | None:
         return Kind.TICK
     if isinstance(received, Announce):
         return Kind.ANNOUNCE
-    match received.event:
-        case BytesReceived():
-            return Kind.RECEIVED
-        case PostprocessingStepFinished(outcome=Outcome.CONTINUE):
-            return Kind.CONTINUE
-        case PostprocessingStepFinished(outcome=Outcome.RETRY):
-            return Kind.RETRY
-        case PostprocessingStepFinished():
-            return Kind.STOP
-        case PostprocessingStepProgress():
-            return Kind.PROGRESS
-        case StartPostprocessingStep(step_to_start="delay"):
-            return Kind.DELAY_STARTED
-        case UploadReady(failed=failed):
-            return Kind.RELEASE_FAILED if failed else Kind.RELEASED
-        case ResumePostprocessing():
-            return Kind.RESUME
-        case CancelPostprocessing():
-            return Kind.CANCEL
-        case _:
-            return None
+    event = received.event
+    if isinstance(event, PostprocessingStepFinished):
+        return _OUTCOMES.get(event.outcome, Kind.STOP)
+    if isinstance(event, UploadReady):
+        return Kind.RELEASE_FAILED if event.failed else Kind.RELEASED
+    if isinstance(event, StartPostprocessingStep):
+        return Kind.DELAY_STARTED if event.step_to_start == DELAY else None
+    return _KINDS.get(type(event))
+
+
+_OUTCOMES: Final[dict[str, Kind]] = {Outcome.CONTINUE: Kind.CONTINUE, Outcome.RETRY: Kind.RETRY}
+_KINDS: Final[dict[type, Kind]] = {
+    BytesReceived: Kind.RECEIVED,
+    PostprocessingStepProgress: Kind.PROGRESS,
+    ResumePostprocessing: Kind.RESUME,
+    CancelPostprocessing: Kind.CANCEL,
+}
 
 
 def _recognise(progress: Progress, received: Envelope, kind: Kind) -> Transition | None:
@@ -114,13 +111,11 @@ def _recognise(progress: Progress, received: Envelope, kind: Kind) -> Transition
 
 def _step_of(event: Event) -> str | None:
     """Return the step that the upload has to be in for this event to be about it; None when that does not matter."""
-    match event:
-        case PostprocessingStepFinished(finished_step=step) | PostprocessingStepProgress(step=step):
-            return step
-        case ResumePostprocessing(step=step) if step:
-            return step
-        case _:
-            return None
+    if isinstance(event, PostprocessingStepFinished):
+        return event.finished_step
+    if isinstance(event, PostprocessingStepProgress):
+        return event.step
+    return event.step or None if isinstance(event, ResumePostprocessing) else None
 
 
 # What names its question where the sender can: it must be the one that is asked now. `UploadReady` without failure is

@@ -121,8 +121,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def due_at(self) -> datetime | None:
         """When this upload next needs attention without anybody asking; None when only an event can move it."""
-        timers = [at for at in (self.resume_at, self.deadline_at, self.announce_at) if at is not None]
-        return min(timers, default=None)
+        first = self.resume_at
+        for at in (self.deadline_at, self.announce_at):
+            if at is not None and (first is None or at < first):
+                first = at
+        return first
 
     @property
     def run(self) -> str:

@@ -66,7 +66,7 @@ def format_time(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError(f"a time without zone: {moment!r}")
     # RFC 3339 wants four digits of year, which strftime does not promise on every platform; isoformat does.
-    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat()
+    text = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()[: -len("+00:00")]
     return (text.rstrip("0") if "." in text else text) + "Z"
 
 
@@ -76,13 +76,7 @@ def parse_time(text: str) -> datetime:
     Raises:
         ValueError: not a time that Go reads, or one before the year 1.
     """
-    text = normalize_time(text)
-    head, dot, rest = text.partition(".")
-    if not dot:
-        return datetime.fromisoformat(text)
-    decimals = re.match(r"\d+", rest)
-    digits = decimals.group() if decimals else ""
-    return datetime.fromisoformat(f"{head}.{digits[:6].ljust(6, '0')}{rest[len(digits) :]}")
+    return datetime.fromisoformat(normalize_time(text))
 
 
 def to_nanoseconds(duration: timedelta) -> int:

@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from nats import errors
@@ -27,14 +26,12 @@ from nats.aio.transport import TcpTransport
 from .parser import MessageParser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from nats.aio.client import Server
     from nats.aio.msg import Msg
 
-Receive: TypeAlias = Callable[[bytes, bytes, bytes, bytes], None]
-"""Takes a message at once: subject, reply subject, data, and its header block as it came; the last three may be
-empty. Must not raise."""
+    from .parser import Receive
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +76,7 @@ class NatsClient(Client):
         # What nats-py needs to know to subscribe again after a reconnection.
         subscription = Subscription(self, self._sid, subject, queue=queue, cb=_unused)
         self._subs[self._sid] = subscription
-        self._listeners[self._sid] = _guarded(receive)
+        self._listeners[self._sid] = receive
         self._say(f"SUB {subject} {queue} {self._sid}\r\n".encode())
         return self._sid
 
@@ -109,15 +106,26 @@ class NatsClient(Client):
             OutboundBufferLimitError: there is no connection, and too much waits for one already.
             ConnectionClosedError: the client was closed.
         """
+        if self._status != self.CONNECTED:
+            self._check_room(len(data))
+        if headers:
+            said = b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
+                *(subject, reply, len(headers), len(headers) + len(data)),
+                *(headers, data),
+            )
+        else:
+            said = b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(data), data)
+        self._pending.append(said)
+        self._pending_data_size += len(said)
+        if not self._write_is_due:
+            self._write_soon()
+
+    def _check_room(self, more: int) -> None:
+        """Refuse what nobody will ever take, and what is too much to be kept for a later connection."""
         if self.is_closed:
             raise errors.ConnectionClosedError
-        if not self.is_connected and self._pending_data_size + len(data) > self._max_pending_size:
+        if not self.is_connected and self._pending_data_size + more > self._max_pending_size:
             raise errors.OutboundBufferLimitError
-        if headers:
-            line = b"HPUB %b %b %d %d\r\n" % (subject, reply, len(headers), len(headers) + len(data))
-        else:
-            line = b"PUB %b %b %d\r\n" % (subject, reply, len(data))
-        self._say(b"".join((line, headers, data, b"\r\n")))
 
     @property
     def unsent_bytes(self) -> int:
@@ -173,7 +181,10 @@ class NatsClient(Client):
         if receive is None:
             await super()._process_msg(sid, subject, reply, data, headers)
             return
-        receive(subject, reply, data, headers or b"")
+        try:
+            receive(subject, reply, data, headers or b"")
+        except Exception:
+            log.exception("nats_listener_failed", subject=subject.decode(errors="replace"))
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection and self._wants_tls:
@@ -219,18 +230,6 @@ class NatsClient(Client):
             except Exception:
                 log.exception("nats_reconnect_failed")
                 await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
-
-
-def _guarded(receive: Receive) -> Receive:
-    """Keep what a listener raises from ending the connection."""
-
-    def guarded(subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        try:
-            receive(subject, reply, data, headers)
-        except Exception:
-            log.exception("nats_listener_failed", subject=subject.decode(errors="replace"))
-
-    return guarded
 
 
 @contextmanager

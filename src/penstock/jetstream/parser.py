@@ -6,8 +6,10 @@ the rest of the piece for each, so it is given none of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+import structlog
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 if TYPE_CHECKING:
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
-    from .client import Receive
+Receive: TypeAlias = Callable[[bytes, bytes, bytes, bytes], None]
+"""Takes a message at once: subject, reply subject, data, and its header block as it came; the last three may be
+empty. What it raises is logged."""
+
+log = structlog.get_logger(__name__)
 
 _LINE_END: Final = b"\r\n"
 
@@ -24,7 +30,7 @@ class MessageParser(Parser):
     """A parser that hands messages to listeners."""
 
     def __init__(self, client: Client, hear: Mapping[int, Receive]) -> None:
-        """`hear` are the listeners by the number of their subscription; they must not raise."""
+        """`hear` are the listeners by the number of their subscription."""
         super().__init__(client)
         self._hear = hear
 
@@ -58,22 +64,24 @@ class MessageParser(Parser):
         One that is not complete is kept until it is, and counts to them.
         """
         at = 0
-        while True:
-            with_headers = data.startswith(b"HMSG ", at)
-            line_end = data.find(_LINE_END, at) if with_headers or data.startswith(b"MSG ", at) else -1
-            if line_end < 0:
-                return at
+        while (line_end := data.find(_LINE_END, at)) >= 0:
             # MSG subject number [reply] bytes, or HMSG subject number [reply] header-bytes bytes
             words = data[at:line_end].split()
-            hear = self._hear.get(int(words[2]))
+            operation = words[0] if words else b""
+            with_headers = operation == b"HMSG"
+            receive = self._hear.get(int(words[2])) if with_headers or operation == b"MSG" else None
+            if receive is None:
+                break
             begin = line_end + 2
             end = begin + int(words[-1])
-            if hear is None:
-                return at
             if len(data) < end + 2:
                 self._cut, self._missing = [data[at:]], end + 2 - len(data)
                 return len(data)
             body = begin + int(words[-2]) if with_headers else begin
             reply = words[3] if len(words) - with_headers == 5 else b""
-            hear(words[1], reply, data[body:end], data[begin:body])
+            try:
+                receive(words[1], reply, data[body:end], data[begin:body])
+            except Exception:
+                log.exception("nats_listener_failed", subject=words[1].decode(errors="replace"))
             at = end + 2
+        return at

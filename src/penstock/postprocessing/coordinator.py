@@ -45,6 +45,7 @@ from .records import Record, Records
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from ..bus.base import Bus
     from ..bus.publish import Publisher
@@ -204,7 +205,10 @@ class Coordinator:
             except RevisionConflict:
                 span.discard()
                 raise
-        await self._remember_answer(received, transition)
+        if transition.verdict is Verdict.APPLIED and isinstance(received, Envelope):
+            event = received.event
+            if isinstance(event, PostprocessingStepFinished) and event.finished_step not in self._answering:
+                await self._remember_answer(event.finished_step)
 
     async def _save_and_say(self, record: Record, received: Input, transition: Transition, span: Span) -> None:
         """Save, then publish. What was said before is counted as said again only once it was: publish, then save."""
@@ -216,12 +220,18 @@ class Coordinator:
             if after is not None and not after.trace_parent and after.state is not State.ENDED:
                 after = msgspec.structs.replace(after, trace_parent=span.trace_parent)
             await self._records.change(record, after)
-            self._expect(after)
-            if before is not None and (after is None or after.state is State.ENDED):
-                self._remember_end(before.run_id)
-        self._observer.note(record.upload_id, before, received, transition, self._clock.now())
+        now = self._clock.now()
+        if after is not before:
+            self._saved(before, after, now)
+        self._observer.note(record.upload_id, before, received, transition, now)
         if not said_before:
             await self._publish(transition, span)
+
+    def _saved(self, before: Progress | None, after: Progress | None, now: datetime) -> None:
+        if after is not None and after.due_at is not None and after.due_at < now + POLL:
+            self.near_timer.set()
+        if before is not None and (after is None or after.state is State.ENDED):
+            self._remember_end(before.run_id)
 
     async def _publish(self, transition: Transition, span: Span) -> None:
         if not transition.emits:
@@ -231,7 +241,8 @@ class Coordinator:
         except BusUnavailable:
             self._outage.noticed(self._clock.now())
             raise
-        self._outage.over(self._clock.now())
+        if self._outage.lasts:
+            self._outage.over(self._clock.now())
 
     def _span(self, record: Record, received: Input, transition: Transition) -> Span:
         """Begin a span under the event's; under the run's beginning for our own inputs, and for events without one."""
@@ -241,6 +252,8 @@ class Coordinator:
             name, parent = received.event_type, received.trace_parent
         if before is not None:
             parent = parent or before.trace_parent
+        if self._tracing is UNTRACED:
+            return UNTRACED.span("", parent)  # of which nothing but the trace remains
         known = after or before
         if known is None:
             return self._tracing.span(f"coordinator {name}", parent, upload_id=record.upload_id)
@@ -254,10 +267,6 @@ class Coordinator:
             error=known.last_error,
         )
 
-    def _expect(self, progress: Progress | None) -> None:
-        if progress is not None and progress.due_at is not None and progress.due_at < self._clock.now() + POLL:
-            self.near_timer.set()
-
     def _decide(self, record: Record, received: Input) -> Transition:
         progress = record.progress
         if progress is None and _begins(received) and received.event_id in self._ended_runs:
@@ -267,18 +276,14 @@ class Coordinator:
             received = Announce()
         return decide(progress, received, self._clock.now(), self._policy)
 
-    async def _remember_answer(self, received: Input, transition: Transition) -> None:
-        """Note once per step that somebody answers it. What was decided does not hang on this."""
-        if transition.verdict is not Verdict.APPLIED or not isinstance(received, Envelope):
-            return
-        event = received.event
-        if isinstance(event, PostprocessingStepFinished) and event.finished_step not in self._answering:
-            try:
-                await self._store.remember_answer(event.finished_step, self._clock.now())
-            except Unavailable as error:
-                log.warning("answer_not_remembered", step=event.finished_step, error=str(error))
-            else:
-                self._answering.add(event.finished_step)
+    async def _remember_answer(self, step: str) -> None:
+        """Note, once per step, that somebody answers it. What was decided does not hang on this."""
+        try:
+            await self._store.remember_answer(step, self._clock.now())
+        except Unavailable as error:
+            log.warning("answer_not_remembered", step=step, error=str(error))
+        else:
+            self._answering.add(step)
 
     def _remember_end(self, run_id: str) -> None:
         if run_id:

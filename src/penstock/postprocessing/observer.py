@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ..core.emit import awaited_id
 from ..core.machine import kind_of
 from ..core.progress import Progress, State
 from ..core.transition import Input, Transition, Verdict
@@ -84,4 +83,8 @@ class Observer:
 
 def _moved(before: Progress | None, after: Progress) -> bool:
     """Tell whether an upload went anywhere; most timers and signs of life only note that it is where it was."""
-    return before is None or (before.state, awaited_id(before)) != (after.state, awaited_id(after))
+    return before is None or _place(before) != _place(after)
+
+
+def _place(progress: Progress) -> tuple[State, str, str, int]:
+    return progress.state, progress.run, progress.status.current_step, progress.attempt

@@ -19,6 +19,11 @@ class Outage:
     def __init__(self) -> None:
         self._latest: _Span | None = None
 
+    @property
+    def lasts(self) -> bool:
+        """Whether the bus has not taken anything since."""
+        return self._latest is not None and self._latest.ended_at is None
+
     def noticed(self, now: datetime) -> None:
         """Note that the bus refused something, or did not answer."""
         if self._latest is None or self._latest.ended_at is not None:

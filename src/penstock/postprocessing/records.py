@@ -44,12 +44,14 @@ class Records:
     async def read(self, upload_id: str, *, fresh: bool = False) -> Record:
         """Return the record; from memory where possible, unless it has to be `fresh`."""
         known = None if fresh else self._latest.get(upload_id)
-        saved = known or await self._store.get(upload_id)
+        if known is not None:
+            self._latest.move_to_end(upload_id)
+            return Record(upload_id, known.progress, known.revision, fresh=False)
+        saved = await self._store.get(upload_id)
         if saved is None:
             self._latest.pop(upload_id, None)
             return Record(upload_id, None, None, fresh=True)
-        self._remember(upload_id, saved)
-        return Record(upload_id, saved.progress, saved.revision, fresh=known is None)
+        return self.note(saved)
 
     def suppose_new(self, upload_id: str) -> Record:
         """Return the record from memory; else none at all, without asking the store: a first save would notice."""

@@ -89,6 +89,8 @@ def _name(key: str) -> bytes:
 class KvBucket(Bucket):
     """A record per key: the base32 of `<table>_<upload ID>`, or of the upload ID alone, with its padding."""
 
+    each_says_all = True
+
     def __init__(self, requests: Requests, target: StoreTarget) -> None:
         name = checked_name(target.database)
         self._subjects = f"$KV.{name}."

@@ -81,6 +81,8 @@ class Described(msgspec.Struct, frozen=True):
 class ObjectBucket(Bucket):
     """An object per record, named `<table>_<upload ID>`, or by the upload ID alone."""
 
+    each_says_all = False
+
     def __init__(self, requests: Requests, target: StoreTarget) -> None:
         self._name = checked_name(target.database)
         self._metas = f"$O.{self._name}.M."

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final, Self
 from ...errors import PenstockError
 from ...events.codec import encode
 from ...jetstream import connect
-from ...jetstream.headers import header_block
 from ..base import Bus, BusUnavailable, OnServer
 from ..memory import Memory
 from ..notes import KeepsNotes
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from ..tasks import OwnedTasks
 
 _SUBJECT: Final = EVENTS.encode()
+_MESSAGE_ID: Final = MESSAGE_ID.encode()
 _LAST_ONES_SECONDS: Final = 1.0
 """How long to wait, when reading ends, for what the server has sent already."""
 
@@ -189,6 +189,9 @@ class NatsBus(Bus, OnServer, KeepsNotes):
         if self._context is None:
             raise BusUnavailable("the bus is not open: events are published between its start and its end")
         messages = [self._message(envelope) for envelope in envelopes]
+        for reader in self._readers.values():
+            for envelope, message in zip(envelopes, messages, strict=True):
+                reader.expect(envelope, message.data)
         await self._outbox.publish(messages)
         for reader in self._readers.values():
             for envelope in envelopes:
@@ -197,7 +200,9 @@ class NatsBus(Bus, OnServer, KeepsNotes):
     def _message(self, envelope: Envelope) -> Message:
         data = encode(envelope)
         event_id = envelope.event_id
-        headers = header_block({MESSAGE_ID: event_id}) if event_id.isascii() and event_id.isprintable() else b""
+        headers = b""
+        if event_id and event_id.isascii() and event_id.isprintable():
+            headers = b"NATS/1.0\r\n%b: %b\r\n\r\n" % (_MESSAGE_ID, event_id.encode())
         if len(headers) + len(data) > self._client.max_payload:
             raise EventTooLarge(
                 f"{envelope.event_type} {event_id}: {len(data)} bytes, and the NATS server takes "

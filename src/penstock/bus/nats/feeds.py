@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ...jetstream.headers import NO_RESPONDERS, header_of, status_of
@@ -22,9 +20,14 @@ if TYPE_CHECKING:
     Deliver = Callable[[Delivery, bytes], None]
     """Takes a message; must not raise."""
 
-_ASK_FOR: Final = timedelta(seconds=30)
-_SIGN_OF_LIFE: Final = timedelta(seconds=5)
-_SILENCE: Final = 2.5 * _SIGN_OF_LIFE
+_ASK_FOR_SECONDS: Final = 30
+_SIGN_OF_LIFE_SECONDS: Final = 5
+_SILENCE_SECONDS: Final = 2.5 * _SIGN_OF_LIFE_SECONDS
+_QUESTION: Final = b'{"batch": %%d, "expires": %d, "idle_heartbeat": %d}' % (
+    _ASK_FOR_SECONDS * 10**9,
+    _SIGN_OF_LIFE_SECONDS * 10**9,
+)
+"""For so many messages; times in nanoseconds."""
 
 
 class Feed(Protocol):
@@ -127,17 +130,12 @@ class PullFeed(Feed):
                 self._heard_at = self._clock.monotonic()
             self._coming += wanted
             self._questions += 1
-            question = {
-                "batch": wanted,
-                "expires": _nanoseconds(_ASK_FOR),
-                "idle_heartbeat": _nanoseconds(_SIGN_OF_LIFE),
-            }
             reply = b"%b.%x" % (self._inbox, self._questions)
-            self._client.send(self._next, json.dumps(question).encode(), reply=reply)
+            self._client.send(self._next, _QUESTION % wanted, reply=reply)
 
     def look(self) -> None:
         """Ask again if there was no sign of life for too long."""
-        if self._coming and self._clock.monotonic() - self._heard_at > _SILENCE.total_seconds():
+        if self._coming and self._clock.monotonic() - self._heard_at > _SILENCE_SECONDS:
             self._forget()
         else:
             self.ask()
@@ -207,7 +205,3 @@ class PushFeed(Feed):
             question = reply or header_of(headers, b"Nats-Consumer-Stalled")
             if question:  # whether we keep up; we do, since nothing waits in the client
                 self._client.send(question)
-
-
-def _nanoseconds(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1) * 1000

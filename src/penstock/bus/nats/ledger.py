@@ -58,6 +58,11 @@ class Ledger:
         held = self._held[delivery.sequence] = Held(delivery, data, now, now)
         return held
 
+    def pass_over(self, delivery: Delivery) -> None:
+        """Acknowledge a message that was never taken in."""
+        self.settled += 1
+        self.say(delivery, ACK)
+
     def done(self, held: Held) -> None:
         """Acknowledge a message."""
         self.answer(held, ACK, final=True)

@@ -50,6 +50,8 @@ _AT_LEAST: Final = timedelta(milliseconds=100)
 _WEIGHT: Final = 0.02
 """Of the latest message in the share of those that somebody wants."""
 _LEAST_WANTED: Final = 1 / 64
+_OWN_KEPT: Final = 1024
+"""Events of ours that are expected to come back, some 1 KiB each."""
 _WAITS_LONG_SECONDS: Final = 2.0
 """An event that has waited so long for a worker goes back, so that another instance can have it."""
 _AT_ONCE: Final = timedelta()
@@ -102,6 +104,8 @@ class Reader:
         self._ended: list[Feed] = []
         """From which nothing more comes but what was on its way."""
         self._look = asyncio.Event()
+        self._own: OrderedDict[bytes, None] = OrderedDict()
+        """What was published here for others, until it comes back: it is known by its bytes, and not read again."""
         self._published = 0
         self._pending = 0
         self._counted = (0, 0)
@@ -116,6 +120,13 @@ class Reader:
         published, settled = self._counted
         known = self._pending + self._published - published - (self._ledger.settled - settled)
         return max(known, self._undelivered + len(self._ledger))
+
+    def expect(self, envelope: Envelope, data: bytes) -> None:
+        """Take down that an event is about to be published here."""
+        if not any(member.wants(envelope) for member in (*self.group.members, *self._left)):
+            self._own[data] = None
+            if len(self._own) > _OWN_KEPT:
+                self._own.popitem(last=False)
 
     def note_published(self, envelope: Envelope) -> None:
         """Take down that an event was published here, which a look at the consumer will show only later."""
@@ -163,6 +174,7 @@ class Reader:
 
     def join(self, member: Subscription) -> None:
         """Begin to hand events to a subscription."""
+        self._own.clear()  # it may want some of it
         self.group.join(member)
         if self._feed is not None:
             self._feed.ask()
@@ -276,6 +288,11 @@ class Reader:
         consumer = self._consumer
         if consumer is not None and delivery.sequence <= consumer.past and delivery.sequence not in consumer.open:
             self._ledger.say(delivery, ACK)  # about an upload that has ended before there was a consumer
+            return
+        if self._own and data in self._own:
+            del self._own[data]
+            self._note_wanted(wanted=False)
+            self._ledger.pass_over(delivery)
             return
         held = self._ledger.take(delivery, data)
         if held is None:

@@ -39,6 +39,8 @@ class Bucket(Protocol):
     """Reads and writes single records. Any method may raise `StoreUnavailable`."""
 
     stream: Stream
+    each_says_all: bool
+    """Whether a message says all that there is to know of a version, without those before it."""
 
     def interpreter(self) -> Interpreter:
         """Return a new interpreter of the stream from its beginning."""

@@ -60,6 +60,8 @@ class Follower:
             async for page in self._reader.pages():
                 self._begin_again_if_replaced()
                 for message in page:  # without a pause: what was handed out once does not come again
+                    if self._bucket.each_says_all and self._index.is_written_here(message.seq):
+                        continue
                     found = self._interpreter(message)
                     if found is not None and found.elsewhere:
                         self._unread.add(found.upload_id)

@@ -44,6 +44,8 @@ class Index:
         self._timers: list[tuple[datetime, int, str]] = []
         """When which version of which record is due. Entries of former versions are dropped when met."""
         self._told = 0
+        self._written: dict[int, None] = {}
+        """Which versions, and removals, were noted by who wrote them, and may still be told by the stream."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -67,6 +69,15 @@ class Index:
         """Return how many uploads are in each step."""
         return {step: count for step, count in self._in_step.items() if count}
 
+    def wrote(self, seq: int) -> None:
+        """Note that what the stream will tell under this number is known already."""
+        if seq > self._told:
+            self._written[seq] = None
+
+    def is_written_here(self, seq: int) -> bool:
+        """Tell whether what the stream tells under this number was known before."""
+        return seq in self._written
+
     def put(self, progress: Progress, seq: int) -> None:
         """Note a version of a record, unless a later one or its removal is known."""
         upload_id = progress.upload_id
@@ -74,12 +85,13 @@ class Index:
         if (before is not None and before.seq >= seq) or self._removed.get(upload_id, 0) >= seq:
             return
         self._leave_step(before)
-        known = Known(seq, sys.intern(progress.status.current_step), progress.due_at)
-        self._known[upload_id] = known
-        self._in_step[known.step] += 1
-        if known.due_at is not None:
-            heapq.heappush(self._timers, (known.due_at, seq, upload_id))
-            self._drop_former_timers()
+        step, due_at = sys.intern(progress.status.current_step), progress.due_at
+        self._known[upload_id] = Known(seq, step, due_at)
+        self._in_step[step] += 1
+        if due_at is not None:
+            heapq.heappush(self._timers, (due_at, seq, upload_id))
+            if len(self._timers) > 2 * len(self._known) + _SLACK:
+                self._drop_former_timers()
 
     def remove(self, upload_id: str, seq: int) -> None:
         """Note that a record was removed, or became unreadable, with version `seq`."""
@@ -102,6 +114,8 @@ class Index:
     def told_until(self, seq: int) -> None:
         """Note that the stream has told of everything up to `seq`."""
         self._told = seq
+        while self._written and (written := next(iter(self._written))) <= seq:
+            del self._written[written]
         while self._removed:
             upload_id, removed_at = self._removed.popitem(last=False)
             if removed_at > seq:  # and so are, by and large, those after it
@@ -137,6 +151,5 @@ class Index:
 
     def _drop_former_timers(self) -> None:
         """Keep the heap in proportion to the records: most are saved, or removed, long before they are due."""
-        if len(self._timers) > 2 * len(self._known) + _SLACK:
-            self._timers = [timer for timer in self._timers if self._is_current(timer)]
-            heapq.heapify(self._timers)
+        self._timers = [timer for timer in self._timers if self._is_current(timer)]
+        heapq.heapify(self._timers)

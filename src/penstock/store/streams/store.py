@@ -185,6 +185,7 @@ class StreamStore(ProgressStore):
         parts = self._parts
         seq = await parts.bucket.write(progress.upload_id, layout.encode(progress), expected=expected)
         parts.index.put(progress, seq)
+        parts.index.wrote(seq)
         return Revision(seq)
 
     async def delete(self, upload_id: str, *, expected: Revision) -> None:
@@ -193,6 +194,7 @@ class StreamStore(ProgressStore):
         seq = await parts.bucket.remove(upload_id, expected=expected)
         if seq is not None:
             parts.index.remove(upload_id, seq)
+            parts.index.wrote(seq)
             parts.markers.offer(parts.bucket.subject_of(upload_id), seq)
 
     async def due(self, now: datetime, *, limit: int) -> list[Saved]:

@@ -217,17 +217,21 @@ class Stream:
         if expected is not None:
             headers += b"%b: %d\r\n" % (EXPECTED, expected)
         block = b"NATS/1.0\r\n%b\r\n" % headers if headers else b""
-
-        async def work() -> int:
-            answer = await self.requests.ask(subject, data, headers=block)
-            return understood(f"a message to {subject}", answer.data, _Ack).seq
-
+        made = self.made
         try:
-            return await self._where_it_is(work)
+            try:
+                return await self._write(subject, data, block)
+            except (NobodyAnswers, Refused) as error:
+                await self._make_again(error, made)
+            return await self._write(subject, data, block)
         except Refused as error:
             if error.err_code == WRONG_SEQUENCE:
                 raise WrongSequence(subject) from error
             raise StoreUnavailable(str(error)) from error
+
+    async def _write(self, subject: str, data: bytes, headers: bytes) -> int:
+        answer = await self.requests.ask(subject, data, headers=headers)
+        return understood(f"a message to {subject}", answer.data, _Ack).seq
 
     async def purge(self, subject: str, *, before: int | None = None) -> None:
         """Remove all messages of a subject, or those with a sequence number less than `before`."""
@@ -244,12 +248,18 @@ class Stream:
         made = self.made
         try:
             return await work()
-        except NobodyAnswers:
-            pass
-        except Refused as error:
-            if error.err_code != NO_STREAM:
-                raise
+        except (NobodyAnswers, Refused) as error:
+            await self._make_again(error, made)
+        return await work()
+
+    async def _make_again(self, error: NobodyAnswers | Refused, made: int) -> None:
+        """Create the stream if it turns out to be missing; `made` is how often it had been made before.
+
+        Raises:
+            Refused: it was something else.
+        """
+        if isinstance(error, Refused) and error.err_code != NO_STREAM:
+            raise error
         async with self._creating:
             if self.made == made:  # otherwise somebody else has missed it, too
                 await self._found_or_made()
-        return await work()

@@ -17,10 +17,17 @@ from nats.js.manager import JetStreamManager
 
 from penstock.bus.base import BusUnavailable
 from penstock.bus.nats import NatsBus
+from penstock.bus.nats import reader as reader_module
 from penstock.bus.nats.bus import EventTooLarge
 from penstock.clock import SystemClock
-from penstock.events.codec import encode
-from penstock.events.types import BytesReceived, CancelPostprocessing, Envelope, StartPostprocessingStep
+from penstock.events.codec import decode, encode
+from penstock.events.types import (
+    BytesReceived,
+    CancelPostprocessing,
+    Envelope,
+    PostprocessingStepFinished,
+    StartPostprocessingStep,
+)
 from penstock.ids import new_event_id
 from penstock.jetstream import connect
 from penstock.testing.bus_contract import Listener, finished, received
@@ -72,6 +79,58 @@ async def test_repeats_are_stored_once(new_bus: NewBus, manager: JetStreamManage
         await bus.publish(received("u1", event_id="e1"), received("u1", event_id="e1"))
         await other.publish(received("u1", event_id="e1"), received("u2", event_id="e2"))
     assert (await manager.stream_info("main-queue")).state.messages == 2
+
+
+async def test_what_was_published_here_for_others_is_acknowledged_unread(
+    new_bus: NewBus, manager: JetStreamManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Envelope] = []
+
+    def reading(data: bytes) -> Envelope:
+        read.append(decode(data))
+        return read[-1]
+
+    monkeypatch.setattr(reader_module, "decode", reading)
+    listener, joined = Listener(), Listener()
+    async with new_bus() as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
+        await bus.publish(finished("u1", "scan"), received("u2"), finished("u3", "scan"))
+        await eventually(lambda: listener.uploads == ["u2"])
+        await acknowledged(manager, 3)
+        assert [envelope.event.upload_id for envelope in read] == ["u2"]
+        async with bus.subscribe("g", [PostprocessingStepFinished], joined, workers=1):
+            await bus.publish(finished("u4", "scan"))
+            await eventually(lambda: joined.uploads == ["u4"])
+            await acknowledged(manager, 4)
+
+
+async def acknowledged(manager: JetStreamManager, count: int) -> None:
+    async def all_are() -> bool:
+        info = await manager.consumer_info("main-queue", "g-pull")
+        return info.ack_floor is not None and info.ack_floor.stream_seq == count
+
+    await eventually(all_are)
+
+
+async def test_what_was_published_for_others_is_for_who_joins_before_it_comes(new_bus: NewBus) -> None:
+    """Nothing of it is passed over that somebody wants by then."""
+    joined = Listener()
+    async with new_bus() as bus, bus.subscribe("g", [BytesReceived], Listener(), workers=1):
+        reader = bus._readers["g"]
+        message = finished("u1", "scan")
+        reader.expect(message, encode(message))
+        async with bus.subscribe("g", [PostprocessingStepFinished], joined, workers=1):
+            await bus.publish(message)
+            await eventually(lambda: joined.uploads == ["u1"])
+
+
+async def test_what_a_subscription_that_has_left_wants_is_not_passed_over(new_bus: NewBus) -> None:
+    listener = Listener()
+    async with new_bus() as bus, bus.subscribe("g", [BytesReceived], Listener(), workers=1):
+        async with bus.subscribe("g", [PostprocessingStepFinished], Listener(), workers=1):
+            pass
+        await bus.publish(finished("u1", "scan"))
+        async with bus.subscribe("g", [PostprocessingStepFinished], listener, workers=1):
+            await eventually(lambda: listener.uploads == ["u1"], timeout_seconds=10)
 
 
 async def test_several_thousand_events_are_confirmed_and_read_in_a_second_or_two(new_bus: NewBus) -> None:

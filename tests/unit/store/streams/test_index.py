@@ -31,6 +31,19 @@ def test_what_was_removed_does_not_come_back_by_what_the_stream_tells_late() -> 
     assert list(index.ids()) == ["u1"]
 
 
+def test_what_was_written_here_is_known_until_the_stream_has_told_of_it() -> None:
+    index = Index()
+    for seq in (3, 5, 9):
+        index.wrote(seq)
+    assert [seq for seq in range(12) if index.is_written_here(seq)] == [3, 5, 9]
+    index.told_until(5)
+    assert [seq for seq in range(12) if index.is_written_here(seq)] == [9]
+    index.wrote(4)  # the stream was faster than the answer to who wrote
+    assert not index.is_written_here(4)
+    index.clear()
+    assert not index.is_written_here(9)
+
+
 def test_what_is_not_there_is_forgotten_unless_it_was_written_meanwhile() -> None:
     index = Index()
     index.put(record("u1", due=SECOND), 5)
