@@ -41,6 +41,7 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
     },
     "delivery": {
         "blobs": Backend("penstock.delivery.blobs:BlobDelivery"),
+        "inbox": Backend("penstock.delivery.inbox:InboxDelivery"),
         "path": Backend("penstock.delivery.path:PathDelivery"),
         "pull": Backend("penstock.delivery.pull:PullDelivery"),
         "stream": Backend("penstock.delivery.stream:StreamDelivery"),

@@ -32,7 +32,10 @@ async def open_delivery(stack: AsyncExitStack, settings: Settings, *, as_files: 
         deliveries["file"] = backends.load("delivery", "path")(settings.delivery_folder)
     if settings.delivery_volumes:
         deliveries["volume"] = backends.load("delivery", "volume")(settings.delivery_volumes)
-    return ByScheme(deliveries)
+    delivery: Delivery = ByScheme(deliveries)
+    if settings.delivery_inbox is not None:
+        delivery = backends.load("delivery", "inbox")(settings.delivery_inbox, delivery)
+    return delivery
 
 
 async def open_own_delivery(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import ssl
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from ..blobs.base import SupportsPath
 from ..delivery.sending.claims import Claims
 from ..delivery.sending.digests import Digests
 from ..delivery.sending.dispatch import Dispatcher
 from ..delivery.sending.pull import PullWay
+from ..delivery.sending.push import Pushing, PushWay
+from ..delivery.sending.targets import TargetRefused, Targets
 from ..delivery.sending.tokens import KEY_BYTES, Tokens
 from ..delivery.sending.volume import VolumeWay
 from ..errors import ConfigurationError
@@ -48,6 +52,7 @@ class Dispatching:
         folder: Path,
     ) -> None:
         self._settings = settings
+        self._clock = clock
         self._blobs = blobs
         self._folder = folder
         self._tokens = Tokens(_key(settings.data_dir / _KEY_FILE))
@@ -66,8 +71,28 @@ class Dispatching:
                 return VolumeWay(chosen.place, self._folder, self._blobs, self._digests)
             case "pull":
                 return PullWay(self._url(step, chosen), self._tokens)
+            case "push":
+                return PushWay(chosen.place, self._pushing(step, chosen))
             case _:
                 raise self._wrong(step, chosen, "this server cannot do that")
+
+    def _pushing(self, step: str, chosen: Chosen) -> Pushing:
+        settings, parts = self._settings, urlsplit(chosen.place)
+        targets = Targets(settings.delivery_push_allow)
+        try:
+            targets.check_written(parts.hostname or "")
+        except TargetRefused as error:
+            raise self._wrong(step, chosen, str(error)) from error
+        return Pushing(
+            blobs=self._blobs,
+            digests=self._digests,
+            targets=targets,
+            clock=self._clock,
+            tls=ssl.create_default_context(),
+            secret=settings.delivery_push_secret,
+            tries=settings.delivery_push_tries,
+            stall_limit=settings.delivery_stall_limit,
+        )
 
     def _url(self, step: str, chosen: Chosen) -> str:
         url = self._settings.delivery_url or self._settings.public_url

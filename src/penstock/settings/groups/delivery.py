@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..deliveries import Chosen, Deliveries, Volumes
 from ..entries import platform, setting
-from ..kinds import Flag
+from ..kinds import Flag, Text, Whole, Words
 from ..measures import Duration
 from ..places import File, WebAddress
 from ..services import Service
@@ -50,6 +50,36 @@ class DeliverySettings:
         "",
         "The folder `blobs` of a `penstock serve` whose data folder is on this machine or mounted here: its files are"
         " then opened as they lie there. Empty: bytes are only fetched by http and https.",
+        group=_GROUP,
+        services=_FETCHING,
+    )
+    delivery_push_allow: tuple[str, ...] = setting(
+        Words(),
+        "",
+        "Workers that files may be pushed to though they are not out in the world: hosts, addresses and networks, such"
+        " as `worker.internal,10.0.0.0/8`.",
+        group=_GROUP,
+        services=_GIVING,
+    )
+    delivery_push_secret: str = setting(
+        Text(),
+        "",
+        "What is shown to workers that files are pushed to, as a bearer token. Empty: nothing.",
+        group=_GROUP,
+        secret=True,
+        services=_GIVING,
+    )
+    delivery_push_tries: int = setting(
+        Whole(least=1, most=1000),
+        "5",
+        "How often a file is sent to a worker that does not take it, before the step's attempt has failed.",
+        group=_GROUP,
+        services=_GIVING,
+    )
+    delivery_inbox: Path | None = setting(
+        File(),
+        "",
+        "The folder that pushed files arrive in on this machine (`python -m penstock.steps.receiving`). Empty: none.",
         group=_GROUP,
         services=_FETCHING,
     )

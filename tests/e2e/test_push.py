@@ -1,0 +1,134 @@
+"""Files that are pushed to a worker before its step is started: real server, NATS and receiver, and a real death."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from penstock.testing import eventually
+from tests.e2e.test_delivery import BODY, is_released, put, serving, start_of
+from tests.servers.nats import NatsServer
+from tests.servers.penstock import PenstockServer
+from tests.servers.ports import free_port
+from tests.servers.receiver import Receiver, running_receiver
+from tests.wire.conversation import Listener
+from tests.wire.strangers import answered
+
+LARGE = random.Random(8).randbytes(48 * 1024 * 1024)
+ALLOWED = {"PENSTOCK_DELIVERY_PUSH_ALLOW": "127.0.0.1"}
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    with running_receiver(tmp_path / "inbox", secret="s3cret") as receiver:
+        yield receiver
+
+
+async def test_the_file_is_there_before_the_step_is_started(
+    nats_server: NatsServer, tmp_path: Path, receiver: Receiver
+) -> None:
+    settings = {"PENSTOCK_DELIVERY": f"one=push:{receiver.url}", "PENSTOCK_DELIVERY_PUSH_SECRET": "s3cret"}
+    with serving(tmp_path, nats_server, "one", **(ALLOWED | settings)) as server:
+        async with Listener(nats_server.endpoint) as listener:
+            upload_id = await asyncio.to_thread(put, server)
+            start = await start_of(listener, upload_id, "one")
+            start_id = start.metadata["eventid"]
+            assert start.payload["URL"] == f"{receiver.url}/{start_id}"
+            assert (receiver.folder / start_id).read_bytes() == BODY
+            await listener.say(answered(upload_id, step="one"))
+            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
+        assert "s3cret" not in server.log_path.read_text()
+
+
+async def test_a_worker_that_is_away_is_the_reason_of_the_failure(nats_server: NatsServer, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/files"
+    settings = {"PENSTOCK_DELIVERY": f"one=push:{url}", "PENSTOCK_DELIVERY_PUSH_TRIES": "2"}
+    with serving(tmp_path, nats_server, "one", **(ALLOWED | settings)) as server:
+        async with Listener(nats_server.endpoint) as listener:
+            upload_id = await asyncio.to_thread(put, server)
+
+            def failures() -> list[str]:
+                said = [one for one in listener.said if one.upload == upload_id]
+                kinds = {one.kind for one in said}
+                assert "StartPostprocessingStep" not in kinds
+                return [one.payload["Result"]["error"] for one in said if one.kind == "PostprocessingStepFinished"]
+
+            # It fails as any attempt of a step does: it is tried again.
+            await eventually(lambda: len(failures()) >= 2, timeout_seconds=20)
+            assert failures()[0].startswith("the file could not reach the worker at 127.0.0.1:")
+            assert "tried 2 times" in failures()[0]
+
+
+class Narrow:
+    """Stands in between, and lets no more than some bytes through to the receiver until `opened`."""
+
+    def __init__(self, receiver: Receiver, limit_bytes: int) -> None:
+        self._port = int(receiver.url.rpartition(":")[2].partition("/")[0])
+        self._limit_bytes = limit_bytes
+        self.passed_bytes = 0
+        self.full = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/files"
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._server.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        with suppress(OSError):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pass(reader, back, limited=True))
+                tasks.create_task(self._pass(there, writer, limited=False))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, limited: bool) -> None:
+        try:
+            while piece := await reader.read(65536):
+                if limited:
+                    self.passed_bytes += len(piece)
+                    if self.passed_bytes > self._limit_bytes and not self.opened.is_set():
+                        self.full.set()
+                        await self.opened.wait()
+                writer.write(piece)
+                await writer.drain()
+        finally:
+            writer.close()
+
+
+async def test_a_death_in_the_middle_of_a_push_loses_and_doubles_nothing(
+    nats_server: NatsServer, tmp_path: Path, receiver: Receiver
+) -> None:
+    async with Narrow(receiver, 16 * 1024 * 1024) as narrow, Listener(nats_server.endpoint) as listener:
+        settings = {"PENSTOCK_DELIVERY": f"one=push:{narrow.url}", "PENSTOCK_DELIVERY_PUSH_SECRET": "s3cret"}
+        with serving(tmp_path, nats_server, "one", **(ALLOWED | settings)) as server:
+            upload_id = await asyncio.to_thread(put, server, "large.bin", LARGE)
+            await asyncio.wait_for(narrow.full.wait(), 20)
+            server.kill()
+            narrow.opened.set()
+            assert not any(one.kind == "StartPostprocessingStep" and one.upload == upload_id for one in listener.said)
+            await eventually(lambda: any(path.name.endswith(".part") for path in receiver.folder.iterdir()))
+            await asyncio.to_thread(server.start)
+            start = await start_of(listener, upload_id, "one")
+            assert [path.name for path in receiver.files] == [start.metadata["eventid"]]
+            assert receiver.files[0].read_bytes() == LARGE
+            assert narrow.passed_bytes < 1.2 * len(LARGE)  # it went on from where it was
+            await listener.say(answered(upload_id, step="one"))
+            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
+            starts = {one.metadata["eventid"] for one in listener.said if one.kind == "StartPostprocessingStep"}
+            assert starts == {start.metadata["eventid"]}
+
+
+def test_a_target_inside_is_refused_at_the_start(tmp_path: Path) -> None:
+    server = PenstockServer(tmp_path)
+    server.environment = {"PENSTOCK_DELIVERY": "virusscan=push:http://169.254.169.254/latest"}
+    assert server.launch().wait(timeout=30) == 2
+    assert "169.254.169.254 is not out in the world" in server.last_words()

@@ -1,0 +1,50 @@
+"""The endpoint for pushed files as a worker runs it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from .ports import free_port
+
+
+class Receiver(NamedTuple):
+    """A running one."""
+
+    url: str
+    folder: Path
+    pid: int
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that are whole."""
+        return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
+
+
+@contextmanager
+def running_receiver(folder: Path, secret: str = "") -> Iterator[Receiver]:
+    folder.mkdir(exist_ok=True)
+    port = free_port()
+    environment = os.environ | {"PENSTOCK_DELIVERY_PUSH_SECRET": secret}
+    command = [sys.executable, "-m", "penstock.steps.receiving", str(folder), f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            end = time.monotonic() + 30
+            while time.monotonic() < end and process.poll() is None:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    time.sleep(0.02)
+            else:
+                raise AssertionError("the receiver does not listen")
+            yield Receiver(f"http://127.0.0.1:{port}/files", folder, process.pid)
+        finally:
+            process.kill()

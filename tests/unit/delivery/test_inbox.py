@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+
+import pytest
+
+from penstock.delivery.base import BytesUnavailable, DeliveryRefused
+from penstock.delivery.inbox import InboxDelivery
+from penstock.delivery.schemes import ByScheme
+from penstock.events.types import StartPostprocessingStep
+
+BODY = b"x" * 1000
+NAME = str(uuid.uuid4())
+
+
+def start(url: str, size_bytes: int = len(BODY)) -> StartPostprocessingStep:
+    return StartPostprocessingStep(upload_id="u", url=url, filesize=size_bytes, step_to_start="ocr")
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> InboxDelivery:
+    (tmp_path / NAME).write_bytes(BODY)
+    return InboxDelivery(tmp_path, ByScheme({}))
+
+
+async def test_a_pushed_file_is_handed_out_and_removed(inbox: InboxDelivery, tmp_path: Path) -> None:
+    async with inbox.deliver(start(f"https://worker/files/{NAME}")) as delivered:
+        assert delivered.path.read_bytes() == BODY
+    assert names(tmp_path) == []
+
+
+async def test_it_stays_when_the_work_was_not_done(inbox: InboxDelivery, tmp_path: Path) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        async with inbox.deliver(start(f"https://worker/files/{NAME}")):
+            raise asyncio.CancelledError
+    assert names(tmp_path) == [NAME]
+
+
+async def test_it_must_be_all_of_it_and_no_link(inbox: InboxDelivery, tmp_path: Path) -> None:
+    with pytest.raises(BytesUnavailable, match="not the 999 bytes"):
+        async with inbox.deliver(start(f"https://worker/files/{NAME}", 999)):
+            pass
+    (tmp_path / "other").write_bytes(BODY)
+    (tmp_path / NAME).unlink()
+    (tmp_path / NAME).symlink_to(tmp_path / "other")
+    with pytest.raises(BytesUnavailable, match="cannot be opened"):
+        async with inbox.deliver(start(f"https://worker/files/{NAME}")):
+            pass
+
+
+@pytest.mark.parametrize("url", [f"https://worker/{uuid.uuid4()}", "https://worker/x", "http://[", f"file:///{NAME}x"])
+async def test_what_is_not_there_is_fetched_otherwise(inbox: InboxDelivery, url: str) -> None:
+    with pytest.raises(DeliveryRefused, match="this step can get at"):
+        async with inbox.deliver(start(url)):
+            pass
