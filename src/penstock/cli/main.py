@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import PenstockError
-from . import antivirus, config, doctor, gc, postprocessing, serve, sessions, step, upload
+from . import antivirus, config, doctor, gc, postprocessing, serve, sessions, step, upload, usage
 from .exits import Status
 from .show import complain
 
@@ -42,6 +42,8 @@ def root(
 app.command("serve")(serve.serve)
 app.command("upload")(upload.upload)
 sessions.app.command("gc")(gc.gc)
+sessions.app.command("unfinished")(usage.unfinished)
+sessions.app.command("usage")(usage.usage)
 app.add_typer(sessions.app, name="uploads")
 app.add_typer(postprocessing.app, name="postprocessing")
 app.add_typer(antivirus.app, name="antivirus")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ..errors import InvalidRequest
+from . import complete
 from .exits import Status
 from .options import AsJson, ServerUrl, server_url
 from .show import complain, plain, print_json, print_table, size
@@ -32,6 +33,15 @@ def upload(
     patience: Annotated[
         str, typer.Option(metavar="DURATION", help="How long to go on trying while nothing moves, such as 90s or 2h.")
     ] = "5m",
+    continue_id: Annotated[
+        str | None,
+        typer.Option(
+            "--continue",
+            metavar="ID",
+            help="Go on with this unfinished upload, wherever it was begun, if FILE is the one that it was begun with.",
+            autocompletion=complete.sessions,
+        ),
+    ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Upload all files in folders, too.")] = False,
     url: ServerUrl = None,
     as_json: AsJson = False,
@@ -48,6 +58,7 @@ def upload(
 
     from ..clock import SystemClock
     from ..durations import parse_duration
+    from .transfer.continuing import continued
     from .transfer.job import Job
     from .transfer.remembered import Memory, state_folder
     from .transfer.sources import sources_of
@@ -59,7 +70,21 @@ def upload(
     server = server_url(url)
     sources = sources_of(files, recursive=recursive)
     memory = Memory(server, state_folder())
-    job = Job(url=server, space=space, parallel=parallel, patience=limit, wait=wait, memory=memory, clock=SystemClock())
+    address = ""
+    if continue_id is not None:
+        if len(sources) != 1:
+            raise InvalidRequest(f"--continue {continue_id} goes with one file, and not with {len(sources)}.")
+        address, space = continued(server, continue_id, sources[0])
+    job = Job(
+        url=server,
+        space=space,
+        parallel=parallel,
+        patience=limit,
+        wait=wait,
+        memory=memory,
+        clock=SystemClock(),
+        continued=address,
+    )
     try:
         results = asyncio.run(_run(job, sources))
     except KeyboardInterrupt:

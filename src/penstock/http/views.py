@@ -118,6 +118,9 @@ class UploadView(BaseModel):
     age_seconds: float
     part: Annotated[bool, Field(description="Whether it is only a part of others (tus, Concatenation).")]
     made_of: Annotated[list[str], Field(description="The parts that it is made of; empty: it is received itself.")]
+    ends_when_told: Annotated[
+        bool, Field(description="Whether its client says when all bytes are there (`Upload-Complete`).")
+    ]
     metadata: dict[str, str]
     links: Links
 
@@ -150,6 +153,7 @@ class UploadView(BaseModel):
             age_seconds=(now - upload.created_at).total_seconds(),
             part=upload.is_part,
             made_of=list(upload.parts),
+            ends_when_told=upload.explicit_end,
             metadata=decoded_metadata(upload.metadata),
             links=Links(
                 self=f"/api/v1/uploads/{upload.id}",

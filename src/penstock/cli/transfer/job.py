@@ -77,6 +77,8 @@ class Job:
     wait: bool
     memory: Memory
     clock: Clock
+    continued: str = ""
+    """The upload that the one file is to be the rest of, by its address; "": one is begun, or remembered."""
 
     async def run(self, sources: Sequence[Source], board: Board) -> list[Result]:
         """Send the files, and wait for their outcomes if that is wanted. Return a result for each, in order.
@@ -143,6 +145,8 @@ class _One:
         self.result.size_bytes = self.source.fingerprint().size_bytes
         self.board.began(self.place, self.source.shown, self.result.size_bytes)
         claim = stack.enter_context(self.job.memory.claim(self.source, space=self.job.space))
+        if self.job.continued:
+            claim.note(self.source, self.source.fingerprint(), self.job.continued)
         self.result.upload = await self.sender.send(
             self.source,
             claim,

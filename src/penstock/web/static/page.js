@@ -24,7 +24,8 @@ const scanned = (scan) => scan && scan.end
 
 function render(upload) {
   const run = upload.processing;
-  const share = sending.get(upload.id) ?? (run ? run.fraction : null);
+  const unfinished = upload.phase === "receiving" && !sending.has(upload.id);
+  const share = sending.get(upload.id) ?? (unfinished && upload.size ? upload.offset / upload.size : run ? run.fraction : null);
   const name = upload.phase === "released"
     ? element("a", { href: upload.links.content, textContent: upload.filename })
     : upload.filename;
@@ -42,7 +43,7 @@ function render(upload) {
     element("td", { className: "number", textContent: run ? run.attempt : "" }),
     element("td", {}, share != null && upload.phase in { receiving: 1, processing: 1 }
       ? element("progress", { value: share, title: `${Math.round(share * 100)} %` }) : remark + again || scanned(upload.scan)),
-    element("td", {}, action ? element("button", {
+    element("td", { className: "actions" }, ...(unfinished ? continuing(upload) : []), action ? element("button", {
       textContent: action, onclick: () => fetch(upload.links.self, { method: "DELETE" }) }) : ""),
   ];
   const row = element("tr", { id: `upload-${upload.id}` }, ...cells);
@@ -53,7 +54,55 @@ function render(upload) {
   document.getElementById("empty").hidden = rows.size > 0;
 }
 
+// What another page, or this one before a reload, has begun: whoever picks the same file again goes on with it.
+function continuing(upload) {
+  if (upload.part || upload.made_of.length || upload.ends_when_told || upload.size == null || upload.expired) return [];
+  const until = upload.expires_at ? ` It can be continued until ${new Date(upload.expires_at).toLocaleString()}.` : "";
+  const pick = element("input", { type: "file", hidden: true });
+  pick.onchange = () => { if (pick.files.length) resume(upload, pick.files[0]); pick.value = ""; };
+  return [pick, element("button", {
+    className: "continue", textContent: "Continue …", onclick: () => pick.click(),
+    title: `${size(upload.offset)} have arrived. Pick the file again to send the rest.${until}` })];
+}
+
+const HASHED = 256 * 1024 ** 2;   // what is read into memory to see whether it is the same file
+
+async function resume({ id }, file) {
+  const upload = await (await fetch(`/api/v1/uploads/${id}`)).json();
+  if (upload.phase !== "receiving") return refresh(id);
+  if (file.size !== upload.size) {
+    return alert(`${file.name} has ${file.size} bytes, and ${upload.filename} is to have ${upload.size}: it is another file.`);
+  }
+  if (upload.offset && upload.offset <= HASHED && window.crypto.subtle) {
+    const arrived = await (await fetch(`${upload.links.self}/digest`)).json();
+    const bytes = await file.slice(0, arrived.offset).arrayBuffer();
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+    const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    if (hex !== arrived.sha256) return alert(`${file.name} does not begin with what has arrived: it is another file.`);
+  } else if (upload.offset && file.name !== upload.filename
+    && !confirm(`${upload.filename} was begun. Is ${file.name} the same file?`)) return;
+  await send(upload.links.tus, upload.id, file, upload.offset);
+}
+
 const ACTIONS = { receiving: "Cancel", processing: "Cancel", released: "Delete", rejected: "Delete" };
+
+// How much is left, where there is a quota; where there is none, that is asked once.
+let usageDue = null;
+function usageChanged() {
+  if (!usageDue && document.getElementById("usage").hasChildNodes()) usageDue = setTimeout(showUsage, 300);
+}
+async function showUsage() {
+  usageDue = null;
+  const answer = await fetch("/api/v1/usage/mine");
+  const limited = answer.ok ? (await answer.json()).usage.filter((one) => one.limit != null) : [];
+  document.getElementById("usage").replaceChildren(...limited.map((one) => {
+    const whose = one.kind === "instance" ? "All files" : one.name ? `${one.kind} ${one.name}` : "Users without a name";
+    const taken = one.used + one.reserved;
+    const text = `${whose}: ${size(one.used)} used, ${size(one.reserved)} reserved, ${size(one.free)} of ${size(one.limit)} free`;
+    return element("p", {}, element("meter", {
+      min: 0, max: Math.max(one.limit, 1), high: one.limit * 0.9, value: taken, title: text }), ` ${text}`);
+  }));
+}
 
 const waiting = new Set();
 async function refresh(id) {
@@ -61,6 +110,7 @@ async function refresh(id) {
   waiting.add(id);
   await new Promise((resolve) => setTimeout(resolve, 100));
   waiting.delete(id);
+  usageChanged();
   const answer = await fetch(`/api/v1/uploads/${id}`);
   if (answer.ok) return render(await answer.json());
   rows.get(id)?.remove();
@@ -70,6 +120,9 @@ async function refresh(id) {
 async function follow() {
   const answer = await fetch("/api/v1/uploads?limit=100");
   (await answer.json()).uploads.reverse().forEach(render);
+  const mine = await fetch("/api/v1/uploads?unfinished=true&mine=true&limit=100");
+  if (mine.ok) (await mine.json()).uploads.reverse().filter((upload) => !rows.has(upload.id)).forEach(render);
+  showUsage();
   const events = new EventSource("/api/v1/events");
   const status = document.getElementById("connection");
   events.onopen = () => { status.textContent = "live"; };
@@ -117,12 +170,17 @@ async function upload(file) {
     method: "POST", headers: { ...tus, "Upload-Length": file.size, "Upload-Metadata": metadata } });
   if (!created.ok) return alert((await created.json()).detail);
   const url = created.headers.get("Location");
-  const id = url.split("/").pop();
+  await send(url, url.split("/").pop(), file, 0);
+}
+
+async function send(url, id, file, begin) {
+  sending.set(id, file.size ? begin / file.size : 0);
+  refresh(id);
   const show = (sent) => {
     sending.set(id, sent / file.size);
     rows.get(id)?.querySelector("progress")?.setAttribute("value", sent / file.size);
   };
-  for (let offset = 0, pause = 500; offset < file.size;) {
+  for (let offset = begin, pause = 500; offset < file.size;) {
     try {
       await patch(url, offset, file.slice(offset), show);
       offset = file.size;
