@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections import Counter
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from penstock.antivirus import ByteStream, LocalFile, SourceUnreadable, Verdict
+from penstock.antivirus import ByteStream, LocalFile, ScanTimeout, SelfTestFailed, SourceUnreadable, Verdict
 from penstock.antivirus.clamav import ClamavScanner
 from penstock.antivirus.clamav.address import parse_address
 from penstock.antivirus.clamav.daemon import ENGINE_LIMIT_BYTES
@@ -22,6 +23,7 @@ from penstock.antivirus.clamav.line import Line
 from penstock.antivirus.clamav.protocol import Answer
 from penstock.antivirus.eicar import eicar
 from penstock.antivirus.limits import TimeAllowance
+from penstock.antivirus.proven import ProvenScanner
 from penstock.antivirus.sources import opened
 from penstock.clock import SystemClock
 from penstock.testing import eventually
@@ -138,6 +140,74 @@ async def test_verdicts_are_right_while_signatures_are_loaded(tmp_path: Path) ->
                 data = eicar() if number % 2 else b"harmless"
                 report = await scanner.scan(ByteStream(pieces(data)), size_bytes=len(data))
                 assert report.verdict is (Verdict.INFECTED if number % 2 else Verdict.CLEAN)
+
+
+@pytest.fixture
+def blocking(tmp_path: Path) -> Iterator[Clamd]:
+    """A clamd that answers nobody while it loads signatures, of which it then has many.
+
+    Before it goes on it lets its idle threads end, which takes until its IdleTimeout is over, 30 s by default.
+    """
+    (tmp_path / "blocking").mkdir()
+    with running_clamd(tmp_path / "blocking", ConcurrentDatabaseReload="no", IdleTimeout="1") as clamd:
+        hashes = (f"{number:032x}:{10**9 + number}:S{number}\n" for number in range(1, 200_001))
+        (clamd.folder / "db" / "many.hdb").write_text("".join(hashes))
+        yield clamd
+
+
+async def test_files_wait_while_signatures_are_loaded_by_a_clamd_that_lets_all_wait(
+    blocking: Clamd, tmp_path: Path
+) -> None:
+    virus, harmless = tmp_path / "virus", tmp_path / "harmless"
+    virus.write_bytes(eicar())
+    harmless.write_bytes(b"harmless")
+    async with ClamavScanner(blocking.unix_address, clock=SystemClock(), **LIMITS) as clamav:
+        scanner = ProvenScanner(clamav, clock=SystemClock(), tells_changes=True)
+        await scanner.self_test()
+        asked_at = time.monotonic()
+        assert reload(blocking) == b"RELOADING\0"
+        files = [virus, harmless] * 3
+        sources = [*map(LocalFile, files), *(ByteStream(pieces(file.read_bytes())) for file in files)]
+        sizes = [68, 8] * 6
+        async with asyncio.TaskGroup() as tasks:
+            scans = [
+                tasks.create_task(scanner.scan(source, size_bytes=size))
+                for source, size in zip(sources, sizes, strict=True)
+            ]
+        waited_seconds = time.monotonic() - asked_at
+        assert [scan.result().verdict for scan in scans] == [Verdict.INFECTED, Verdict.CLEAN] * 6
+        assert "Database correctly reloaded (200001 signatures)" in blocking.last_words()
+        assert (
+            max(scan.result().duration.total_seconds() for scan in scans) > 0.3 * waited_seconds
+        )  # it did let them wait
+
+
+async def test_one_that_loads_for_longer_than_a_scan_may_take_is_an_error_and_never_clean(
+    blocking: Clamd, tmp_path: Path
+) -> None:
+    (tmp_path / "harmless").write_bytes(b"harmless")
+    brief = TimeAllowance(base=timedelta(seconds=0.1), bytes_per_second=10**9)
+    async with ClamavScanner(blocking.unix_address, clock=SystemClock(), allowance=brief, **LIMITS) as scanner:
+        await scanner.version()
+        assert reload(blocking) == b"RELOADING\0"
+        with pytest.raises(ScanTimeout):
+            await scanner.scan(LocalFile(tmp_path / "harmless"), size_bytes=8)
+        await eventually(lambda: "(200001 signatures)" in blocking.last_words(), timeout_seconds=30)
+        report = await scanner.scan(LocalFile(tmp_path / "harmless"), size_bytes=8, timeout=timedelta(seconds=10))
+        assert report.verdict is Verdict.CLEAN
+
+
+async def test_signatures_that_miss_eicar_are_noticed_also_when_all_waited_for_them(
+    blocking: Clamd, tmp_path: Path
+) -> None:
+    (tmp_path / "harmless").write_bytes(b"harmless")
+    async with ClamavScanner(blocking.unix_address, clock=SystemClock(), **LIMITS) as clamav:
+        scanner = ProvenScanner(clamav, clock=SystemClock(), tells_changes=True)
+        await scanner.self_test()
+        blocking.know(b"something else")
+        assert reload(blocking) == b"RELOADING\0"
+        with pytest.raises(SelfTestFailed):
+            await scanner.scan(LocalFile(tmp_path / "harmless"), size_bytes=8)
 
 
 def reload(clamd: Clamd) -> bytes:
