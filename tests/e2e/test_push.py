@@ -11,8 +11,12 @@ from typing import Self
 
 import pytest
 
+from penstock.delivery.base import BytesGone
+from penstock.delivery.inbox import InboxDelivery
+from penstock.delivery.schemes import ByScheme
+from penstock.events.types import StartPostprocessingStep
 from penstock.testing import eventually
-from tests.e2e.test_delivery import BODY, is_released, put, serving, start_of
+from tests.e2e.test_delivery import BODY, ask, is_released, put, serving, start_of
 from tests.servers.nats import NatsServer
 from tests.servers.penstock import PenstockServer
 from tests.servers.ports import free_port
@@ -125,6 +129,50 @@ async def test_a_death_in_the_middle_of_a_push_loses_and_doubles_nothing(
             await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
             starts = {one.metadata["eventid"] for one in listener.said if one.kind == "StartPostprocessingStep"}
             assert starts == {start.metadata["eventid"]}
+
+
+async def test_a_file_that_is_pushed_only_when_the_worker_asks(
+    nats_server: NatsServer, tmp_path: Path, receiver: Receiver
+) -> None:
+    settings = {"PENSTOCK_DELIVERY": f"one=push-on-request:{receiver.url}", "PENSTOCK_DELIVERY_PUSH_SECRET": "s3cret"}
+    with serving(tmp_path, nats_server, "one", **(ALLOWED | settings)) as server:
+        async with Listener(nats_server.endpoint) as listener:
+            upload_id = await asyncio.to_thread(put, server)
+            start = await start_of(listener, upload_id, "one")
+            url = start.payload["URL"]
+            assert receiver.files == []
+            assert (await ask("GET", url)).status_code == 405
+            assert (await ask("POST", url.replace("/push/", "/"))).status_code == 403
+            assert (await ask("POST", url.replace("token=", "token=x"))).status_code == 403
+            assert receiver.files == []
+
+            event = StartPostprocessingStep(upload_id=upload_id, url=url, filesize=len(BODY), step_to_start="one")
+            inbox = InboxDelivery(receiver.folder, ByScheme({}))
+            async with inbox.deliver(event) as delivered:
+                assert delivered.path.read_bytes() == BODY
+            assert receiver.files == []  # it is done with
+
+            await listener.say(answered(upload_id, step="one"))
+            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
+            assert (await ask("POST", url)).status_code == 410
+            with pytest.raises(BytesGone):
+                async with inbox.deliver(event):
+                    pass
+
+
+async def test_a_push_on_request_that_fails_is_the_step_s_failure(nats_server: NatsServer, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/files"
+    settings = {"PENSTOCK_DELIVERY": f"one=push-on-request:{url}", "PENSTOCK_DELIVERY_PUSH_TRIES": "1"}
+    with serving(tmp_path, nats_server, "one", **(ALLOWED | settings)) as server:
+        async with Listener(nats_server.endpoint) as listener:
+            upload_id = await asyncio.to_thread(put, server)
+            first = await start_of(listener, upload_id, "one")
+            assert (await ask("POST", first.payload["URL"])).status_code == 202
+            second = await start_of(listener, upload_id, "one", attempt=2)
+            assert second.payload["URL"] != first.payload["URL"]
+            answers = [one for one in listener.said if one.kind == "PostprocessingStepFinished"]
+            errors = [one.payload["Result"]["error"] for one in answers if one.upload == upload_id]
+            assert errors[0].startswith("the file could not reach the worker at 127.0.0.1:")
 
 
 def test_a_target_inside_is_refused_at_the_start(tmp_path: Path) -> None:

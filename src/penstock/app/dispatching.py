@@ -13,7 +13,7 @@ from ..delivery.sending.claims import Claims
 from ..delivery.sending.digests import Digests
 from ..delivery.sending.dispatch import Dispatcher
 from ..delivery.sending.pull import PullWay
-from ..delivery.sending.push import Pushing, PushWay
+from ..delivery.sending.push import Pushing, PushOnRequestWay, PushWay
 from ..delivery.sending.targets import TargetRefused, Targets
 from ..delivery.sending.tokens import KEY_BYTES, Tokens
 from ..delivery.sending.volume import VolumeWay
@@ -73,6 +73,9 @@ class Dispatching:
                 return PullWay(self._url(step, chosen), self._tokens)
             case "push":
                 return PushWay(chosen.place, self._pushing(step, chosen))
+            case "push-on-request":
+                push = PushWay(chosen.place, self._pushing(step, chosen))
+                return PushOnRequestWay(self._url(step, chosen), self._tokens, push)
             case _:
                 raise self._wrong(step, chosen, "this server cannot do that")
 

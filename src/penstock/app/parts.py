@@ -12,6 +12,7 @@ from ..bus.base import Bus
 from ..clock import Clock
 from ..delivery.sending.base import Way
 from ..delivery.sending.claims import Claims
+from ..delivery.sending.dispatch import Dispatcher
 from ..health import Check
 from ..postprocessing.commands import Commands
 from ..postprocessing.survey import Survey
@@ -38,6 +39,8 @@ class Parts:
     garbage: Garbage
     claims: Claims
     """Who may fetch bytes that are held back."""
+    dispatcher: Dispatcher
+    """Brings bytes to steps, also when they ask for it."""
     ways: Mapping[str, Way]
     """How steps get the bytes, for those where it was chosen."""
     store: ProgressStore

@@ -228,6 +228,7 @@ class App:
             blobs=blobs,
             garbage=garbage,
             claims=dispatching.claims,
+            dispatcher=dispatching.publisher,
             ways=dispatching.ways,
             store=store,
             commands=processing.commands,

@@ -1,7 +1,8 @@
 """Delivery `inbox`: the bytes were pushed into a folder of this machine before the step was started.
 
-`steps.receiving` puts them there. The last part of the start event's address is the file's name. What is not there is
-fetched like anything else. A file is removed once its step is done with it; while the step has it, it is locked, and
+`steps.receiving` puts them there. The last part of the start event's address is the file's name. Where that
+address is one to ask at (`push-on-request`), it is asked, and the file waited for. What is not there is fetched like
+anything else. A file is removed once its step is done with it; while the step has it, it is locked, and
 not taken for forgotten.
 """
 
@@ -12,44 +13,118 @@ import fcntl
 import os
 import stat
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from .base import BytesUnavailable, Delivery
+import httpx
+
+from .base import BytesGone, BytesUnavailable, Delivery
+from .download import STALL_LIMIT, server_of
 from .localfile import LocalBytes
 from .pushed import ID
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
+    from datetime import timedelta
     from pathlib import Path
 
     from ..events.types import StartPostprocessingStep
     from .base import Delivered
 
+_ASK: Final = "/delivery/push"
+_ASKED: Final = 3
+_ANSWER_SECONDS: Final = 20.0
+_LOOK_SECONDS: Final = 0.1
+
 
 class InboxDelivery(Delivery):
     """Hands out what was pushed."""
 
-    def __init__(self, folder: Path, otherwise: Delivery) -> None:
-        """`folder` is where the receiver puts files; `otherwise` has what is not there."""
+    def __init__(
+        self,
+        folder: Path,
+        otherwise: Delivery,
+        *,
+        tls: ssl.SSLContext | bool = True,
+        stall_limit: timedelta = STALL_LIMIT,
+    ) -> None:
+        """Build a delivery.
+
+        Args:
+            folder: where the receiver puts files.
+            otherwise: has what is not there.
+            tls: how who is asked has to prove who it is; False believes any.
+            stall_limit: how long to wait without more of a file coming, before it is asked for again.
+        """
         self._folder = folder
         self._otherwise = otherwise
+        self._tls = tls
+        self._stall_seconds = stall_limit.total_seconds()
 
     def deliver(self, start: StartPostprocessingStep) -> AbstractAsyncContextManager[Delivered]:
         """Hand out the file; it is removed at the end, unless that is an error or the end of this process."""
         name = _name_in(start.url)
-        if name is None or not (self._folder / name).exists():
-            return self._otherwise.deliver(start)
-        return self._deliver(start, self._folder / name)
+        if name is not None and (_is_to_ask(start.url) or (self._folder / name).exists()):
+            return self._deliver(start, self._folder / name)
+        return self._otherwise.deliver(start)
 
     @asynccontextmanager
     async def _deliver(self, start: StartPostprocessingStep, path: Path) -> AsyncIterator[Delivered]:
+        if not await asyncio.to_thread(path.exists):
+            await self._ask(start, path)
         descriptor = await asyncio.to_thread(_opened, path, start)
         try:
             yield LocalBytes(path, start.filesize)
             await asyncio.to_thread(path.unlink, missing_ok=True)
         finally:
             os.close(descriptor)
+
+    async def _ask(self, start: StartPostprocessingStep, path: Path) -> None:
+        """Ask for the file, and wait until it is there.
+
+        Raises:
+            BytesGone: the step is over.
+            BytesUnavailable: it does not come.
+        """
+        for _ in range(_ASKED):
+            async with httpx.AsyncClient(verify=self._tls, timeout=_ANSWER_SECONDS, trust_env=False) as client:
+                try:
+                    answer = await client.post(start.url)
+                except httpx.HTTPError as error:
+                    raise BytesUnavailable(f"{server_of(start.url)} could not be asked: {error}") from error
+            if answer.status_code == HTTPStatus.GONE:
+                raise BytesGone(f"{server_of(start.url)} answered 410: the step is over")
+            if not answer.is_success:
+                raise BytesUnavailable(f"{server_of(start.url)} answered {answer.status_code} when asked for the file")
+            if await self._comes(path):
+                return
+        raise BytesUnavailable(f"{server_of(start.url)} was asked for the file {_ASKED} times, and it did not come")
+
+    async def _comes(self, path: Path) -> bool:
+        """Wait for a file for as long as more of it arrives."""
+        loop, part, seen_bytes = asyncio.get_running_loop(), path.with_name(f".{path.name}.part"), -1
+        heard_at = loop.time()
+        while loop.time() - heard_at < self._stall_seconds:
+            there, size_bytes = await asyncio.to_thread(_look, path, part)
+            if there:
+                return True
+            if size_bytes != seen_bytes:
+                seen_bytes, heard_at = size_bytes, loop.time()
+            await asyncio.sleep(_LOOK_SECONDS)
+        return False
+
+
+def _look(path: Path, part: Path) -> tuple[bool, int]:
+    try:
+        return path.exists(), part.stat().st_size
+    except FileNotFoundError:
+        return path.exists(), 0
+
+
+def _is_to_ask(url: str) -> bool:
+    return urlsplit(url).path.rpartition("/")[0].rpartition("/")[0].endswith(_ASK)
 
 
 def _name_in(url: str) -> str | None:

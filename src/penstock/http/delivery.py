@@ -9,8 +9,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
-from ..delivery.sending.claims import StepOver
-from ..delivery.sending.pull import PATH
+from ..delivery.sending.claims import StepOver, WrongToken
+from ..delivery.sending.pull import ASK, PATH
+from ..delivery.sending.push import PushOnRequestWay
 from ..errors import NotFound, PenstockError, Unavailable
 from ..uploads.upload import Phase
 from .asgi import Answer, Receive, Scope, Send, headers_of, send_answer
@@ -45,8 +46,8 @@ class Delivering:
         del receive
         head = scope["method"] == "HEAD"
         try:
-            claim = await self._claim(scope)
-            answer = await self._answer(scope, claim)
+            claim, asks = await self._claim(scope)
+            answer = await (self._push(scope, claim) if asks else self._answer(scope, claim))
         except PenstockError as error:
             answer = answer_to(error)
         except Exception as error:  # noqa: BLE001  the last line: what went wrong is logged and answered
@@ -60,12 +61,26 @@ class Delivering:
 
         await stream(answer, send, read, head=head)
 
-    async def _claim(self, scope: Scope) -> Claim:
-        names = scope["path"].removeprefix(f"{ROOT}/").split("/")
+    async def _claim(self, scope: Scope) -> tuple[Claim, bool]:
+        """Return what the address is good for, and whether it is to have the file pushed."""
+        below = scope["path"].removeprefix(f"{ROOT}/")
+        names = below.removeprefix(f"{ASK}/").split("/")
         if len(names) != 2:
             raise NotFound(f"there is nothing at {scope['path'][:100]}. The address is in the start event of a step.")
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-        return await self._claims.check(names[0], names[1], query.get("token", [""])[0])
+        claim = await self._claims.check(names[0], names[1], query.get("token", [""])[0])
+        asks = below.startswith(f"{ASK}/")
+        if asks is not isinstance(self._ways.get(claim.step), PushOnRequestWay):
+            raise WrongToken("this address is none of this server's. Take it from the start event as it is.")
+        return claim, asks
+
+    async def _push(self, scope: Scope, claim: Claim) -> Answer:
+        if scope["method"] != "POST":
+            return method_not_allowed(scope["method"], f"{ROOT}/{ASK}", ("POST",))
+        way = self._ways.get(claim.step)
+        if isinstance(way, PushOnRequestWay):
+            await self._services.dispatcher.ask(claim, way.push)
+        return Answer(202, {"Cache-Control": "no-store"})
 
     async def _answer(self, scope: Scope, claim: Claim) -> Answer | FileParts:
         if scope["method"] not in _READING:

@@ -31,7 +31,7 @@ from ...events.types import (
     VirusscanResult,
 )
 from ...ids import derived_id
-from .claims import awaited_step
+from .claims import StepOver, awaited_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ...events.types import Envelope
     from ...store.base import ProgressStore
     from .base import Way
+    from .claims import Claim
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +55,12 @@ _REPORTS: Final = timedelta(seconds=1)
 _SILENT_REPORTS: Final = 5
 _AGAIN: Final = timedelta(seconds=2)
 _LOOK: Final = timedelta(seconds=15)
+
+
+class NoRoom(Unavailable):
+    """Too many files are on their way."""
+
+    code = "too-many-deliveries"
 
 
 class Dispatcher(Publisher):
@@ -120,6 +127,25 @@ class Dispatcher(Publisher):
                     if emit.event_id not in self._addresses:
                         await self._addressed(emit, saved.progress.trace_parent)
 
+    async def ask(self, claim: Claim, way: Way) -> None:
+        """Deliver the bytes for a step that was started before; if that cannot be, the step's attempt has failed.
+
+        Returns before it is done. Asking again while it is being done, or when it is, does no harm.
+
+        Raises:
+            StepOver: the step is not awaited any more.
+            NoRoom: too many wait for their bytes.
+            StoreUnavailable: nobody can tell now.
+        """
+        saved = await self._store.get(claim.upload_id)
+        for emit in () if saved is None else awaited(saved.progress):
+            if emit.event_id == claim.start_id and isinstance(emit.event, StartPostprocessingStep):
+                if emit.event_id not in self._running and len(self._running) >= _HELD:
+                    raise NoRoom("too many files are on their way. Ask again later.")
+                self._begin(emit, emit.event, way, "", then_start=False)
+                return
+        raise StepOver(f"upload {claim.upload_id} does not wait for this step any more")
+
     async def _addressed(self, emit: Emit, trace_parent: str) -> Emit | None:
         """Return an event as it can be published now; None when it has to wait."""
         start = emit.event
@@ -133,16 +159,20 @@ class Dispatcher(Publisher):
         self._begin(emit, start, way, trace_parent)
         return None
 
-    def _begin(self, emit: Emit, start: StartPostprocessingStep, way: Way, trace_parent: str) -> None:
+    def _begin(
+        self, emit: Emit, start: StartPostprocessingStep, way: Way, trace_parent: str, *, then_start: bool = True
+    ) -> None:
         if emit.event_id in self._running:
             return
         self._stop(start.upload_id)  # an attempt that nobody awaits any more
         if len(self._running) < _HELD:
-            task = self._tasks.create_task(self._deliver(emit, start, way, trace_parent))
+            task = self._tasks.create_task(self._deliver(emit, start, way, trace_parent, then_start=then_start))
             self._running[emit.event_id] = start.upload_id, task
             task.add_done_callback(lambda _: self._running.pop(emit.event_id, None))
 
-    async def _deliver(self, emit: Emit, start: StartPostprocessingStep, way: Way, trace_parent: str) -> None:
+    async def _deliver(
+        self, emit: Emit, start: StartPostprocessingStep, way: Way, trace_parent: str, *, then_start: bool
+    ) -> None:
         fields: dict[str, Any] = {"upload": start.upload_id, "step": start.step_to_start, "way": way.name}
         try:
             async with _Reports(self, start, emit.event_id) as reports, self._slots:
@@ -159,7 +189,8 @@ class Dispatcher(Publisher):
             reason = f"the bytes could not be delivered by {way.name}: {type(error).__name__}"
             await self._until_said(self._fail, start, emit.event_id, reason)
             return
-        await self._until_said(self._start, _with_url(emit, start, url), start, url, trace_parent)
+        if then_start:
+            await self._until_said(self._start, _with_url(emit, start, url), start, url, trace_parent)
         log.info("delivered", **fields)
 
     async def _start(self, emit: Emit, start: StartPostprocessingStep, url: str, trace_parent: str) -> None:

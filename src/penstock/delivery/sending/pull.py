@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from .tokens import Tokens
 
 PATH = "/delivery"
+ASK = "push"
+"""Stands in the path of an address that does not give the bytes, but has them pushed."""
 
 
 class PullWay(Way):
     """Makes addresses of ours."""
 
-    def __init__(self, url: str, tokens: Tokens, *, name: str = "pull") -> None:
-        """`url` is where steps reach this server; `name` is that of the way, where another one builds on this."""
-        self.name = name
-        self._url = url
+    name = "pull"
+
+    def __init__(self, url: str, tokens: Tokens, *, below: str = "") -> None:
+        """`url` is where steps reach this server; `below` comes after `PATH`, with a slash in front."""
+        self._url = f"{url}{PATH}{below}"
         self._tokens = tokens
 
     at_once = True
@@ -29,4 +32,4 @@ class PullWay(Way):
         """Return the address for one attempt. Its secret is in the query: paths are what servers log."""
         del report
         token = self._tokens.mint(start.upload_id, start_id)
-        return f"{self._url}{PATH}/{start.upload_id}/{start_id}?token={token}"
+        return f"{self._url}/{start.upload_id}/{start_id}?token={token}"

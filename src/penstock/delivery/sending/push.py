@@ -18,6 +18,7 @@ from ...errors import Unavailable
 from ..download import server_of
 from ..pushed import PARTIAL, number, read_digest, written_digest
 from .base import NotDelivered, Way
+from .pull import ASK, PullWay
 from .targets import TargetRefused
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .base import Report
     from .digests import Digests
     from .targets import Targets
+    from .tokens import Tokens
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +102,17 @@ class PushWay(Way):
         return NotDelivered(
             f"the file could not reach the worker at {server_of(self._url)}: tried {times}; the last time, {error}"
         )
+
+
+class PushOnRequestWay(PullWay):
+    """Tells the step where to ask for its file, which is then sent by `push`."""
+
+    name = "push-on-request"
+
+    def __init__(self, url: str, tokens: Tokens, push: Way) -> None:
+        """`url` is where steps reach this server; `push` sends a file."""
+        super().__init__(url, tokens, below=f"/{ASK}")
+        self.push = push
 
 
 class _Push:

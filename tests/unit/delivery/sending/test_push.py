@@ -22,6 +22,7 @@ from penstock.delivery.sending.digests import Digests
 from penstock.delivery.sending.push import Pushing, PushWay
 from penstock.delivery.sending.targets import Targets
 from penstock.events.types import StartPostprocessingStep
+from tests.servers.nginx import running_nginx
 from tests.servers.receiver import Receiver, running_receiver
 
 BODY = random.Random(3).randbytes(3_000_000)
@@ -212,3 +213,12 @@ async def test_a_damaged_file_is_not_sent(blobs: LocalBlobs) -> None:
         with pytest.raises(NotDelivered, match="damaged"):
             await PushWay(to(server), pushing(blobs)).address(start(5), str(uuid.uuid4()), Reports().take)
         assert server.requests == []
+
+
+async def test_a_plain_web_server_takes_files_too(blobs: LocalBlobs, tmp_path: Path) -> None:
+    """No Upload-Offset, no digest: the whole file, each time."""
+    with running_nginx(tmp_path / "nginx") as nginx:
+        start_id = str(uuid.uuid4())
+        for _ in range(2):
+            await PushWay(nginx.url, pushing(blobs)).address(start(), start_id, Reports().take)
+            assert (nginx.folder / start_id).read_bytes() == BODY
