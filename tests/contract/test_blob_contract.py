@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from penstock.blobs.base import BlobMissing
 from penstock.blobs.local import LocalBlobs
 from penstock.testing.blob_contract import BlobContract
 
@@ -28,3 +29,14 @@ class TestLocalBlobs(BlobContract):
         found = [path for path in self.root.rglob("*") if path.name == upload_id]
         assert len(found) <= 1
         return found[0].read_bytes() if found else None
+
+
+class TestLocalBlobsThatOthersShare(TestLocalBlobs):
+    def open(self) -> AbstractAsyncContextManager[BlobStore]:
+        return LocalBlobs(self.root, fenced=True)
+
+    def peek(self, upload_id: str) -> bytes | None:
+        try:
+            return LocalBlobs(self.root, fenced=True).path(upload_id).read_bytes()
+        except BlobMissing:
+            return None

@@ -67,7 +67,13 @@ class PenstockServer:
 
     def start(self) -> Self:
         """Start it and wait until it is ready."""
-        process = self.launch()
+        self.launch()
+        return self.wait()
+
+    def wait(self) -> Self:
+        """Wait until it is ready."""
+        process = self.process
+        assert process is not None
         end = time.monotonic() + READY_SECONDS
         while time.monotonic() < end:
             if process.poll() is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -115,13 +116,15 @@ def _key(path: Path) -> bytes:
     """
     try:
         if not path.exists():
-            new = path.with_suffix(".new")
+            new = path.with_suffix(f".{secrets.token_hex(4)}")
             descriptor = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "wb") as file:
                 file.write(secrets.token_bytes(KEY_BYTES))
                 file.flush()
                 os.fsync(descriptor)
-            new.rename(path)
+            with suppress(FileExistsError):  # another instance that starts at the same moment has made one
+                path.hardlink_to(new)
+            new.unlink()
         key = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}. Make the folder writable for this user.") from error

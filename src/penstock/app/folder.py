@@ -1,4 +1,7 @@
-"""The data folder and its lock: two servers on one folder would take each other's files for orphans."""
+"""The data folder and its lock: two servers on one folder would take each other's files for orphans.
+
+Those that share a database may share the folder as well: they hold its lock together.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Make the data folder and hold its lock, which ends with our process, however that ends.
+
+    With `shared`, others who do the same may hold it, too.
 
     Raises:
         ConfigurationError: the folder cannot be made or written, or another server works in it.
@@ -29,9 +34,10 @@ def locked_folder(folder: Path) -> Iterator[None]:
         ) from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             raise ConfigurationError(
-                f"data_dir={folder}: another penstock works in this folder. Stop it first."
+                f"data_dir={folder}: another penstock works in this folder. Stop it first, or have all of them "
+                "share a PostgreSQL database (database_url)."
             ) from error
         yield

@@ -15,7 +15,7 @@ from .. import backends
 from ..bus.publish import Publisher
 from ..clock import SystemClock
 from ..db import Database
-from ..errors import PenstockError
+from ..errors import ConfigurationError, PenstockError
 from ..uploads.catalogue import Catalogue
 from ..uploads.collecting import Means
 from ..uploads.collection import Report
@@ -115,6 +115,11 @@ async def open_collector(settings: Settings) -> AsyncIterator[Collector]:
         Unavailable: the storage does not answer.
     """
     folder, clock = settings.data_dir, SystemClock()
+    if settings.database_url:
+        raise ConfigurationError(
+            f"database_url ({settings.origins.get('database_url')}): other instances may be at work, so one of them "
+            "has to do it. Say where it is with --url."
+        )
     async with AsyncExitStack() as stack:
         stack.enter_context(locked_folder(folder))
         await stack.enter_async_context(Reserve(folder).lent())

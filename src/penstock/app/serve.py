@@ -2,7 +2,8 @@
 
 The order, and why:
 
-1. The data folder's lock: two servers on one folder would take each other's files for orphans.
+1. The data folder's lock: two servers on one folder would take each other's files for orphans, unless they share a
+   database (`instances`).
 2. Traces, of all that follows; then database, blobs, store, bus: what the rest stands on.
 3. Subscriptions, before anything is published: the embedded bus drops what nobody wants.
 4. Reconciliation: uploads whose bytes are complete are announced, then what each record awaits.
@@ -17,11 +18,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from ..clock import Clock, SystemClock
-from ..db import Database
 from ..events.types import DELAY, VIRUSSCAN
 from ..health import Check
 from ..settings.services import Service
@@ -33,6 +34,7 @@ from ..uploads.collector import Collector
 from ..uploads.expiry import Sweeper
 from ..uploads.feed import Feed
 from ..uploads.gateway import Gateway
+from ..uploads.leading import lead
 from ..uploads.orphans import Orphans
 from ..uploads.quarantine import Quarantine
 from ..uploads.quota import Ledger
@@ -43,6 +45,15 @@ from .delivery import open_own_delivery
 from .dispatching import Dispatching
 from .folder import locked_folder
 from .garbage import NOTICED, Garbage
+from .instances import (
+    EMPTY_AFTER,
+    FEED_POLL,
+    check_same_installation,
+    database_of,
+    finish_what_the_dead_have_left,
+    open_leases,
+    open_locks,
+)
 from .loops import running
 from .opening import bus_of, store_of
 from .parts import Parts
@@ -54,7 +65,7 @@ from .storage import storage_of
 from .tracing import tracing_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from ..settings import Settings
     from ..steps.kit import StepDefinition
@@ -111,14 +122,19 @@ class App:
 
     async def _open(self, stack: AsyncExitStack) -> None:
         settings, clock, wrap = self._settings, self._clock, self._wrap
-        stack.enter_context(locked_folder(settings.data_dir))
+        database = database_of(settings)
+        stack.enter_context(locked_folder(settings.data_dir, shared=database.is_shared))
         reserve = Reserve(settings.data_dir)
         await asyncio.to_thread(reserve.give_way)
         tracing = await stack.enter_async_context(self._tracing)
-        database = await stack.enter_async_context(Database(f"sqlite:///{settings.data_dir / 'penstock.db'}"))
+        await stack.enter_async_context(database)
         await asyncio.to_thread(reserve.keep)
+        leases = None
+        if database.is_shared:
+            await check_same_installation(database, settings.data_dir)
+            leases = await stack.enter_async_context(open_leases(settings))
         bytes_folder = settings.data_dir / "blobs"
-        storage = storage_of(settings, bytes_folder, wrap)
+        storage = storage_of(settings, bytes_folder, wrap, fenced=leases is not None)
         blobs = wrap("blobs", await stack.enter_async_context(storage.blobs))
         store = wrap("store", await stack.enter_async_context(store_of(settings, self._policy, database)))
         bus = wrap("bus", await stack.enter_async_context(bus_of(settings, clock)))
@@ -133,9 +149,13 @@ class App:
             tracing=tracing,
             publisher=await stack.enter_async_context(dispatching.publisher),
         )
-        feed = await stack.enter_async_context(Feed(database, clock))
-        catalogue = wrap("catalogue", Catalogue(database, feed, clock, Ledger(self._allowances)))
+        feed = await stack.enter_async_context(Feed(database, clock, poll=None if leases is None else FEED_POLL))
+        guard = None if leases is None else leases.guard
+        catalogue = wrap("catalogue", Catalogue(database, feed, clock, Ledger(self._allowances), guard))
         await catalogue.count_anew()
+        locks = None
+        if leases is not None:
+            locks = await stack.enter_async_context(open_locks(leases, catalogue, blobs, clock))
         gateway = Gateway(
             catalogue=catalogue,
             blobs=blobs,
@@ -144,6 +164,7 @@ class App:
             clock=clock,
             tracing=tracing,
             room=processing.coordinator.room,
+            locks=locks,
         )
         receiver = Receiver(
             catalogue=catalogue,
@@ -154,6 +175,7 @@ class App:
             expiration=settings.upload_expiration,
             max_size_bytes=settings.max_size_bytes,
             allowances=self._allowances,
+            locks=locks,
         )
         time = SteadyTime(clock, believed_after=settings.upload_expiration)
         sweeper = Sweeper(
@@ -168,6 +190,7 @@ class App:
             orphans_after=settings.upload_expiration,
             time=time,
             room=reserve.lent,
+            empty_after=timedelta(0) if locks is None else EMPTY_AFTER,
         )
         means = Means(
             catalogue=catalogue,
@@ -209,11 +232,20 @@ class App:
                 tracing=tracing,
             )
             await stack.enter_async_context(runner)
-        for _ in range(2):  # nothing is on its way in yet: bytes that have no entry twice in a row never get one
+        for _ in range(0 if locks else 2):  # nothing is on its way in yet: what has no entry twice never gets one
             await sweeper.sweep()
         await gateway.reconcile()
         await processing.reconciler.announce()
-        loops = [*processing.loops(), *dispatching.loops(), sweeper.run(), garbage.run()]
+        loops = [*processing.loops(), *dispatching.loops()]
+        if locks is None:
+            loops += [sweeper.run(), garbage.run()]
+        else:
+            alone: list[Callable[[], Coroutine[Any, Any, None]]] = [
+                partial(finish_what_the_dead_have_left, gateway, locks, clock, settings.instance_lease),
+                sweeper.run,
+                garbage.run,
+            ]
+            loops.append(lead(alone, locks, clock))
         if scanning is not None:
             scanning.hold(await processing.commands.pausing(VIRUSSCAN))  # who knows why: it was before we started
             loops.append(scanning.watch())

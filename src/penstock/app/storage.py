@@ -42,13 +42,15 @@ class Storage(NamedTuple):
         return [Check("storage", ok=True, detail=f"{self.final.name} answers.")]
 
 
-def storage_of(settings: Settings, folder: Path, wrap: Callable[[str, Any], Any]) -> Storage:
+def storage_of(settings: Settings, folder: Path, wrap: Callable[[str, Any], Any], *, fenced: bool = False) -> Storage:
     """Return where the settings have bytes kept; `folder` is for those on their way in.
+
+    With `fenced`, other instances work in the folder.
 
     Raises:
         ConfigurationError: there is no such storage, what it needs is not installed, or a setting of it is wrong.
     """
-    local = backends.load("blobs", "local")(folder)
+    local = backends.load("blobs", "local")(folder, fenced=fenced)
     if settings.storage == "local":
         if settings.staging != "local":
             origin = settings.origins.get("staging")

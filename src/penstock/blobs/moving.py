@@ -11,11 +11,11 @@ import hashlib
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, Staging, SupportsPath
+from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, Staging, SupportsFences, SupportsPath
 from .inventory import Found, SupportsInventory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -29,7 +29,7 @@ _WORTH_LOOKING_BYTES: Final = 8 * 1024 * 1024
 for small ones: nearly none are there."""
 
 
-class StagingInFiles(Staging, SupportsPath, Protocol):
+class StagingInFiles(Staging, SupportsPath, SupportsFences, Protocol):
     """A store whose staged bytes can be opened by their path."""
 
 
@@ -188,7 +188,7 @@ class MovingBlobs(BlobStore, SupportsInventory):
             return False
 
 
-class MovingFiles(MovingBlobs, SupportsPath):
+class MovingFiles(MovingBlobs, SupportsPath, SupportsFences):
     """The same, where staged bytes are files."""
 
     def __init__(self, staging: StagingInFiles, final: FinalPlace) -> None:
@@ -199,6 +199,22 @@ class MovingFiles(MovingBlobs, SupportsPath):
     def path(self, upload_id: str) -> Path:
         """Return where the bytes are staged."""
         return self._files.path(upload_id)
+
+    def append_confirmed(
+        self, upload_id: str, offset: int, *, tentative: bool = False, confirm: Callable[[int], Awaitable[None]]
+    ) -> AbstractAsyncContextManager[Appender]:
+        """Open a staged blob for more bytes."""
+        return self._files.append_confirmed(upload_id, offset, tentative=tentative, confirm=confirm)
+
+    async def fence(
+        self, upload_id: str, kept_bytes: int | None, size_bytes: int | None, confirm: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Fence a staged blob."""
+        await self._files.fence(upload_id, kept_bytes, size_bytes, confirm)
+
+    async def flushed(self, upload_id: str) -> int:
+        """Force a staged blob to disk."""
+        return await self._files.flushed(upload_id)
 
 
 async def _digest(pieces: AsyncGenerator[bytes, None]) -> str:

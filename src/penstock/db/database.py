@@ -35,11 +35,13 @@ class Database:
     Args:
         url: as SQLAlchemy writes it, such as `sqlite:////var/lib/penstock/penstock.db` or
             `postgresql://user:password@host:5432/penstock`.
+        ordered: whether numbers of rows must grow in the order of the commits, also where several processes write:
+            then only one of them writes at a time. In SQLite it is always so.
 
     Opening creates or upgrades the tables. Several processes may have the same database open.
     """
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, *, ordered: bool = False) -> None:
         try:
             self._url = make_url(url)
         except (ArgumentError, ValueError):  # it may contain a password: neither it nor the error is shown
@@ -49,6 +51,7 @@ class Database:
         self._kind = kind_of(self._url, str(self))
         self._url = self._kind.check(self._url)
         self._limit = self._kind.limit
+        self._ordered = ordered
         self._engines: list[Engine] = []
         self._connections: list[Connection] = []
         self._busy: dict[Connection, float] = {}
@@ -59,6 +62,11 @@ class Database:
         self._writer: Writer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Semaphore(_PENDING)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is a server, which instances on other machines reach as well."""
+        return self._limit is not None
 
     def __str__(self) -> str:
         return self._url.render_as_string(hide_password=True)
@@ -186,6 +194,8 @@ class Database:
     def _open(self) -> None:
         writing = self._engine(self._kind.writer_engine)
         upgrade(writing, f"database {self}")
+        if self._ordered and self._kind.order is not None:
+            self._kind.order(writing)
         connection = writing.connect()
         self._connections = [connection]
         reading, finding = self._engine(self._kind.reader_engine), self._engine(self._kind.lookup_engine)

@@ -49,6 +49,8 @@ class Kind:
     """Make the engine for finding by key: without transactions, and it cannot write either."""
     limit: Limit | None
     """None where it is our own process that does the work, so that nobody need be waited for."""
+    order: Callable[[Engine], None] | None
+    """Have the engine's transactions begin one after the other, whoever writes; None where they do anyway."""
     is_unavailable: Callable[[DBAPIError], bool]
     """Tell whether the database is to blame for an error, and not what was asked."""
     cannot_be_opened: Callable[[str, DBAPIError], PenstockError]

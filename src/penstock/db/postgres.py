@@ -34,8 +34,9 @@ _CONNECTING: Final = {
 """Options of libpq, for those that the URL leaves open."""
 _SESSION: Final = (
     # An instance whose machine died in the middle of a transaction must not keep the others from the rows that it
-    # has changed for the two hours after which its connection would end.
-    "SET idle_in_transaction_session_timeout = '15s'",
+    # has changed, nor from writing at all (`order`), for the two hours after which its connection would end; and before
+    # they have lost their patience.
+    "SET idle_in_transaction_session_timeout = '3s'",
     # Of rows, for the same reason; the writes that share the transaction are then tried one by one.
     "SET lock_timeout = '5s'",
 )
@@ -43,6 +44,8 @@ _PASSING: Final = ("starting up", "shutting down", "recovery mode", "not yet acc
 """What a server says that has refused a connection, and may take the next one."""
 
 
+_ORDER: Final = int.from_bytes(b"penorder")
+"""The key of the lock that all who write in order take."""
 _READ_ONLY: Final = "25006"
 """The state of an error: the server takes no writes, or not from us. Somebody has made it a standby, or its disk is
 nearly full."""
@@ -82,6 +85,18 @@ def reader_engine(url: URL) -> Engine:
 def lookup_engine(url: URL) -> Engine:
     """Return an engine without transactions: each statement sees what is committed at its begin, and cannot write."""
     return _engine(url, "SET default_transaction_read_only = on", isolation_level="AUTOCOMMIT")
+
+
+def order(engine: Engine) -> None:
+    """Have each transaction wait, at its begin, until that of another process has ended.
+
+    Numbers are given out before the commit: without this, a reader could see a later one before an earlier one.
+    """
+
+    def wait(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ORDER})")
+
+    event.listen(engine, "begin", wait)
 
 
 def sever(connection: Connection) -> None:
@@ -143,6 +158,7 @@ KIND: Final = Kind(
     reader_engine=reader_engine,
     lookup_engine=lookup_engine,
     limit=Limit(10.0, sever),
+    order=order,
     is_unavailable=is_unavailable,
     cannot_be_opened=cannot_be_opened,
 )

@@ -99,6 +99,7 @@ KIND: Final = Kind(
     reader_engine=reader_engine,
     lookup_engine=lookup_engine,
     limit=None,
+    order=None,
     is_unavailable=is_unavailable,
     cannot_be_opened=cannot_be_opened,
 )

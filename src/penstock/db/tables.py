@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION: Final = "0007"
+SCHEMA_REVISION: Final = "0008"
 """The newest migration, which this version of the program works with."""
 
 # SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
@@ -221,3 +221,33 @@ quarantine_log = Table(
     sqlite_autoincrement=True,
 )
 """Who did what with files in quarantine, and why. Nothing is ever changed or removed here, also when the upload is."""
+
+installation = Table("installation", metadata, Column("id", Text, primary_key=True))
+"""One row: which installation this is. The data folder says the same, so that no other one is taken for it."""
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("machine", Text, nullable=False),
+    Column("alive_until", BigInteger, nullable=False),
+)
+"""Processes that share the installation. Once `alive_until` is over, by the database's clock, others may take over what
+one of them was working on. `machine` is the same for those whose file systems share one cache."""
+
+upload_leases = Table(
+    "upload_leases",
+    metadata,
+    Column("upload_id", Text, primary_key=True),
+    Column("token", BigInteger, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("asked", Boolean, nullable=False),
+    Column("writer", Text, nullable=False),
+    Column("kept_bytes", BigInteger),
+)
+"""Who works on an upload just now; no row: nobody. `token` is another one for each holder, and whoever finds another
+one than its own has lost the lease. `asked` is true when somebody waits.
+
+`kept_bytes` is not null while a file may be open for writing, on the machine `writer`: so many bytes of it were on the
+disk of all machines for certain.
+"""

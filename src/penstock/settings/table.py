@@ -9,6 +9,7 @@ from pathlib import Path
 from .entries import Entry, entries
 from .groups.delivery import DeliverySettings
 from .groups.events import EventsSettings
+from .groups.instances import InstancesSettings
 from .groups.limits import LimitSettings
 from .groups.scanner import ScannerSettings
 from .groups.server import ServerSettings
@@ -34,6 +35,7 @@ class Settings(
     EventsSettings,
     WatchingSettings,
     ServerSettings,
+    InstancesSettings,
 ):
     """Every choice of the operator, checked. `load_settings` makes it; the fields' defaults are those of `serve`."""
 

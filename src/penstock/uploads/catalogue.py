@@ -59,9 +59,19 @@ class Catalogue:
         feed: is told when there is something new to read.
         clock: dates the entries of the feed.
         ledger: keeps the accounts of quotas; None: there are none.
+        guard: where several instances share the database: called in the transaction that is to put an upload of an ID
+            into processing which was coming in. It raises what is raised then, if that is not for this one to do.
     """
 
-    def __init__(self, database: Database, feed: Feed, clock: Clock, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        feed: Feed,
+        clock: Clock,
+        ledger: Ledger | None = None,
+        guard: Callable[[Connection, str], None] | None = None,
+    ) -> None:
+        self._guard = guard
         self._database = database
         self._ledger = ledger or Ledger()
         self._feed = feed
@@ -119,7 +129,7 @@ class Catalogue:
 
     async def get(self, upload_id: str) -> Upload | None:
         """Return one upload, or None when there is none."""
-        row = self._database.lookup(lambda connection: statements.GET.first(connection, {"upload": upload_id}))
+        row = await self._database.find(lambda connection: statements.GET.first(connection, {"upload": upload_id}))
         return None if row is None else upload_of(row)
 
     async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Upload]:
@@ -205,7 +215,12 @@ class Catalogue:
             earlier.append(self._happening(after, Kind.DECIDED))
         happening = self._happening(after, _kind_of(before, after))
 
+        completes = before.phase is Phase.RECEIVING and after.phase is Phase.PROCESSING
+        guard = self._guard if completes else None
+
         def work(connection: Connection) -> bool:
+            if guard is not None:
+                guard(connection, before.id)
             row = self._ledger.before(connection, before, after)
             if statements.CHANGE.execute(connection, values) != 1:
                 return False
@@ -279,7 +294,7 @@ class Catalogue:
 
     async def caused_by(self, upload_id: str) -> str:
         """Return the event that asked for the present run; empty if none did, or there is no such upload."""
-        row = self._database.lookup(lambda connection: statements.CAUSE.first(connection, {"upload": upload_id}))
+        row = await self._database.find(lambda connection: statements.CAUSE.first(connection, {"upload": upload_id}))
         return "" if row is None else row[0]
 
     async def note(

@@ -58,12 +58,20 @@ class Deeds:
         publisher: speaks on the bus.
         clock: dates changes.
         tracing: is told of what begins.
+        alone: whether no other instance writes down what steps do.
     """
 
     def __init__(
-        self, *, catalogue: Catalogue, blobs: BlobStore, publisher: Publisher, clock: Clock, tracing: Tracing
+        self,
+        *,
+        catalogue: Catalogue,
+        blobs: BlobStore,
+        publisher: Publisher,
+        clock: Clock,
+        tracing: Tracing,
+        alone: bool = True,
     ) -> None:
-        self.recorder = Recorder(catalogue, clock)
+        self.recorder = Recorder(catalogue, clock, alone=alone)
         self._catalogue = catalogue
         self._blobs = blobs
         self._path_of = blobs.path if isinstance(blobs, SupportsPath) else None

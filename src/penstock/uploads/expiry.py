@@ -76,6 +76,7 @@ class Sweeper:
         orphans_after: how long staged bytes without an entry are kept, from when they were first noticed.
         time: what ages are counted to; None: the clock's time, whose jumps ahead are believed after `orphans_after`.
         room: makes sure that there is some to work in, also when the disk is full.
+        empty_after: the same for empty ones, of which nobody was told: longer than a creation takes that is under way.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Sweeper:
         orphans_after: timedelta,
         time: SteadyTime | None = None,
         room: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        empty_after: timedelta = timedelta(0),
     ) -> None:
         self._catalogue = catalogue
         self._blobs = blobs
@@ -104,6 +106,7 @@ class Sweeper:
         self._orphans_after = orphans_after
         self._time = SteadyTime(clock, believed_after=orphans_after) if time is None else time
         self._room = room
+        self._empty_after = empty_after
         self._left = 0
 
     async def run(self) -> None:
@@ -183,7 +186,8 @@ class Sweeper:
             empty = await self._blobs.length(upload_id) == 0
         except BlobMissing:
             return True  # nothing that counts: what a writer has left that came too late, or nothing at all by now
-        return empty or self._time.now() - seen[upload_id] >= self._orphans_after
+        is_over = self._time.now() - seen[upload_id] >= (self._empty_after if empty else self._orphans_after)
+        return is_over and await self._catalogue.get(upload_id) is None  # another instance may have entered it by now
 
     def _right_place(self, upload: Upload) -> Callable[[str], Awaitable[None]] | None:
         """Return what is to be done with an upload's staged bytes; None if staged is what they are to be.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self
 
@@ -60,6 +60,7 @@ class Feed:
         clock: times pauses and ages.
         keep_entries: how many entries `trim` leaves at most.
         keep_for: entries older than this are forgotten by `trim`, too.
+        poll: how often to look for what other processes have written while somebody reads; None: there are none.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Feed:
         *,
         keep_entries: int = 200_000,
         keep_for: timedelta = timedelta(days=7),
+        poll: timedelta | None = None,
     ) -> None:
+        self._poll_seconds = None if poll is None else poll.total_seconds()
         self._database = database
         self._clock = clock
         self._keep_entries = keep_entries
@@ -165,7 +168,9 @@ class Feed:
     async def _follow(self) -> None:
         """Read what was written, once for all readers."""
         while True:
-            await self._written.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds if self._readers else None):
+                    await self._written.wait()
             self._written.clear()
             try:
                 await self._catch_up()

@@ -25,18 +25,20 @@ from ..events.types import (
 from ..ids import is_upload_id
 from ..tracing import UNTRACED, Tracing
 from .deeds import Deeds
+from .locks import UploadLocks
 from .runs import decides_earlier_run
 from .turns import Turns
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from ..blobs.base import BlobStore
     from ..bus.base import Bus
     from ..bus.publish import Publisher
     from ..clock import Clock
     from .catalogue import Catalogue
+    from .locks import Locks
     from .quarantine import Doer
 
 log = structlog.get_logger(__name__)
@@ -72,6 +74,7 @@ class Gateway:
         clock: dates changes.
         tracing: is told of each beginning and end.
         room: waits until what is announced is handled for the most part.
+        locks: keep other instances from the same upload; None: there are none.
     """
 
     def __init__(
@@ -84,14 +87,23 @@ class Gateway:
         clock: Clock,
         tracing: Tracing = UNTRACED,
         room: Callable[[], Awaitable[None]] = _at_once,
+        locks: Locks | None = None,
     ) -> None:
+        self._locks = UploadLocks() if locks is None else locks
         self._catalogue = catalogue
         self._bus = bus
         self._clock = clock
         self._room = room
         self._publisher = publisher
         self._tracing = tracing
-        self._deeds = Deeds(catalogue=catalogue, blobs=blobs, publisher=publisher, clock=clock, tracing=tracing)
+        self._deeds = Deeds(
+            catalogue=catalogue,
+            blobs=blobs,
+            publisher=publisher,
+            clock=clock,
+            tracing=tracing,
+            alone=not self._locks.shared,
+        )
         self._turns = Turns()
         self._memory_began_at = bus.memory.begins_at
 
@@ -137,17 +149,18 @@ class Gateway:
         async with self._turns.of(upload.id):
             return await self._deeds.begin(upload, size_bytes)
 
-    async def complete(self, upload_id: str) -> Upload:
+    async def complete(self, upload_id: str, *, ask: bool = True) -> Upload:
         """Begin the processing of an upload if all of it is there, or of its parts; return it as it is then.
 
         One that is made of parts is put together before. However often this is called, and whoever else does, it is
-        done once; what is interrupted is done anew.
+        done once; what is interrupted is done anew. Another instance that works on it is asked to stop, unless
+        not to `ask`.
 
         Raises:
             NotFound: there is no such upload.
             BlobMissing, StorageFull, BlobUnavailable: it was not done, and may be later.
         """
-        async with self._turns.of(upload_id):
+        async with self._locks.alone(upload_id, ask=ask), self._turns.of(upload_id):
             upload = await self._deeds.get(upload_id)
             if upload.phase is Phase.RECEIVING and await self._deeds.all_there(upload):
                 return await self._deeds.complete(upload)
@@ -230,11 +243,19 @@ class Gateway:
         Where many uploads are in processing, most of them are left to the next `catch_up`, and so is what has to be put
         together from parts, which may take long.
         """
+        if self._locks.shared:
+            return  # others are at work: whoever leads looks at what the dead have left
         async for upload in self._all_in(Phase.RECEIVING):
             if not upload.parts:
                 with _later(upload):
                     await self.complete(upload.id)
         await self.catch_up(patience=_START)
+
+    async def inherit(self, upload_ids: Sequence[str]) -> None:
+        """Do what the death of another instance may have left undone with uploads that it was working on."""
+        for upload in (await self._catalogue.get_many(upload_ids)).values():
+            with _later(upload):
+                await self.complete(upload.id, ask=False)
 
     async def catch_up(self, *, patience: timedelta | None = None) -> None:
         """Say what the bus would not take, or has lost since, and remove bytes that could not be removed.

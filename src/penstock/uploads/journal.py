@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, delete, func, insert, select
+from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, delete, func, select
+from sqlalchemy.dialects.postgresql import insert  # its clause for conflicts is also that of SQLite
 
 from ..db.instants import from_microseconds, to_microseconds
 from ..db.prepared import Prepared
@@ -97,7 +98,7 @@ _LAST_START: Final = (
     .order_by(feed.c.seq.desc())
     .limit(1)
 )
-_INSERT: Final = insert(feed).prefix_with("OR IGNORE", dialect="sqlite")
+_INSERT: Final = insert(feed).on_conflict_do_nothing()
 _APPEND: Final = Prepared(_INSERT, "upload_id", "key", "at", "kind", "phase", "data")
 # What a step says counts while the upload is in processing; what comes later did not happen to it any more.
 _APPEND_WHILE_PROCESSING: Final = Prepared(

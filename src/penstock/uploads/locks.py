@@ -4,20 +4,21 @@ A connection that died without a word would otherwise keep its upload until the 
 The newest request wins: those who wait are asked to stop as well, and so don't begin to read a body when their turn
 comes. Nobody is stopped in the middle of anything but waiting for bytes of a client (`Hold.receiving`).
 
-The locks live in memory, and so die with the process.
+The locks live in memory, and so die with the process. `shared_locks` has those of several instances.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .errors import Ending, Idle, Interrupted, Locked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from ..errors import Unavailable
 
@@ -38,16 +39,19 @@ class Hold:
         self.kept_bytes: int | None = None
         """Up to which byte the upload will remain, whatever happens to this request; None: it cannot tell yet."""
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.confirm: Callable[[int], Awaitable[None]] | None = None
+        """To be called with the offset once the file is open, before anything is written to it; None: no need."""
+        self.asked: Unavailable | None = None
+        """Why the holder is to stop; None: it is not."""
         self._upload_id = upload_id
-        self._asked: Unavailable | None = None
         self._stops_at = 0.0
         self._deadline: asyncio.Timeout | None = None
         self._idle_seconds = 0.0
 
     def ask(self, why: Unavailable) -> None:
         """Ask the holder to stop waiting for its client; `why` is what it will raise."""
-        if self._asked is None:
-            self._asked = why
+        if self.asked is None:
+            self.asked = why
             self._stops_at = asyncio.get_running_loop().time() + LINGER.total_seconds()
             self.alive()
 
@@ -56,7 +60,7 @@ class Hold:
         if self._deadline is not None and not self._deadline.expired():
             now = asyncio.get_running_loop().time()
             stops_at = now + self._idle_seconds
-            if self._asked is not None:
+            if self.asked is not None:
                 stops_at = min(now + PAUSE.total_seconds(), self._stops_at)
             self._deadline.reschedule(stops_at)
 
@@ -68,15 +72,15 @@ class Hold:
             Interrupted, Ending: the holder was asked to stop.
             Idle: `alive` was not called for as long as `idle`.
         """
-        if self._asked is not None:
-            raise self._asked
+        if self.asked is not None:
+            raise self.asked
         self._idle_seconds = idle.total_seconds()
         try:
             async with asyncio.timeout(self._idle_seconds) as self._deadline:
                 yield
         except TimeoutError as error:
-            if self._asked is not None:
-                raise self._asked from error
+            if self.asked is not None:
+                raise self.asked from error
             raise Idle(
                 f"upload {self._upload_id}: nothing arrived for {self._idle_seconds:g} s. What did arrive is kept, "
                 "unless a checksum was to be met: ask for the offset with HEAD, and continue."
@@ -85,8 +89,35 @@ class Hold:
             self._deadline = None
 
 
+class Locks(Protocol):
+    """Locks by upload ID: of this process (`UploadLocks`), or of all instances (`SharedLocks`)."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether others work on the same uploads."""
+        ...
+
+    def holder(self, upload_id: str) -> Hold | None:
+        """Return who holds an upload's lock in this process."""
+        ...
+
+    def hold(self, upload_id: str, *, ask: bool = True) -> AbstractAsyncContextManager[Hold]:
+        """Hold an upload's lock; whoever holds it is asked to stop, unless not to `ask`."""
+        ...
+
+    def alone(self, upload_id: str, *, ask: bool = True) -> AbstractAsyncContextManager[object]:
+        """Keep other instances from working on an upload; within this process the gateway takes turns."""
+        ...
+
+    async def close(self) -> None:
+        """Ask everybody to stop, now and from now on."""
+        ...
+
+
 class UploadLocks:
-    """Locks by upload ID."""
+    """Locks by upload ID, of one process."""
+
+    shared = False
 
     def __init__(self, takeover: timedelta = TAKEOVER) -> None:
         self._takeover = takeover
@@ -100,12 +131,14 @@ class UploadLocks:
         return queue[0] if queue else None
 
     @asynccontextmanager
-    async def hold(self, upload_id: str) -> AsyncIterator[Hold]:
-        """Hold an upload's lock; whoever holds it or waits for it is asked to stop.
+    async def hold(self, upload_id: str, *, ask: bool = True) -> AsyncIterator[Hold]:
+        """Hold an upload's lock; whoever holds it or waits for it is asked to stop, unless not to `ask`.
 
         Raises:
-            Locked: the holder did not let go in time.
+            Locked: the holder did not let go in time, or was not to be asked.
         """
+        if not ask and upload_id in self._queues:
+            raise Locked(f"upload {upload_id}: a request works on it.")
         hold = Hold(upload_id)
         queue = self._queues.setdefault(upload_id, [])
         for older in queue:
@@ -129,6 +162,11 @@ class UploadLocks:
                     self._free.set()
             elif not queue[0].turn.done():
                 queue[0].turn.set_result(None)
+
+    def alone(self, upload_id: str, *, ask: bool = True) -> AbstractAsyncContextManager[object]:
+        """Do nothing: there is no other instance."""
+        del upload_id, ask
+        return nullcontext()
 
     async def close(self) -> None:
         """Ask everybody to stop, now and from now on; wait until they have, within the bound for taking over."""

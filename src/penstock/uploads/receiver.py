@@ -17,7 +17,7 @@ from .allowances import Allowance, Allowances
 from .errors import QuotaExceeded, TooMany, WrongOffset
 from .finals import Finals
 from .limits import SPARE_BYTES
-from .locks import IDLE, TAKEOVER, UploadLocks
+from .locks import IDLE, UploadLocks
 from .metadata import UNKNOWN_TYPE
 from .names import checked_name
 from .room import Room
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .catalogue import Catalogue
     from .expected import Expected
     from .gateway import Gateway
+    from .locks import Locks
 
 _REMEMBERED: Final = 4096
 
@@ -51,7 +52,7 @@ class Receiver:
         expiration: how long an upload may take.
         max_size_bytes: the largest upload that is taken; None: no limit.
         idle: how long a client may send nothing in the middle of a body.
-        takeover: how long a request waits for another one that is working on the same upload.
+        locks: see to it that one at a time works on an upload; None: in this process only.
         spare_bytes: how much of the storage's room is left free.
         allowances: what spaces and users may have; None: nothing is limited but the size.
     """
@@ -67,7 +68,7 @@ class Receiver:
         expiration: timedelta,
         max_size_bytes: int | None = None,
         idle: timedelta = IDLE,
-        takeover: timedelta = TAKEOVER,
+        locks: Locks | None = None,
         spare_bytes: int = SPARE_BYTES,
         allowances: Allowances | None = None,
     ) -> None:
@@ -77,9 +78,11 @@ class Receiver:
         self._blobs = blobs
         self._clock = clock
         self._expiration = expiration
-        self._locks = UploadLocks(takeover)
-        self._room = Room(blobs=blobs, catalogue=catalogue, clock=clock, spare_bytes=spare_bytes)
-        self._recent = Recent(_REMEMBERED)
+        self._locks = UploadLocks() if locks is None else locks
+        self._room = Room(
+            blobs=blobs, catalogue=catalogue, clock=clock, spare_bytes=spare_bytes, shared=self._locks.shared
+        )
+        self._recent = Recent(0 if self._locks.shared else _REMEMBERED)
         self._admission = Admission(clock, allowances or _only_size(max_size_bytes))
         self._writer = Writer(
             blobs=blobs,
@@ -158,7 +161,8 @@ class Receiver:
             raise
         self._room.entered(upload_id)
         if size_bytes == 0 and not explicit_end:
-            return await self._finish(upload, await self._blobs.seal(upload_id))
+            async with self._locks.alone(upload_id):
+                return await self._finish(upload, await self._blobs.seal(upload_id))
         standing = Standing(upload, 0)
         self._recent.put(standing)
         return standing
@@ -315,8 +319,10 @@ class Receiver:
 
     async def expire(self, upload: Upload, *, dry_run: bool = False) -> bool:
         """Do what `Gateway.expire` does; the room that the upload was promised is for others."""
-        expired = await self._gateway.expire(upload, dry_run=dry_run)
-        if not dry_run:
+        if dry_run:
+            return await self._gateway.expire(upload, dry_run=True)
+        async with self._locks.alone(upload.id):
+            expired = await self._gateway.expire(upload)
             self._recent.take(upload.id)
             self._room.end(upload.id, arrived=not expired)
         return expired

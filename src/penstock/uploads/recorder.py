@@ -54,9 +54,11 @@ class Recorder:
     Args:
         catalogue: holds the journal, and what steps say about an upload itself.
         clock: dates the entries.
+        alone: whether no other instance writes them; otherwise the journal is asked for what it says each time.
     """
 
-    def __init__(self, catalogue: Catalogue, clock: Clock) -> None:
+    def __init__(self, catalogue: Catalogue, clock: Clock, *, alone: bool = True) -> None:
+        self._alone = alone
         self._catalogue = catalogue
         self._clock = clock
         self._runs: OrderedDict[str, _Run] = OrderedDict()
@@ -148,14 +150,17 @@ class Recorder:
         return self._happening(upload, _answer_key(attempt.start_id), Kind.STEP_FINISHED, details)
 
     async def _run(self, upload: Upload) -> _Run:
-        known = self._runs.get(upload.id)
+        known = self._runs.get(upload.id) if self._alone else None
         if known is not None and known.number == upload.run:
             return known
         written = await self._catalogue.last_start(upload.id)
         return self._remember(upload, None if written is None else Attempt(*written))
 
     def _remember(self, upload: Upload, attempt: Attempt | None, *, answered: bool = False) -> _Run:
-        run = self._runs[upload.id] = _Run(upload.run, attempt, answered)
+        run = _Run(upload.run, attempt, answered)
+        if not self._alone:
+            return run
+        self._runs[upload.id] = run
         self._runs.move_to_end(upload.id)
         if len(self._runs) > _KNOWN:
             self._runs.popitem(last=False)

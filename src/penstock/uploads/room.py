@@ -26,7 +26,17 @@ _FRESH_SECONDS: Final = 1.0
 class Room:
     """Promises room, and keeps the promises."""
 
-    def __init__(self, *, blobs: BlobStore, catalogue: Catalogue, clock: Clock, spare_bytes: int = SPARE_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        blobs: BlobStore,
+        catalogue: Catalogue,
+        clock: Clock,
+        spare_bytes: int = SPARE_BYTES,
+        shared: bool = False,
+    ) -> None:
+        """With `shared`, other instances promise the same room: what they did is looked at when the disk is."""
+        self._shared = shared
         self._blobs = blobs
         self._catalogue = catalogue
         self._clock = clock
@@ -95,9 +105,10 @@ class Room:
 
     async def _measure(self) -> Promises:
         async with self._looking:
-            if self._promises is None:
+            fresh = self._clock.monotonic() - self._measured_at < _FRESH_SECONDS
+            if self._promises is None or (self._shared and not fresh):
                 self._promises = Promises(await self._catalogue.declared_bytes())
-            if self._clock.monotonic() - self._measured_at >= _FRESH_SECONDS:
+            if not fresh:
                 self._free_bytes = await self._blobs.free_bytes()
                 self._measured_at = self._clock.monotonic()
             return self._promises

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import structlog
 
+from ..blobs.base import SupportsFences
 from ..errors import PenstockError
 from .errors import InconsistentLength, QuotaExceeded, TooLarge
 from .intake import Intake
@@ -14,6 +15,7 @@ from .room import STEP_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
     from ..blobs.base import Appender, BlobStore
@@ -91,6 +93,7 @@ class Writer:
         idle: timedelta,
     ) -> None:
         self._blobs = blobs
+        self._fenced = blobs if isinstance(blobs, SupportsFences) else None
         self._room = room
         self._metrics = metrics
         self._admission = admission
@@ -120,7 +123,7 @@ class Writer:
         is_all = False
         appender: Appender | None = None
         try:
-            async with self._blobs.append(upload.id, begin, tentative=expected is not None) as appender:
+            async with self._opened(upload.id, begin, hold, tentative=expected is not None) as appender:
                 await self._read(intake, body, appender, hold, standing)
                 at_end = upload.size_bytes in (None, appender.length_bytes)
                 is_all = at_end if not _is_told_its_end(upload) else ends_upload and at_end
@@ -149,6 +152,13 @@ class Writer:
             return
         async with aclosing(self._blobs.read(standing.upload.id, stop=standing.offset)) as earlier:
             await intake.read(body, appender, hold, self._idle, earlier=earlier)
+
+    def _opened(
+        self, upload_id: str, begin: int, hold: Hold, *, tentative: bool
+    ) -> AbstractAsyncContextManager[Appender]:
+        if hold.confirm is None or self._fenced is None:
+            return self._blobs.append(upload_id, begin, tentative=tentative)
+        return self._fenced.append_confirmed(upload_id, begin, tentative=tentative, confirm=hold.confirm)
 
     async def check_empty(self, body: AsyncIterable[bytes], length: int | None, hold: Hold) -> None:
         """Make sure that a body that does not tell its length has none.

@@ -13,6 +13,7 @@ import pytest
 from penstock.blobs.base import BlobUnavailable, StorageFull
 from penstock.blobs.local import LocalBlobs
 from penstock.blobs.local.concatenation import Concatenation
+from penstock.blobs.local.pieces import Piece
 from penstock.blobs.local.tree import Tree
 from penstock.ids import new_upload_id
 
@@ -85,7 +86,13 @@ async def test_a_death_in_the_middle_leaves_an_empty_file(tmp_path: Path, blobs:
     part, whole = await staged(blobs, BODY), await staged(blobs, b"before")
     tree = Tree(tmp_path / "blobs")
     for _ in range(deaths):
-        dying = Concatenation(tree, whole, [part, part], lambda upload: os.open(tree.staged(upload), os.O_RDONLY))
+        dying = Concatenation(
+            tree,
+            whole,
+            [part, part],
+            lambda upload: os.open(tree.staged(upload), os.O_RDONLY),
+            lambda upload: Piece(tree.staged(upload)),
+        )
         dying.begin()
         dying.advance()
         assert blobs.path(whole).stat().st_size > 0

@@ -15,7 +15,7 @@ from ..endings import to_the_end
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from .staged import StagedFile
 
@@ -28,9 +28,27 @@ BATCH_PIECES: Final = 256
 class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
     """Writes to one staged file. The file is opened with the first batch, in its hop."""
 
-    def __init__(self, file: StagedFile, run: Callable[..., asyncio.Future[Any]], *, tentative: bool) -> None:
-        """`run` calls a function in a thread."""
+    def __init__(
+        self,
+        file: StagedFile,
+        run: Callable[..., asyncio.Future[Any]],
+        *,
+        tentative: bool,
+        confirm: Callable[[int], Awaitable[None]] | None = None,
+        put_together: Callable[[], None] | None = None,
+    ) -> None:
+        """Begin at the end of the file.
+
+        Args:
+            file: what is written.
+            run: calls a function in a thread.
+            tentative: see the port.
+            confirm: called with the offset when the file is open, and before anything is cut off; None: no need.
+            put_together: has all that was staged be in one file; None: it is.
+        """
         self._file = file
+        self._confirm = confirm
+        self._put_together = put_together
         self._run = run
         self._tentative = tentative
         self._filling: list[bytes] = []
@@ -58,6 +76,8 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
     async def seal(self) -> None:
         """Write the rest and force everything to disk, in one hop."""
         await self._finish(keep=True, sync=True)
+        if self._put_together is not None:
+            await to_the_end(self._run(self._put_together))
 
     async def rollback(self) -> None:
         """Let the blob end where the context began."""
@@ -65,10 +85,17 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
         self._length_bytes = self._start_bytes
         with suppress(PenstockError):  # what could not be written is to be forgotten anyway
             await self._wait_for_batch()
-        if self._file.opened:
+        if self._file.opened and await self._may_cut():
             await to_the_end(self._run(self._file.rollback))
 
     async def __aenter__(self) -> Self:
+        if self._confirm is not None:
+            await to_the_end(self._run(self._file.grasp))
+            try:
+                await self._confirm(self._start_bytes)
+            except BaseException:
+                await to_the_end(self._run(self._file.let_go))
+                raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -92,10 +119,22 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
         pieces = self._take()
         if self._failed:
             pieces, sync, keep = [], False, keep and not self._tentative
-        if self._file.opened or not self._failed:
+        if not keep and not await self._may_cut():
+            await to_the_end(self._run(self._file.let_go))
+        elif self._file.opened or not self._failed:
             await to_the_end(self._run(lambda: self._file.finish(pieces, keep=keep, sync=sync)))
         if failure is not None:
             raise failure
+
+    async def _may_cut(self) -> bool:
+        """Tell whether the end of the file is ours to be cut off. If it is not, what is tentative stays so."""
+        if self._confirm is None:
+            return True
+        try:
+            await self._confirm(self._start_bytes)
+        except PenstockError:
+            return False
+        return True
 
     async def _wait_for_batch(self) -> None:
         if self._writing is None:

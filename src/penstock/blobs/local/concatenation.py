@@ -10,20 +10,19 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final
 
-from .staged import StagedFile, marked_length
-from .tree import errors_about
+from .staged import StagedFile
+from .tree import NOT_IN_KERNEL, errors_about
 from .writeback import begin_writeback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .pieces import Piece
     from .tree import Tree
 
 STRIDE_BYTES: Final = 64 * 1024 * 1024
 """The most that is copied in one hop to a thread: some 50 ms where nothing can be shared."""
 _PIECE_BYTES: Final = 1024 * 1024
-_NOT_IN_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
-"""What `copy_file_range(2)` says between file systems, and on those that do not have it."""
 
 
 class Concatenation:
@@ -36,14 +35,24 @@ class Concatenation:
         upload_id: whose file is written.
         sources: uploads, in their order; the same one may come more than once.
         open_source: opens an upload's file for reading, wherever it is.
+        last: tells which file has the staged bytes of an upload.
+        piece: what to write; None: the staged file.
     """
 
-    def __init__(self, tree: Tree, upload_id: str, sources: Sequence[str], open_source: Callable[[str], int]) -> None:
-        self._tree = tree
+    def __init__(
+        self,
+        tree: Tree,
+        upload_id: str,
+        sources: Sequence[str],
+        open_source: Callable[[str], int],
+        last: Callable[[str], Piece],
+        piece: Piece | None = None,
+    ) -> None:
         self._id = upload_id
         self._left = list(reversed(sources))
         self._open_source = open_source
-        self._file = StagedFile(tree, upload_id, 0, tentative=True)
+        self._last = last
+        self._file = StagedFile(tree, upload_id, 0, tentative=True, piece=piece)
         self._source: int | None = None
         self._begin = 0
         self._end = 0
@@ -82,7 +91,7 @@ class Concatenation:
     def _next_source(self, source_id: str) -> None:
         self._source = self._open_source(source_id)
         with errors_about(source_id):
-            length, marked = os.fstat(self._source).st_size, marked_length(self._tree, source_id)
+            length, marked = os.fstat(self._source).st_size, self._last(source_id).marked()
         self._begin, self._end = 0, length if marked is None else min(length, marked)
 
     def _close_source(self) -> None:
@@ -99,7 +108,7 @@ class Concatenation:
         try:
             copied = os.copy_file_range(source, target, size, self._begin, offset)
         except OSError as error:
-            if error.errno not in _NOT_IN_KERNEL:
+            if error.errno not in NOT_IN_KERNEL:
                 raise
             copied = os.pwrite(target, os.pread(source, min(size, _PIECE_BYTES), self._begin), offset)
         if copied == 0:

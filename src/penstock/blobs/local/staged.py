@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from ..base import BlobUnavailable, OffsetConflict
+from .pieces import Piece
 from .tree import FILE_MODE, STAGED, Tree, errors_about, remove, sync_folder
 from .writeback import begin_writeback
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _OPEN: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_EVERYTHING: Final = 1 << 62
 
 
 class StagedFile:
@@ -24,8 +24,21 @@ class StagedFile:
     is written in one piece needs no mark: it is known to be good before its first byte is written.
     """
 
-    def __init__(self, tree: Tree, upload_id: str, offset: int, *, tentative: bool) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        upload_id: str,
+        offset: int,
+        *,
+        tentative: bool,
+        piece: Piece | None = None,
+        find: Callable[[], Piece] | None = None,
+    ) -> None:
+        """`piece` is what to write, and `find` looks for it when it is opened; both None: the upload's one file."""
         self.length_bytes = offset
+        self._piece = Piece(tree.staged(upload_id)) if piece is None else piece
+        self._find = find
+        self._grasped: int | None = None
         self._tree = tree
         self._id = upload_id
         self._start = offset
@@ -38,6 +51,20 @@ class StagedFile:
         """Whether there is something to finish."""
         return self._descriptor is not None
 
+    def grasp(self) -> None:
+        """Open the file and leave it as it is: nothing is done to it before it is known to be ours."""
+        with errors_about(self._id):
+            if self._find is not None:
+                self._piece = self._find()
+            self._grasped = os.open(self._piece.path, _OPEN)
+
+    def let_go(self) -> None:
+        """Close the file and leave it as it is: it is not ours."""
+        for descriptor in (self._grasped, self._descriptor):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._grasped = self._descriptor = None
+
     def write(self, pieces: Sequence[bytes]) -> None:
         """Write some of the body, with more to come."""
         with errors_about(self._id):
@@ -49,8 +76,8 @@ class StagedFile:
     def begin_anew(self) -> None:
         """Open the file for bytes that replace all that is in it, and count only from `finish` on."""
         with errors_about(self._id):
-            self._descriptor = os.open(self._tree.staged(self._id), _OPEN)
-            settle(self._tree, self._id, self._descriptor)  # what died before may have left a mark: not to be rewritten
+            self._descriptor = os.open(self._piece.path, _OPEN)
+            settle(self._piece, self._descriptor)  # what died before may have left a mark: not to be rewritten
             # The new mark comes first: whoever dies from here on leaves an empty file.
             self._set_mark()
             self._cut(self._descriptor, 0)
@@ -78,7 +105,7 @@ class StagedFile:
                 if sync:
                     self._sync(descriptor)
                 if self._marked:
-                    remove(self._tree.mark(self._id))
+                    remove(self._piece.mark)
                 if sync:
                     sync_folder(self._tree.folder(STAGED, self._id))
             finally:
@@ -87,8 +114,8 @@ class StagedFile:
 
     def _open(self) -> int:
         if self._descriptor is None:
-            descriptor = os.open(self._tree.staged(self._id), _OPEN)
-            length = settle(self._tree, self._id, descriptor)
+            descriptor = self._taken()
+            length = settle(self._piece, descriptor)
             if length != self._start:
                 os.close(descriptor)
                 self.length_bytes = length
@@ -96,11 +123,17 @@ class StagedFile:
             self._descriptor = descriptor
         return self._descriptor
 
+    def _taken(self) -> int:
+        if self._grasped is None:
+            return os.open(self._piece.path, _OPEN)
+        descriptor, self._grasped = self._grasped, None
+        return descriptor
+
     def _set_mark(self) -> None:
-        mark = os.open(self._tree.mark(self._id), os.O_CREAT | os.O_TRUNC | _OPEN, FILE_MODE)
+        mark = os.open(self._piece.mark, os.O_CREAT | os.O_TRUNC | _OPEN, FILE_MODE)
         self._marked = True
         try:
-            os.write(mark, b"%d\n" % self._start)
+            os.write(mark, b"%d\n" % (self._start - self._piece.begin))
         finally:
             os.close(mark)
 
@@ -110,20 +143,22 @@ class StagedFile:
         except OSError:
             if self._tentative:
                 self._cut(descriptor, self._start)
-                remove(self._tree.mark(self._id))
+                remove(self._piece.mark)
             raise
 
     def _write(self, descriptor: int, pieces: Sequence[bytes]) -> None:
         """Write all of `pieces`; when the disk is full in the middle, what fits is written before the error comes."""
         rest: Sequence[bytes | memoryview] = pieces
         while rest:
-            written = os.pwritev(descriptor, rest, self.length_bytes)
-            begin_writeback(descriptor, self.length_bytes, self.length_bytes + written)
+            at = self.length_bytes - self._piece.begin
+            written = os.pwritev(descriptor, rest, at)
+            begin_writeback(descriptor, at, at + written)
             self.length_bytes += written
             rest = _after(rest, written)
 
     def _cut(self, descriptor: int, length_bytes: int) -> None:
-        os.ftruncate(descriptor, length_bytes)
+        length_bytes = max(length_bytes, self._piece.begin)
+        os.ftruncate(descriptor, length_bytes - self._piece.begin)
         self.length_bytes = length_bytes
 
     def _sync(self, descriptor: int) -> None:
@@ -139,31 +174,17 @@ class StagedFile:
             ) from error
 
 
-def settle(tree: Tree, upload_id: str, descriptor: int) -> int:
-    """Cut off tentative bytes that a crash left behind; return the length that counts."""
+def settle(piece: Piece, descriptor: int) -> int:
+    """Cut off tentative bytes that a crash left behind; return the length of the upload that counts."""
     length = os.fstat(descriptor).st_size
-    marked = marked_length(tree, upload_id)
+    marked = piece.marked()
     if marked is None:
-        return length
+        return piece.begin + length
     if marked < length:
         os.ftruncate(descriptor, marked)
         length = marked
-    remove(tree.mark(upload_id))
-    return length
-
-
-def marked_length(tree: Tree, upload_id: str) -> int | None:
-    """Return the length from which on staged bytes are tentative, or None when there is no mark."""
-    try:
-        mark = os.open(tree.mark(upload_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        text = os.read(mark, 32)
-    finally:
-        os.close(mark)
-    # A mark without its end was not yet written when its process died, so nothing was written after it either.
-    return int(text) if text.endswith(b"\n") else _EVERYTHING
+    remove(piece.mark)
+    return piece.begin + length
 
 
 def _after(pieces: Sequence[bytes | memoryview], written: int) -> Sequence[bytes | memoryview]:

@@ -12,17 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from ..base import BlobStore, SupportsPath
+from ..base import BlobStore, BlobUnavailable, SupportsFences, SupportsPath
 from ..endings import to_the_end
 from ..inventory import Found, SupportsInventory
 from .appender import LocalAppender
 from .concatenation import Concatenation
 from .inventory import folders_of, look_into, remove_as_found
-from .staged import StagedFile, marked_length, settle
+from .pieces import Piece, Pieces
+from .staged import StagedFile, settle
 from .tree import FILE_MODE, RELEASED, STAGED, Tree, errors_about, remove, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 T = TypeVar("T")
 
@@ -32,12 +33,19 @@ _THREADS: Final = 16
 """Enough that some large files being forced to disk do not hold up the rest."""
 
 
-class LocalBlobs(BlobStore, SupportsPath, SupportsInventory):
+class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
     """Files in a folder; see the module's description."""
 
-    def __init__(self, root: Path, *, threads: int = _THREADS) -> None:
-        """`root` is made if it is not there; `threads` wait for the disk at the same time."""
+    def __init__(self, root: Path, *, threads: int = _THREADS, fenced: bool = False) -> None:
+        """Use a folder.
+
+        Args:
+            root: is made if it is not there.
+            threads: so many wait for the disk at the same time.
+            fenced: whether other processes work in it, so that there may be fences (`pieces`).
+        """
         self._tree = Tree(root)
+        self._fenced = fenced
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
 
     async def __aenter__(self) -> Self:
@@ -57,13 +65,59 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory):
 
     def append(self, upload_id: str, offset: int, *, tentative: bool = False) -> LocalAppender:
         """Open a staged file for more bytes."""
+        return LocalAppender(self._staged_file(upload_id, offset, tentative=tentative), self._run, tentative=tentative)
+
+    def append_confirmed(
+        self, upload_id: str, offset: int, *, tentative: bool = False, confirm: Callable[[int], Awaitable[None]]
+    ) -> LocalAppender:
+        """Open the last of the files of an upload for more bytes."""
         return LocalAppender(
-            StagedFile(self._tree, upload_id, offset, tentative=tentative), self._run, tentative=tentative
+            self._staged_file(upload_id, offset, tentative=tentative),
+            self._run,
+            tentative=tentative,
+            confirm=confirm,
+            put_together=lambda: self._put_together(upload_id),
         )
+
+    def _staged_file(self, upload_id: str, offset: int, *, tentative: bool) -> StagedFile:
+        find = (lambda: self._last(upload_id)) if self._fenced else None
+        return StagedFile(self._tree, upload_id, offset, tentative=tentative, find=find)
+
+    async def fence(
+        self, upload_id: str, kept_bytes: int | None, size_bytes: int | None, confirm: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Have the upload go on in another file."""
+        pieces, length = await to_the_end(self._run(self._survey, upload_id, kept_bytes))
+        if length == size_bytes:
+            return
+        await confirm()
+        if not await to_the_end(self._run(self._fence, upload_id, pieces, length)):
+            raise BlobUnavailable(f"upload {upload_id}: another process has taken it over. Ask for the offset again.")
+
+    async def flushed(self, upload_id: str) -> int:
+        """Force the last of the files of an upload to disk; the others are."""
+        return await self._run(self._flush, upload_id)
 
     async def concatenate(self, upload_id: str, sources: Sequence[str]) -> int:
         """Put files together; nothing is copied where the file system can share what they hold."""
-        work = Concatenation(self._tree, upload_id, sources, self._open)
+        if self._fenced:
+            return await self._concatenate_fenced(upload_id, sources)
+        return await self._copied(Concatenation(self._tree, upload_id, sources, self._open, self._last))
+
+    async def _concatenate_fenced(self, upload_id: str, sources: Sequence[str]) -> int:
+        for source in set(sources):
+            await to_the_end(self._run(self._put_together, source))
+        pieces, whole = await to_the_end(self._run(self._begin_whole, upload_id))
+        try:
+            length = await self._copied(Concatenation(self._tree, upload_id, sources, self._open, self._last, whole))
+        except BaseException:
+            await to_the_end(self._run(remove, whole.path))
+            raise
+        if not await to_the_end(self._run(self._end_whole, upload_id, pieces, whole)):
+            raise BlobUnavailable(f"upload {upload_id}: another process has put it together. Ask for it again.")
+        return length
+
+    async def _copied(self, work: Concatenation) -> int:
         keep = False
         try:
             await to_the_end(self._run(work.begin))
@@ -90,7 +144,18 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory):
         await to_the_end(self._run(self._discard, upload_id))
 
     async def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a file."""
+        """Yield the bytes of a file; those before it, if there are fences, from the files that have them."""
+        if self._fenced:
+            begin, earlier = await self._run(self._earlier, upload_id)
+            for part, size in earlier:
+                end = part.begin + size if stop is None else min(stop, part.begin + size)
+                while start < end:
+                    found = await self._run(self._read_piece, upload_id, part, start, end)
+                    start += len(found)
+                    yield found
+            if stop is not None and start >= stop:
+                return
+            start, stop = start - begin, None if stop is None else stop - begin
         descriptor = await self._opened(upload_id)
         try:
             while stop is None or start < stop:
@@ -135,34 +200,115 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory):
 
     def _length(self, upload_id: str) -> int:
         with errors_about(upload_id):
+            if self._fenced:
+                return self._length_by_opening(upload_id)
             length = self._wherever(upload_id, os.stat).st_size
-            marked = marked_length(self._tree, upload_id)
+            marked = Piece(self._tree.staged(upload_id)).marked()
             return length if marked is None else min(length, marked)
 
+    def _length_by_opening(self, upload_id: str) -> int:
+        """Return what counts; a volume in the network tells the truth about a file to those who open it."""
+        try:
+            piece = self._last(upload_id)
+            descriptor = os.open(piece.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return os.stat(self._tree.released(upload_id)).st_size
+        try:
+            return piece.length(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _last(self, upload_id: str) -> Piece:
+        return Pieces(self._tree, upload_id).last if self._fenced else Piece(self._tree.staged(upload_id))
+
     def _seal(self, upload_id: str) -> int:
+        self._put_together(upload_id)
         with errors_about(upload_id):
-            descriptor = os.open(self._tree.staged(upload_id), os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            piece = self._last(upload_id)
+            descriptor = os.open(piece.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                length = settle(self._tree, upload_id, descriptor)
+                length = settle(piece, descriptor)
             finally:
                 os.close(descriptor)
-        StagedFile(self._tree, upload_id, length, tentative=False).finish([], keep=True, sync=True)
+        StagedFile(self._tree, upload_id, length, tentative=False, piece=piece).finish([], keep=True, sync=True)
         return length
+
+    def _put_together(self, upload_id: str) -> None:
+        """Have all bytes of an upload be in one file, if they are in several."""
+        if self._fenced:
+            with errors_about(upload_id):
+                pieces = Pieces(self._tree, upload_id)
+                if pieces.last.begin:
+                    pieces.put_together()
+
+    def _survey(self, upload_id: str, kept_bytes: int | None) -> tuple[Pieces, int]:
+        """Return the pieces as they are now, and how much of them counts."""
+        with errors_about(upload_id):
+            pieces = Pieces(self._tree, upload_id)
+            length = self._flushed(pieces.last)
+            return pieces, length if kept_bytes is None else min(length, kept_bytes)
+
+    def _fence(self, upload_id: str, pieces: Pieces, length_bytes: int) -> bool:
+        with errors_about(upload_id):
+            return pieces.fence(pieces.new()._replace(begin=length_bytes))
+
+    def _begin_whole(self, upload_id: str) -> tuple[Pieces, Piece]:
+        with errors_about(upload_id):
+            os.stat(self._tree.staged(upload_id))  # there must be something to replace
+            pieces = Pieces(self._tree, upload_id)
+            return pieces, pieces.new()
+
+    def _end_whole(self, upload_id: str, pieces: Pieces, whole: Piece) -> bool:
+        with errors_about(upload_id):
+            return pieces.fence(whole)
+
+    def _flush(self, upload_id: str) -> int:
+        with errors_about(upload_id):
+            return self._flushed(self._last(upload_id))
+
+    def _flushed(self, piece: Piece) -> int:
+        descriptor = os.open(piece.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            length = piece.length(descriptor)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return length
+
+    def _earlier(self, upload_id: str) -> tuple[int, list[tuple[Piece, int]]]:
+        """Return where the last file of an upload begins, and what has the bytes before it."""
+        with errors_about(upload_id):
+            pieces = Pieces(self._tree, upload_id)
+            return pieces.last.begin, pieces.spans(pieces.last.begin)
+
+    def _read_piece(self, upload_id: str, piece: Piece, start: int, stop: int) -> bytes:
+        with errors_about(upload_id):
+            found = piece.read(start, min(stop, start + PIECE_BYTES))
+        if not found:
+            raise BlobUnavailable(f"some bytes of upload {upload_id} are gone that had arrived.")
+        return found
 
     def _release(self, upload_id: str) -> None:
         with errors_about(upload_id):
-            try:
-                os.rename(self._tree.staged(upload_id), self._tree.released(upload_id))
-            except FileNotFoundError:
-                if not os.path.exists(self._tree.released(upload_id)):
-                    raise
+            released = self._tree.released(upload_id)
+            if not (self._fenced and os.path.exists(released)):
+                try:
+                    os.rename(self._last(upload_id).path, released)
+                except FileNotFoundError:
+                    if not os.path.exists(released):
+                        raise
             # Also when it was there: the crash that makes somebody ask again may have come before this.
             sync_folder(self._tree.folder(RELEASED, upload_id))
+            if self._fenced:
+                Pieces(self._tree, upload_id).remove()
             sync_folder(self._tree.folder(STAGED, upload_id))
 
     def _discard(self, upload_id: str) -> None:
         with errors_about(upload_id):
-            for path in (self._tree.staged(upload_id), self._tree.released(upload_id), self._tree.mark(upload_id)):
+            staged = Piece(self._tree.staged(upload_id))
+            if self._fenced:
+                Pieces(self._tree, upload_id).remove()
+            for path in (staged.path, self._tree.released(upload_id), staged.mark):
                 remove(path)
 
     async def _opened(self, upload_id: str) -> int:
@@ -181,7 +327,7 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory):
     def _wherever(self, upload_id: str, look: Callable[[str], T]) -> T:
         """Look at a file where it is staged, else where it is released: it moves in this direction only."""
         try:
-            return look(self._tree.staged(upload_id))
+            return look(self._last(upload_id).path)
         except FileNotFoundError:
             return look(self._tree.released(upload_id))
 

@@ -33,6 +33,9 @@ _SHARDS: Final = [f"{number:02x}" for number in range(256)]
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Disk full, quota used up, and a file larger than the file system or the process may make it."""
 
+NOT_IN_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+"""What `copy_file_range(2)` says between file systems, and on those that do not have it."""
+
 
 class Tree:
     """The folders below one root. An ID that is not one of ours never becomes part of a path."""
@@ -48,10 +51,6 @@ class Tree:
     def released(self, upload_id: str) -> str:
         """Return where an upload's bytes are after their release."""
         return self._path(RELEASED, upload_id)
-
-    def mark(self, upload_id: str) -> str:
-        """Return the file that says from which byte on staged bytes do not count."""
-        return f"{self._path(STAGED, upload_id)}.tentative"
 
     def folder(self, stage: str, upload_id: str) -> str:
         """Return the folder that an upload's file lies in."""
