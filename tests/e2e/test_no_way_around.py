@@ -146,6 +146,27 @@ def put_with_its_digests(server: PenstockServer, name: str, folder: Path) -> str
     return put_body(server, name, BODY, **{"Content-Digest": digest, "Repr-Digest": digest})
 
 
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def part(name: str, body: bytes) -> bytes:
+    head = f'--x\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
+    return head.encode() + body + b"\r\n"
+
+
+def in_a_form(server: PenstockServer, name: str, folder: Path) -> str:
+    body = part("harmless.txt", b"harmless") + part(name, BODY) + b"--x--\r\n"
+    answer = TusClient(server.port).request("POST", "/files/", FORM, body)
+    assert answer.status == 202, answer
+    return str(json.loads(answer.body)["files"][1]["id"])
+
+
+def in_a_form_whose_end_is_missing(server: PenstockServer, name: str, folder: Path) -> str:
+    answer = TusClient(server.port).request("POST", "/files/", FORM, part(name, BODY) + part("cut.txt", BODY))
+    assert answer.status == 400, answer
+    return str(json.loads(answer.body)["files"][0]["id"])
+
+
 def put_resumable(server: PenstockServer, name: str, folder: Path) -> str:
     return put_body(server, name, BODY, **{"Upload-Complete": "?1"})
 
@@ -200,6 +221,8 @@ WAYS_IN: tuple[Way, ...] = (
     patched_with_its_checksum_after_it,
     put_with_its_digests,
     put_resumable,
+    in_a_form,
+    in_a_form_whose_end_is_missing,
     patched_by_another_method,
     gone_on_with_after_the_connection_broke,
     sent_by_tuspy,

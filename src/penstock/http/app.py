@@ -16,6 +16,8 @@ from .asgi import Asgi, Receive, Scope, Send, headers_of
 from .content import Content
 from .delivery import ROOT as DELIVERY
 from .delivery import Delivering
+from .form import PATHS as FORM_PATHS
+from .form import Form
 from .problems import install
 from .put import Put
 from .resumption import Resumable
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """
 Files are uploaded by tus 1.0.0 or by Resumable Uploads for HTTP (the IETF's draft) at `/uploads/`, or by
-`PUT /files/{name}`, held back while their steps run, and then released, rejected or deleted. Errors are problem details
-(RFC 9457).
+`PUT /files/{name}`, or many of them as a form by `POST /files/`. They are held back while their steps run, and then
+released, rejected or deleted. Errors are problem details (RFC 9457).
 """
 
 
@@ -39,6 +41,7 @@ def build(services: Services) -> Asgi:
     """Return the application over running services."""
     uploading = Uploading(services)
     put = Put(services)
+    form = Form(services)
     content = Content(services)
     delivering = Delivering(services)
     api = _api(services)
@@ -47,6 +50,8 @@ def build(services: Services) -> Asgi:
         path: str = scope.get("path", "")
         if scope["type"] == "http" and (path == ROOT or path.startswith(f"{ROOT}/")):
             await uploading(scope, receive, send)
+        elif scope["type"] == "http" and path in FORM_PATHS:
+            await form(scope, receive, send, headers_of(scope))
         elif scope["type"] == "http" and path.startswith("/files/"):
             if scope["method"] not in ("OPTIONS", "PUT"):
                 await content(scope, receive, send)

@@ -40,12 +40,16 @@ class Cors:
         self._origins = frozenset(origins)
         self._all = "*" in self._origins
 
+    def permits(self, origin: str) -> bool:
+        """Return whether pages of an origin may upload, beside those of this server."""
+        return self._all or origin.lower() in self._origins
+
     def headers(self, method: str, headers: Mapping[str, str]) -> dict[str, str]:
         """Return what is added to the answer to a request; nothing when no web page of a known origin has sent it."""
         origin = headers.get("origin")
         if origin is None:
             return {}
-        if not self._all and origin.lower() not in self._origins:
+        if not self.permits(origin):
             return {"Vary": "Origin"}
         allowed = {"Access-Control-Allow-Origin": "*"}
         if not self._all:

@@ -33,6 +33,12 @@ class StillProcessing(PenstockError):
     retryable = True
 
 
+class ForeignOrigin(InvalidRequest):
+    """A web page of another origin has sent a form that it may not send."""
+
+    code = "foreign-origin"
+
+
 class MethodNotAllowed(InvalidRequest):
     """This address does not take that method."""
 
@@ -41,6 +47,7 @@ class MethodNotAllowed(InvalidRequest):
 
 _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (errors.MadeOfParts, 403),
+    (ForeignOrigin, 403),
     (WrongToken, 403),
     (NotFound, 404),
     (MethodNotAllowed, 405),
@@ -53,6 +60,7 @@ _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (BlobMissing, 410),
     (errors.VersionMismatch, 412),
     (errors.TooLarge, 413),
+    (errors.FormTooLarge, 413),
     (errors.UnsupportedBody, 415),
     (errors.Locked, 423),
     (StillProcessing, 425),

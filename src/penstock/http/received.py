@@ -14,18 +14,22 @@ if TYPE_CHECKING:
 
 def accepted(standing: Standing, base: str, location: str) -> Answer:
     """Return the answer, 202; `base` is the server's address, `location` of what the request has made."""
+    sent = {"Location": location, "Content-Type": "application/json", "Cache-Control": "no-store"}
+    return Answer(
+        202, {**sent, **links(standing, base)}, msgspec.json.encode(told(standing, base)) + b"\n"
+    )  # people read this in a terminal
+
+
+def told(standing: Standing, base: str) -> dict[str, object]:
+    """Return what is told of an upload."""
     upload = standing.upload
-    told = {
+    return {
         "id": upload.id,
         "filename": upload.filename,
         "size": standing.offset,
         "phase": upload.phase,
         "status": f"{base}/api/v1/uploads/{upload.id}",
     }
-    sent = {"Location": location, "Content-Type": "application/json", "Cache-Control": "no-store"}
-    return Answer(
-        202, {**sent, **links(standing, base)}, msgspec.json.encode(told) + b"\n"
-    )  # people read this in a terminal
 
 
 def links(standing: Standing, base: str) -> dict[str, str]:

@@ -9,6 +9,8 @@ InvalidRequest
 │   ├── InvalidDigest     a digest field (RFC 9530) cannot be read
 │   ├── UnsupportedDigest none of its digests can be verified
 │   └── MissingTrailer    a field that should have come after the body
+├── BadForm               a form that cannot be read, or not all of it
+│   └── FormTooLarge      too many parts, or too much beside the files
 ├── UnsafeName            (in `names`)
 ├── VersionMismatch       another version of tus
 ├── UnsupportedBody       a body of the wrong media type
@@ -66,6 +68,18 @@ class MissingTrailer(BadHeader):
     """A field was to come after the body, and has not."""
 
     code = "missing-trailer"
+
+
+class BadForm(InvalidRequest):
+    """A form cannot be read, or ends before its end; files that were there in whole are kept."""
+
+    code = "bad-form"
+
+
+class FormTooLarge(BadForm):
+    """A form has too many parts, or too much in it that is no file."""
+
+    code = "form-too-large"
 
 
 class VersionMismatch(InvalidRequest):

@@ -1,0 +1,85 @@
+"""What the fields of a form say about the files that come after them."""
+
+from __future__ import annotations
+
+import base64
+from typing import Final, NamedTuple
+
+from ..uploads.errors import BadForm
+from ..uploads.integrity import KEY, read_file_checksum
+from ..uploads.metadata import checked_space, media_type_of
+
+_OF_NEXT: Final = ("name", "type", KEY)
+
+
+class Wish(NamedTuple):
+    """How one file is to be taken."""
+
+    name: str | None
+    """None: as the file itself says."""
+    media_type: str
+    metadata: str
+    """In the form of `Upload-Metadata`."""
+
+
+class Fields:
+    """Collects them: `space` is for all files, `name`, `type` and `checksum` for the next one; others mean nothing.
+
+    Args:
+        space: the one that the address names; None: it does not.
+    """
+
+    def __init__(self, space: str | None) -> None:
+        self._space = space
+        self._next: dict[str, str] = {}
+        self._used = False
+
+    @property
+    def space(self) -> str:
+        """Where all files of the form go."""
+        self._used = True
+        return self._space or "default"
+
+    def add(self, name: str, value: str) -> None:
+        """Take in one field.
+
+        Raises:
+            BadForm: it is there twice, or the space comes too late.
+            BadHeader: it cannot be the name of a space, or a checksum.
+        """
+        if name == "space":
+            self._set_space(checked_space(value))
+        elif name in _OF_NEXT:
+            if name in self._next:
+                raise BadForm(f"the field {name!r} is there twice before a file. Send it once for each.")
+            if name == KEY:
+                read_file_checksum(value)
+            self._next[name] = value
+
+    def next(self, media_type: str) -> Wish:
+        """Return what is said about the file that comes now, whose own headers name a media type."""
+        said, self._next = self._next, {}
+        checksum = base64.b64encode(said[KEY].encode()).decode() if KEY in said else ""
+        return Wish(
+            said.get("name"), media_type_of(said.get("type", media_type)), f"{KEY} {checksum}" if checksum else ""
+        )
+
+    def check_used(self) -> None:
+        """Make sure that every field was about a file.
+
+        Raises:
+            BadForm: one came after the last of them.
+        """
+        if self._next:
+            raise BadForm(
+                f"the field {next(iter(self._next))!r} came after the last file. Send it before that which it is about."
+            )
+
+    def _set_space(self, space: str) -> None:
+        if self._space is not None and self._space != space:
+            raise BadForm(
+                f"the form names two spaces, {self._space[:80]!r} and {space[:80]!r}. Send one form for each."
+            )
+        if self._used and self._space != space:
+            raise BadForm("the field 'space' came after a file. Send it before the first one.")
+        self._space = space
