@@ -27,6 +27,7 @@ class Trouble(Enum):
     """The connection ends in the middle of the body."""
     CUT_ANSWER = b"answer"
     """The connection ends in the middle of the answer's body, or before the end of its head."""
+    REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
     SILENCE = b"silence"
     """No answer ever comes."""
 
@@ -41,10 +42,22 @@ class UnrulyServer:
     """By the method: what becomes of the next requests, one after the other."""
     always: dict[str, Trouble] = field(default_factory=dict)
     """By the method: what becomes of each request."""
+    every: dict[str, tuple[int, Trouble]] = field(default_factory=dict)
+    """By the method: what becomes of each so manieth request."""
+    left: int | None = None
+    """How many requests are done before all are refused, as a client that dies would have done them; None: all."""
     seen: list[str] = field(default_factory=list)
     """The request lines."""
 
     def next_for(self, method: str) -> Trouble | None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                return Trouble.REFUSAL
+        if method in self.every:
+            number, trouble = self.every[method]
+            if sum(line.startswith(f"{method} ") for line in self.seen) % number == 0:
+                return trouble
         planned = self.plans.get(method)
         return planned.pop(0) if planned else self.always.get(method)
 

@@ -95,7 +95,7 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         if not chunk:
             return
         self._length_bytes += len(chunk)
-        if self._opening is not None and not self._opening.done() and self._early_bytes < self._staging.segment_bytes:
+        if self._may_wait():
             self._early.append(chunk)
             self._early_bytes += len(chunk)
             self._staging.limits.holds(len(chunk))
@@ -110,6 +110,12 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
     async def rollback(self) -> None:
         """Let the blob end where the context began."""
         await to_the_end(asyncio.ensure_future(self._roll_back()))
+
+    def _may_wait(self) -> bool:
+        """Tell whether bytes are taken while the head is being read: not more than fill a segment, or a share."""
+        if self._opening is None or self._opening.done() or self._early_bytes >= self._staging.segment_bytes:
+            return False
+        return not self._staging.limits.too_much(self._early_bytes)
 
     async def _open(self) -> None:
         """Wait for the head, and compare where it ends."""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from ..base import BlobMissing
+from .inventory import folders
 from .trouble import trouble_about
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+    from datetime import datetime
 
     from obstore import PutMode, UpdateVersion
     from obstore.store import ObjectStore
+
+    from ..inventory import Found as Listed
 
 PIECE_BYTES: Final = 256 * 1024
 """The least that is handed on at once while reading."""
@@ -154,6 +159,30 @@ class Bucket:
             async with asyncio.timeout(LIST_SECONDS):
                 found = await obstore.list_with_delimiter_async(self._writing, self._prefix.rstrip("/"))
         return [path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"]]
+
+    async def inventory(self) -> AsyncGenerator[Sequence[Listed], None]:
+        """Yield what lies in folders, as `inventory.folders` does.
+
+        Raises:
+            BlobUnavailable: the rest cannot be listed.
+        """
+        with trouble_about(None, self.name):
+            async with aclosing(folders(self._writing, self._prefix, f"{self.name}, staging")) as batches:
+                async for batch in batches:
+                    yield batch
+
+    async def newest(self, about: str, folder: str) -> datetime | None:
+        """Return when something in a folder was written last; None: there is nothing.
+
+        Raises:
+            BlobUnavailable: nobody knows.
+        """
+        newest: datetime | None = None
+        with trouble_about(about, self.name):
+            async with asyncio.timeout(LIST_SECONDS):
+                async for page in obstore.list(self._writing, self._prefix + folder):
+                    newest = max([one["last_modified"] for one in page] + ([] if newest is None else [newest]))
+        return newest
 
     async def _remove(self, about: str, key: str) -> None:
         try:

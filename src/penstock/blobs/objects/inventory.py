@@ -45,3 +45,27 @@ def _found(meta: ObjectMeta, prefix: str, place: str) -> Found | None:
     if _PROBE.fullmatch(name):
         return Found(Stage.PROBE, "", meta["size"], meta["last_modified"], place, key)
     return None
+
+
+async def folders(store: ObjectStore, prefix: str, place: str) -> AsyncGenerator[Sequence[Found], None]:
+    """Yield what is staged in folders below `prefix`, each as one thing: as old as its newest object.
+
+    Its size is that of all its objects, its key the folder's name. Objects are listed in the order of their names, so
+    those of a folder come together.
+    """
+    folder: Found | None = None
+    async for page in obstore.list(store, prefix.rstrip("/"), chunk_size=_PAGE):
+        complete = list[Found]()
+        for one in page:
+            upload_id = one["path"].removeprefix(prefix).partition("/")[0]
+            if folder is not None and folder.upload_id == upload_id:
+                newest = max(folder.changed_at, one["last_modified"])
+                folder = folder._replace(size_bytes=folder.size_bytes + one["size"], changed_at=newest)
+            elif is_upload_id(upload_id):
+                complete += [] if folder is None else [folder]
+                folder = Found(Stage.STAGED, upload_id, one["size"], one["last_modified"], place, upload_id)
+            elif (probe := _found(one, prefix, place)) is not None:
+                complete.append(probe._replace(key=upload_id))
+        yield complete
+    if folder is not None:
+        yield [folder]

@@ -28,7 +28,7 @@ class Limits:
 
     def __init__(self) -> None:
         self.flights = asyncio.Semaphore(ALL_AT_ONCE)
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0
         self._holders = 0
 
     def begins(self) -> None:
@@ -41,11 +41,11 @@ class Limits:
 
     def holds(self, more_bytes: int) -> None:
         """Note that there are more bytes that wait, or fewer."""
-        self._waiting_bytes += more_bytes
+        self.waiting_bytes += more_bytes
 
     def too_much(self, own_bytes: int) -> bool:
         """Tell whether who holds this many is to send them now: there is too much, and these are more than a share."""
-        return self._waiting_bytes > WAITING_BYTES and own_bytes * self._holders >= WAITING_BYTES
+        return self.waiting_bytes > WAITING_BYTES and own_bytes * self._holders >= WAITING_BYTES
 
 
 class Sending:

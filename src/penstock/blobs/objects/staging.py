@@ -19,7 +19,8 @@ import structlog
 
 from ...errors import PenstockError
 from ...ids import is_upload_id
-from ..base import BlobUnavailable, Staging
+from ..base import BlobMissing, BlobUnavailable, Staging
+from ..inventory import Stage, SupportsInventory
 from .appender import ObjectAppender
 from .assembly import assembled
 from .bucket import LARGEST_PIECE_BYTES, Bucket
@@ -30,6 +31,7 @@ from .sending import Limits
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
 
+    from ..inventory import Found
     from .head import Segment
 
 log = structlog.get_logger(__name__)
@@ -38,7 +40,7 @@ _TRIES: Final = 3
 _READ_AT_ONCE: Final = 8
 
 
-class ObjectStaging(Staging):
+class ObjectStaging(Staging, SupportsInventory):
     """Segments in a bucket; see the module's description."""
 
     def __init__(self, bucket: Bucket, *, segment_bytes: int = SEGMENT_BYTES) -> None:
@@ -116,6 +118,22 @@ class ObjectStaging(Staging):
         """Return the IDs of all uploads of which there is something."""
         return [name for name in await self.bucket.folders() if is_upload_id(name)]
 
+    async def inventory(self) -> AsyncGenerator[Sequence[Found], None]:
+        """Yield what is staged, an upload as one thing; its size is that of the bytes that count, if any do."""
+        async with aclosing(self.bucket.inventory()) as batches:
+            async for batch in batches:
+                yield [await self._counted(found) for found in batch]
+
+    async def remove_found(self, found: Found) -> bool:
+        """Remove an upload if nothing was written for it since it was found."""
+        if found.stage is Stage.PROBE:
+            await self.bucket.remove("", [found.key])
+            return True
+        if await self.bucket.newest(found.upload_id, found.upload_id) != found.changed_at:
+            return False
+        await self.discard(found.upload_id)
+        return True
+
     async def free_bytes(self) -> None:
         """Tell that nobody knows."""
         return
@@ -137,6 +155,14 @@ class ObjectStaging(Staging):
         """Remove segments that do not count, as far as it goes: the rest goes with the upload."""
         with suppress(PenstockError):
             await self.bucket.remove(upload_id, [f"{upload_id}/{segment.name}" for segment in segments])
+
+    async def _counted(self, found: Found) -> Found:
+        if found.stage is Stage.PROBE:
+            return found
+        try:
+            return found._replace(size_bytes=await self.length(found.upload_id))
+        except BlobMissing:
+            return found
 
     async def _heads_of(self, upload_ids: Sequence[str]) -> list[Head]:
         heads = list[Head]()

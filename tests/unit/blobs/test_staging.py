@@ -1,0 +1,387 @@
+"""Staging in an object store that fails, lies or is shared, by processes that die: what counts is there, and right."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from penstock.blobs.base import BlobMissing, BlobUnavailable, OffsetConflict
+from penstock.blobs.inventory import Stage
+from penstock.blobs.moving import MovingBlobs
+from penstock.blobs.objects import S3Place, place, sending
+from penstock.blobs.objects.staging import ObjectStaging
+from penstock.errors import PenstockError
+from penstock.ids import new_upload_id
+from penstock.testing import eventually
+from tests.servers.s3 import KEY, REGION, SECRET, running_s3
+from tests.servers.unruly import Trouble, UnrulyServer, unruly
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.servers.s3 import S3Server
+
+KIB = 1024
+SEGMENT = 128 * KIB
+BODY = random.Random(4).randbytes(5 * SEGMENT + 77)
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    return s3.new_bucket()
+
+
+@pytest.fixture
+async def proxy(s3: S3Server) -> AsyncIterator[UnrulyServer]:
+    async with unruly(s3.endpoint) as server:
+        yield server
+
+
+def store(bucket: str, endpoint: str) -> MovingBlobs:
+    final = S3Place(bucket, endpoint=endpoint, region=REGION, access_key=KEY, secret_key=SECRET)
+    staging = final.staging()
+    staging.segment_bytes = SEGMENT
+    return MovingBlobs(staging, final)
+
+
+@pytest.fixture
+async def blobs(bucket: str, proxy: UnrulyServer) -> AsyncIterator[MovingBlobs]:
+    async with store(bucket, proxy.endpoint) as opened:
+        proxy.seen.clear()
+        yield opened
+
+
+@pytest.fixture
+async def other(bucket: str, s3: S3Server) -> AsyncIterator[MovingBlobs]:
+    """The same place, as another gateway sees it."""
+    async with store(bucket, s3.endpoint) as opened:
+        yield opened
+
+
+async def append(blobs: MovingBlobs, upload: str, body: bytes, *, tentative: bool = False) -> None:
+    offset = await blobs.length(upload)
+    async with blobs.append(upload, offset, tentative=tentative) as out:
+        for begin in range(0, len(body), 50 * KIB):
+            await out.write(body[begin : begin + 50 * KIB])
+
+
+async def staged(blobs: MovingBlobs, body: bytes) -> str:
+    upload = new_upload_id()
+    await blobs.create(upload)
+    await append(blobs, upload, body)
+    return upload
+
+
+async def read(blobs: MovingBlobs, upload: str) -> bytes:
+    return b"".join([piece async for piece in blobs.read(upload)])
+
+
+async def to_its_end(blobs: MovingBlobs, upload: str, body: bytes) -> None:
+    """Do what a client and a gateway do together, from wherever the upload stands."""
+    await blobs.create(upload)
+    await append(blobs, upload, body[await blobs.length(upload) :])
+    assert await blobs.seal(upload) == len(body)
+    await blobs.release(upload)
+    await blobs.unstage(upload)
+
+
+@pytest.mark.parametrize(
+    "trouble", [Trouble.ERROR, Trouble.BUSY, Trouble.CUT_REQUEST, Trouble.CUT_ANSWER, Trouble.LIE], ids=str
+)
+@pytest.mark.parametrize("method", ["PUT", "HEAD", "GET"])
+async def test_a_short_trouble_is_overcome(
+    blobs: MovingBlobs, other: MovingBlobs, proxy: UnrulyServer, method: str, trouble: Trouble
+) -> None:
+    upload = await staged(blobs, BODY[:100])
+    if trouble is Trouble.LIE and method != "PUT":
+        trouble = Trouble.BUSY
+    proxy.plans[method] = [trouble]
+    await append(blobs, upload, BODY[100:])
+    assert proxy.plans[method] == []
+    assert await read(other, upload) == BODY
+
+
+async def test_a_store_that_keeps_nothing_is_not_believed(
+    blobs: MovingBlobs, other: MovingBlobs, proxy: UnrulyServer
+) -> None:
+    upload = await staged(blobs, BODY[:300_000])
+    proxy.always["PUT"] = Trouble.LIE
+    for more in (b"small", BODY[300_000:]):
+        with pytest.raises(BlobUnavailable, match="but"):
+            await append(blobs, upload, more)
+        assert await read(other, upload) == BODY[:300_000]
+
+
+async def test_every_fifth_write_is_dropped(blobs: MovingBlobs, other: MovingBlobs, proxy: UnrulyServer) -> None:
+    proxy.every["PUT"] = (5, Trouble.LIE)
+    upload = new_upload_id()
+    for _ in range(2):
+        await blobs.create(upload)  # the answer to the first one may have been a lie
+    reached = 0
+    while reached < len(BODY):
+        await append(blobs, upload, BODY[reached : reached + 150_000])
+        assert await other.length(upload) > reached
+        reached = await other.length(upload)
+    proxy.every.clear()
+    await to_its_end(blobs, upload, BODY)
+    assert await read(other, upload) == BODY
+
+
+async def test_a_store_that_goes_away_keeps_what_was_counted(
+    blobs: MovingBlobs, other: MovingBlobs, proxy: UnrulyServer, s3: S3Server, bucket: str
+) -> None:
+    upload = new_upload_id()
+    await blobs.create(upload)
+    with pytest.raises(BlobUnavailable):  # noqa: PT012  it may come when the context ends
+        async with blobs.append(upload, 0) as out:
+            for begin in range(0, len(BODY), SEGMENT):
+                await out.write(BODY[begin : begin + SEGMENT])
+                if begin >= 4 * SEGMENT:
+                    proxy.always["PUT"] = Trouble.REFUSAL
+    reached = await other.length(upload)
+    assert out.length_bytes == reached
+    assert await read(other, upload) == BODY[:reached]
+    await to_its_end(other, upload, BODY)
+    assert s3.keys(bucket) == [upload]
+
+
+async def test_death_between_any_two_requests_loses_nothing(
+    bucket: str, blobs: MovingBlobs, other: MovingBlobs, proxy: UnrulyServer, s3: S3Server
+) -> None:
+    body, deaths = BODY[: SEGMENT + 70 * KIB], 0
+    while True:
+        upload, proxy.left = new_upload_id(), deaths
+        promised = await live_and_die(blobs, upload, body)
+        survived, proxy.left = proxy.left >= 0, None
+        try:
+            length = await other.length(upload)
+        except BlobMissing:
+            assert promised == -1
+        else:
+            assert max(promised, 0) <= length <= len(body)
+            assert await read(other, upload) == body[:length]
+        if upload in await other.staged() or promised == -1:
+            await to_its_end(other, upload, body)
+        assert s3.content(bucket, upload) == body
+        assert s3.keys(bucket) == [upload]
+        await other.discard(upload)
+        if survived:
+            break
+        deaths += 1
+    assert deaths > 15
+
+
+async def live_and_die(blobs: MovingBlobs, upload: str, body: bytes) -> int:
+    """Take an upload to its end, as far as it goes; return how many bytes somebody was told to be there."""
+    promised = -1
+    try:
+        await blobs.create(upload)
+        promised = 0
+        for end in (1000, len(body)):
+            await append(blobs, upload, body[promised:end])
+            promised = end
+        await blobs.seal(upload)
+        await blobs.release(upload)
+        await blobs.unstage(upload)
+    except PenstockError:
+        pass
+    return promised
+
+
+@pytest.mark.parametrize("late", [b"late", BODY[::-1]], ids=["small", "large"])
+async def test_a_late_writer_changes_nothing(
+    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server, late: bytes
+) -> None:
+    upload = await staged(blobs, BODY[:10])
+    with pytest.raises(OffsetConflict) as raised:  # noqa: PT012  it may come when the context ends
+        async with blobs.append(upload, 10) as out:
+            await out.write(late[:SEGMENT])
+            await append(other, upload, BODY[10:])
+            await out.write(late[SEGMENT:])
+    assert raised.value.length_bytes == len(BODY)
+    assert await read(blobs, upload) == BODY
+    await to_its_end(other, upload, BODY)
+    assert s3.keys(bucket) == [upload]
+
+
+async def test_bytes_that_come_after_their_upload_was_removed(
+    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server
+) -> None:
+    upload = await staged(blobs, BODY[:10])
+    with pytest.raises(BlobMissing):  # noqa: PT012  it may come when the context ends
+        async with blobs.append(upload, 10) as out:
+            await out.write(BODY[: 3 * SEGMENT])
+            await other.discard(upload)
+            await out.write(BODY[: 3 * SEGMENT])
+    assert s3.keys(bucket) == []
+    s3.client.put_object(Bucket=bucket, Key=f"staging/{upload}/0123456789abcdef-0", Body=b"later still")
+    assert await other.staged() == [upload]
+    with pytest.raises(BlobMissing):
+        await other.length(upload)
+    await other.discard(upload)
+    assert s3.keys(bucket) == []
+
+
+async def test_what_is_rolled_back_was_never_there(
+    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server
+) -> None:
+    upload = await staged(blobs, BODY[:200_000])
+    before = sorted(s3.keys(bucket))
+    async with blobs.append(upload, 200_000) as out:
+        for _ in range(3):
+            await out.write(BODY)  # more than is on its way at the same time: some of it counts by now
+        assert await other.length(upload) > 200_000
+        await out.rollback()
+        assert out.length_bytes == 200_000
+    with pytest.raises(ConnectionError):  # noqa: PT012  it may come when the context ends
+        async with blobs.append(upload, 200_000, tentative=True) as out:
+            await out.write(BODY)
+            raise ConnectionError
+    assert sorted(s3.keys(bucket)) == before
+    assert await read(other, upload) == BODY[:200_000]
+
+
+@pytest.mark.parametrize(("size", "most"), [(5 * KIB, 4), (90 * KIB, 18)])
+async def test_many_small_requests_make_few_objects(
+    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server, size: int, most: int
+) -> None:
+    body = random.Random(size).randbytes(20 * size)
+    upload = await staged(blobs, b"")
+    for begin in range(0, len(body), size):
+        await append(blobs, upload, body[begin : begin + size])
+        assert len(s3.keys(bucket)) <= most
+    assert await read(other, upload) == body
+
+
+async def test_bytes_that_have_gone_bad_are_not_released(
+    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server
+) -> None:
+    upload = await staged(blobs, BODY)
+    key = next(key for key in s3.keys(bucket) if not key.endswith("/head"))
+    body, noted = s3.content(bucket, key) or b"", s3.metadata(bucket, key)
+    s3.client.put_object(Bucket=bucket, Key=key, Body=body[::-1], Metadata=noted)
+    with pytest.raises(BlobUnavailable, match="other bytes"):
+        await blobs.release(upload)
+    s3.client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=noted)
+    await to_its_end(blobs, upload, BODY)
+    assert await read(other, upload) == BODY
+
+
+async def test_a_head_that_nobody_can_read_is_left_alone(bucket: str, blobs: MovingBlobs, s3: S3Server) -> None:
+    upload = await staged(blobs, BODY[:10])
+    for head in (b"", b"{}", b'[2,"mark",[]]\n', b'[1,"mark",[["a",5,8],["b",5,8]]]\n'):
+        s3.client.put_object(Bucket=bucket, Key=f"staging/{upload}/head", Body=head)
+        with pytest.raises(BlobUnavailable, match="something else"):
+            await blobs.length(upload)
+        with pytest.raises(BlobUnavailable, match="something else"):
+            await append(blobs, upload, b"more")
+        assert s3.content(bucket, f"staging/{upload}/head") == head
+
+
+async def test_no_more_than_four_segments_of_an_upload_are_on_their_way(
+    blobs: MovingBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = flying = 0
+    send = sending.Sending._send
+
+    async def watched(self: sending.Sending, segment: object, body: bytes) -> None:
+        nonlocal most, flying
+        flying += 1
+        most = max(most, flying)
+        try:
+            await send(self, segment, body)  # type: ignore[arg-type]
+        finally:
+            flying -= 1
+
+    monkeypatch.setattr(sending.Sending, "_send", watched)
+    upload = await staged(blobs, b"")
+    await append(blobs, upload, BODY + BODY)
+    assert most == sending.AT_ONCE
+
+
+async def test_many_slow_uploads_send_what_they_hold_before_it_is_too_much(
+    blobs: MovingBlobs, other: MovingBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most_bytes, chunk = 120 * KIB, 10 * KIB
+    monkeypatch.setattr(sending, "WAITING_BYTES", most_bytes)
+    uploads = [await staged(blobs, b"") for _ in range(6)]
+    together = asyncio.Barrier(6)
+    staging = blobs._staging
+    assert isinstance(staging, ObjectStaging)
+    waiting = list[int]()
+
+    async def slow(upload: str) -> None:
+        async with blobs.append(upload, 0) as out:
+            for begin in range(0, 100 * KIB, chunk):
+                await out.write(BODY[begin : begin + chunk])
+                await together.wait()
+                waiting.append(staging.limits.waiting_bytes)
+
+    await asyncio.gather(*map(slow, uploads))
+    assert most_bytes // 2 < max(waiting) <= most_bytes + 6 * chunk
+    assert staging.limits.waiting_bytes == 0
+    for upload in uploads:
+        assert await read(other, upload) == BODY[: 100 * KIB]
+
+
+async def test_there_are_as_few_parts_as_the_length_needs(
+    bucket: str, other: MovingBlobs, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a limit of 2 parts: it is known when the one object is written; staging has no limit."""
+    monkeypatch.setattr(place, "_PARTS", 2)
+    body = random.Random(9).randbytes(17 * 1024 * KIB)
+    upload = await staged(other, b"")
+    async with other.append(upload, 0) as out:
+        await out.write(body)
+    await to_its_end(other, upload, body)
+    assert s3.content(bucket, upload) == body
+    assert s3.client.head_object(Bucket=bucket, Key=upload)["ETag"].strip('"').endswith("-2")
+
+
+async def test_garbage_is_found_and_removed_as_it_was_found(
+    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server
+) -> None:
+    first, second, left = await staged(blobs, BODY), await staged(blobs, b"small"), new_upload_id()
+    for key in (
+        f"staging/{left}/0123456789abcdef-0",
+        f"staging/penstock-check-{'0' * 16}",
+        "staging/theirs",
+        "their/own",
+    ):
+        s3.client.put_object(Bucket=bucket, Key=key, Body=b"left")
+    found = {one.upload_id: one for batch in [batch async for batch in other.inventory()] for one in batch}
+    assert {key: one.size_bytes for key, one in found.items()} == {first: len(BODY), second: 5, left: 4, "": 4}
+    assert [found[key].stage for key in (first, left, "")] == [Stage.STAGED, Stage.STAGED, Stage.PROBE]
+    await eventually(lambda: datetime.now(UTC) - found[second].changed_at > timedelta(seconds=1))  # S3 counts seconds
+    await append(blobs, second, b" and more")
+    assert [await other.remove_found(found[key]) for key in (first, second, left, "")] == [True, False, True, True]
+    assert await blobs.staged() == [second]
+    assert await read(blobs, second) == b"small and more"
+    assert sorted(s3.keys(bucket)) == [f"staging/{second}/head", "staging/theirs", "their/own"]
+
+
+async def test_a_store_without_conditions_is_used_by_one_at_a_time(
+    bucket: str, blobs: MovingBlobs, other: MovingBlobs
+) -> None:
+    for one in (blobs, other):
+        staging = one._staging
+        assert isinstance(staging, ObjectStaging)
+        assert staging.heads.fenced
+        staging.heads.fenced = False
+    upload = await staged(blobs, BODY[:10])
+    await blobs.create(upload)
+    with pytest.raises(OffsetConflict):  # noqa: PT012  it may come when the context ends
+        async with blobs.append(upload, 10) as out:
+            await out.write(b"late")
+            await append(other, upload, BODY[10:])
+    assert await read(other, upload) == BODY
