@@ -14,11 +14,17 @@ from typing import Any
 import httpx
 import pytest
 
+from penstock.delivery.pull import PullDelivery
+from penstock.delivery.stream import StreamDelivery
 from penstock.delivery.volume import VolumeDelivery
 from penstock.events.types import StartPostprocessingStep
 from penstock.testing import eventually
+from tests.e2e.test_object_storage import settings_of as s3_settings
+from tests.servers.azurite import ACCOUNT, running_azurite
+from tests.servers.azurite import KEY as ACCOUNT_KEY
 from tests.servers.nats import NatsServer
 from tests.servers.penstock import PenstockServer
+from tests.servers.s3 import running_s3
 from tests.wire.conversation import Listener, Message
 from tests.wire.strangers import answered
 
@@ -184,3 +190,54 @@ def test_pull_without_an_address_is_refused_at_the_start(tmp_path: Path) -> None
     server.environment = {"PENSTOCK_DELIVERY": "virusscan=pull"}
     assert server.launch().wait(timeout=30) == 2
     assert "set delivery_url" in server.last_words()
+
+
+@pytest.mark.parametrize("service", ["s3", "azure"])
+async def test_presigned_is_signed_when_it_is_asked_for(nats: NatsServer, tmp_path: Path, service: str) -> None:
+    """The signed address lives for a second; the step's own, until it answers."""
+    with running_store(service, tmp_path) as store:
+        settings = {"PENSTOCK_DELIVERY": "one=presigned", "PENSTOCK_DELIVERY_SIGNED_URL_LIFE": "1s", **store}
+        with serving(tmp_path, nats, "one", **settings) as server:
+            async with Listener(nats.endpoint) as listener:
+                upload_id = await asyncio.to_thread(put, server)
+                url = (await start_of(listener, upload_id, "one")).payload["URL"]
+                assert url.startswith(server.url)
+                sent_on = await ask("GET", url)
+                assert sent_on.status_code == 307
+                signed = sent_on.headers["location"]
+                assert signed.startswith(store["PENSTOCK_STORAGE_ENDPOINT"])
+                assert (await ask("GET", signed)).content == BODY
+                assert (await ask("HEAD", url)).headers["content-length"] == str(len(BODY))
+                if service == "azure":  # moto does not look at the time
+                    await eventually(partial(is_refused, signed), timeout_seconds=20)
+                # Long after the first one is too old, the step still reads.
+                event = StartPostprocessingStep(upload_id=upload_id, url=url, filesize=len(BODY), step_to_start="one")
+                async with PullDelivery(tmp_path) as delivery, delivery.deliver(event) as delivered:
+                    assert delivered.path.read_bytes() == BODY
+                async with StreamDelivery() as streaming, streaming.deliver(event) as delivered:
+                    assert b"".join([piece async for piece in delivered.stream(start=1_000_000)]) == BODY[1_000_000:]
+                await listener.say(answered(upload_id, step="one"))
+                await eventually(partial(is_over, url))
+                await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
+            assert "Signature" not in server.log_path.read_text()
+            assert "sig=" not in server.log_path.read_text()
+
+
+async def is_refused(url: str) -> bool:
+    return (await ask("GET", url)).status_code == 403
+
+
+@contextmanager
+def running_store(service: str, folder: Path) -> Iterator[dict[str, str]]:
+    if service == "s3":
+        with running_s3(folder) as s3:
+            yield {**s3_settings(s3, s3.new_bucket()), "PENSTOCK_STORAGE_PREFIX": "files"}
+        return
+    with running_azurite(folder) as azurite:
+        yield {
+            "PENSTOCK_STORAGE": "azure",
+            "PENSTOCK_STORAGE_BUCKET": azurite.new_container(),
+            "PENSTOCK_STORAGE_ENDPOINT": azurite.endpoint,
+            "PENSTOCK_STORAGE_ACCESS_KEY": ACCOUNT,
+            "PENSTOCK_STORAGE_SECRET_KEY": ACCOUNT_KEY,
+        }

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ..blobs.base import SupportsPath
+from ..blobs.links import SupportsLinks
 from ..delivery.sending.claims import Claims
 from ..delivery.sending.digests import Digests
 from ..delivery.sending.dispatch import Dispatcher
+from ..delivery.sending.presigned import PresignedWay, Returns
 from ..delivery.sending.pull import PullWay
 from ..delivery.sending.push import Pushing, PushOnRequestWay, PushWay
 from ..delivery.sending.targets import TargetRefused, Targets
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
-    from ..blobs.base import BlobStore
+    from ..blobs.base import BlobStore, FinalPlace
     from ..bus.base import Bus
     from ..clock import Clock
     from ..delivery.sending.base import Way
@@ -51,11 +53,14 @@ class Dispatching:
         clock: Clock,
         blobs: BlobStore,
         folder: Path,
+        final: FinalPlace | None,
     ) -> None:
         self._settings = settings
         self._clock = clock
+        self._store = store
         self._blobs = blobs
         self._folder = folder
+        self._lending = final.lending() if isinstance(final, SupportsLinks) else None
         self._tokens = Tokens(_key(settings.data_dir / _KEY_FILE))
         self._digests = Digests(blobs)
         self.ways = {step: self._way(step, chosen) for step, chosen in settings.delivery.items()}
@@ -64,7 +69,10 @@ class Dispatching:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""
-        return [self.publisher.run()] if self.ways else []
+        loops = [self.publisher.run()] if self.ways else []
+        if self._lending is not None:  # also where no step is lent anything any more
+            loops.append(Returns(self._lending, self._store, self._clock).run())
+        return loops
 
     def _way(self, step: str, chosen: Chosen) -> Way:
         match chosen.way:
@@ -72,6 +80,19 @@ class Dispatching:
                 return VolumeWay(chosen.place, self._folder, self._blobs, self._digests)
             case "pull":
                 return PullWay(self._url(step, chosen), self._tokens)
+            case "presigned" if self._lending is not None:
+                return PresignedWay(
+                    self._url(step, chosen),
+                    self._tokens,
+                    lending=self._lending,
+                    blobs=self._blobs,
+                    digests=self._digests,
+                    life=self._settings.delivery_signed_url_life,
+                )
+            case "presigned":
+                raise self._wrong(step, chosen, "it needs an object store: set storage to s3, azure or gcs")
+            case "path":
+                raise self._wrong(step, chosen, "bytes are no files where staging is not local")
             case "push":
                 return PushWay(chosen.place, self._pushing(step, chosen))
             case "push-on-request":

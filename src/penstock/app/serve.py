@@ -138,7 +138,9 @@ class App:
         blobs = wrap("blobs", await stack.enter_async_context(storage.blobs))
         store = wrap("store", await stack.enter_async_context(store_of(settings, self._policy, database)))
         bus = wrap("bus", await stack.enter_async_context(bus_of(settings, clock)))
-        dispatching = Dispatching(settings, store=store, bus=bus, clock=clock, blobs=blobs, folder=bytes_folder)
+        dispatching = Dispatching(
+            settings, store=store, bus=bus, clock=clock, blobs=blobs, folder=bytes_folder, final=storage.final
+        )
         processing = Processing(
             settings,
             self._policy,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
 from ..delivery.sending.claims import StepOver, WrongToken
+from ..delivery.sending.presigned import PresignedWay
 from ..delivery.sending.pull import ASK, PATH
 from ..delivery.sending.push import PushOnRequestWay
 from ..errors import NotFound, PenstockError, Unavailable
@@ -85,6 +86,11 @@ class Delivering:
     async def _answer(self, scope: Scope, claim: Claim) -> Answer | FileParts:
         if scope["method"] not in _READING:
             return method_not_allowed(scope["method"], ROOT, _READING)
+        way = self._ways.get(claim.step)
+        if isinstance(way, PresignedWay) and scope["method"] == "GET":
+            await self._upload(claim)
+            location = {"Location": await way.link(claim.upload_id), "Cache-Control": "no-store"}
+            return Answer(307, {**location, "Referrer-Policy": "no-referrer"})
         answer = await parts_of(self._blobs, await self._upload(claim), headers_of(scope))
         # Whatever lies in between must not keep what is held back.
         kept = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}

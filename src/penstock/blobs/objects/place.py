@@ -18,8 +18,9 @@ import obstore
 
 from ...errors import ConfigurationError, PenstockError
 from ...ids import is_upload_id
-from ..base import BlobMissing, BlobUnavailable, FinalPlace, SupportsStaging
+from ..base import BlobMissing, BlobUnavailable, SupportsStaging
 from ..inventory import Found, Stage, SupportsInventory
+from ..links import Lending, SupportsLinks
 from .bucket import STALL_SECONDS, Bucket, streamed
 from .feed import Feed, ended_with
 from .inventory import objects, remove_object
@@ -28,6 +29,7 @@ from .trouble import trouble_about
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+    from datetime import timedelta
 
     from obstore.store import ObjectStore
 
@@ -41,7 +43,7 @@ _PARTS_AT_ONCE: Final = 4
 CHECK_SECONDS: Final = 20.0
 
 
-class ObjectPlace(FinalPlace, SupportsInventory, SupportsStaging):
+class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
     """Objects below a prefix."""
 
     def __init__(
@@ -146,6 +148,26 @@ class ObjectPlace(FinalPlace, SupportsInventory, SupportsStaging):
         """Return what stages in the folder `staging` below the prefix."""
         bucket = Bucket(self._writing, self._reading, name=self.name, prefix=f"{self._prefix}staging/")
         return ObjectStaging(bucket)
+
+    def lending(self) -> ObjectPlace:
+        """Return the place for copies: the folder `delivery` below the prefix."""
+        return ObjectPlace(self._writing, self._reading, name=self.name, prefix=f"{self._prefix}delivery")
+
+    async def link(self, upload_id: str, *, life: timedelta) -> str:
+        """Have the client sign an address; no request is made for it."""
+        with trouble_about(upload_id, self.name):
+            signing: Any = self._reading  # all three services can, but not every store of the library
+            url: str = await obstore.sign_async(signing, "GET", self._key(upload_id), expires_in=life)
+            return url
+
+    async def kept(self) -> list[str]:
+        """Return the IDs of all objects below the prefix."""
+        found = list[str]()
+        with trouble_about(None, self.name):
+            async with aclosing(objects(self._writing, self._prefix, self.name)) as batches:
+                async for batch in batches:
+                    found += [one.upload_id for one in batch if one.stage is Stage.RELEASED]
+        return found
 
     async def check(self) -> None:
         """Ask for an object that nobody has."""

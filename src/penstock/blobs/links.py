@@ -1,0 +1,39 @@
+"""The ability of a final place to lend bytes out: copies beside the released ones, with addresses that it signs itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from .base import FinalPlace
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+class Lending(FinalPlace, Protocol):
+    """A place for copies that are lent out."""
+
+    async def link(self, upload_id: str, *, life: timedelta) -> str:
+        """Return an address that anybody can read the bytes from for `life`. It is a secret.
+
+        Raises:
+            BlobUnavailable: there is none.
+        """
+        ...
+
+    async def kept(self) -> list[str]:
+        """Return the IDs of all uploads with a copy.
+
+        Raises:
+            BlobUnavailable: nobody can tell now.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsLinks(Protocol):
+    """A final place that can lend."""
+
+    def lending(self) -> Lending:
+        """Return the place for copies; it need not be opened."""
+        ...
