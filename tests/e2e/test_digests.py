@@ -120,6 +120,21 @@ def test_a_digest_that_the_first_request_names(server: PenstockServer, client: C
     assert released(server, path.rpartition("/")[2]).headers["repr-digest"] == digest(BODY)
 
 
+def test_a_digest_of_an_upload_that_ends_at_its_length(server: PenstockServer, client: Client) -> None:
+    """Older clients do not say that a part is the last one: the file is compared all the same."""
+    older = {"Upload-Draft-Interop-Version": "6", "Upload-Complete": "?0", "Upload-Length": str(len(BODY))}
+    for said, status in ((digest(b"other"), 400), (digest(BODY), 202)):
+        with client.connect() as connection:
+            head = {**older, "Content-Length": len(BODY), "Repr-Digest": said}
+            connection.begin("POST", "/uploads/", head)
+            connection.send(BODY)
+            answer = connection.answer(to="POST")
+            while answer.status < 200:
+                answer = connection.answer(to="POST")
+        assert answer.status == status, answer
+        assert known(server) == 0
+
+
 def begun(client: Client, headers: Mapping[str, str], body: bytes = BODY[:HALF]) -> str:
     answer = client.ask("POST", "/uploads/", {"Upload-Complete": "?0", "Upload-Length": len(BODY), **headers}, body)
     assert answer.status == 201, answer

@@ -129,9 +129,9 @@ class Resumable:
         try:
             with said_by_digests():
                 standing = await self._receive(upload_id, offset, bytes_, body.length, part, headers, expected)
-            if dialect.ends_at_length and standing.full and not standing.complete:
-                last = part._replace(last=True)
-                standing = await self._receive(upload_id, standing.offset, _nothing(), 0, last, headers)
+                if dialect.ends_at_length and standing.full and not standing.complete:
+                    last = part._replace(last=True)
+                    standing = await self._receive(upload_id, standing.offset, _nothing(), 0, last, headers)
         except WrongOffset as error:
             wrong = answer_to(error)
             return Answer(

@@ -69,7 +69,7 @@ class Tus:
 
     async def _create(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         wanted = tus.creation(headers, body.length if body.announced else 0)
-        if REPR_DIGEST.lower() in headers and not (wanted.with_body and body.length == wanted.size_bytes):
+        if REPR_DIGEST.lower() in headers and not (body.length and body.length == wanted.size_bytes):
             raise BadHeader(
                 f"{REPR_DIGEST} is about the whole file, which does not come with this request. Send it with the last "
                 "bytes, or as `checksum` in Upload-Metadata."

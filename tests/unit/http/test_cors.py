@@ -31,6 +31,14 @@ def test_a_page_that_may_is_named_and_caches_are_told_that_it_matters() -> None:
     assert answer["Vary"] == "Origin"
 
 
+@pytest.mark.parametrize(
+    ("origins", "origin", "permitted"),
+    [(["*"], "null", True), ([APP], APP.upper(), True), ([APP], "null", False), ([], APP, False)],
+)
+def test_which_pages_are_permitted(origins: list[str], origin: str, *, permitted: bool) -> None:
+    assert Cors(origins).permits(origin) is permitted
+
+
 def test_a_preflight_and_what_follows_it() -> None:
     asked, sent = Cors(["*"]).headers("OPTIONS", ASKED), Cors(["*"]).headers("PATCH", {"origin": APP})
     assert "PATCH" in asked["Access-Control-Allow-Methods"]
