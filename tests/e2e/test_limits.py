@@ -91,6 +91,8 @@ def test_what_cannot_be_is_refused_before_its_body(server: PenstockServer, proto
         assert refusal.status == status, refusal
         assert facts.items() <= refusal.problem.items()
         assert refusal.problem["subject"] == {"kind": "space", "name": space}
+        if protocol == "resumable" and status == 413:
+            assert f"max-size={MIB}" in refusal.headers["upload-limit"]
     after = server.staging, uploads(server)
     assert [one["id"] for one in after[1]] == [one["id"] for one in before[1]]
     assert after[0] == before[0]

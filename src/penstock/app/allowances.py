@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
     from ..telemetry import Metrics
-    from ..uploads.quota import Usage
+    from ..uploads.accounts import Usage
 
 
 def allowances_of(settings: Settings) -> Allowances:

@@ -23,6 +23,7 @@ from ..uploads.feed import Feed
 from ..uploads.gateway import Gateway
 from ..uploads.quarantine import Quarantine
 from ..uploads.receiver import Receiver
+from ..uploads.usage import Usages
 from .garbage import Garbage
 
 
@@ -33,6 +34,7 @@ class Parts:
     receiver: Receiver
     gateway: Gateway
     catalogue: Catalogue
+    usages: Usages
     quarantine: Quarantine
     feed: Feed
     blobs: BlobStore

@@ -40,6 +40,7 @@ from ..uploads.quarantine import Quarantine
 from ..uploads.quota import Ledger
 from ..uploads.receiver import Receiver
 from ..uploads.steady import SteadyTime
+from ..uploads.usage import Usages
 from .allowances import allowances_of, show_usage
 from .delivery import open_own_delivery
 from .dispatching import Dispatching
@@ -152,9 +153,11 @@ class App:
             publisher=await stack.enter_async_context(dispatching.publisher),
         )
         feed = await stack.enter_async_context(Feed(database, clock, poll=None if leases is None else FEED_POLL))
+        ledger = Ledger(self._allowances)
         guard = None if leases is None else leases.guard
-        catalogue = wrap("catalogue", Catalogue(database, feed, clock, Ledger(self._allowances), guard))
-        await catalogue.count_anew()
+        catalogue = wrap("catalogue", Catalogue(database, feed, clock, ledger, guard))
+        usages = Usages(database, ledger)
+        await usages.count_anew()
         locks = None
         if leases is not None:
             locks = await stack.enter_async_context(open_locks(leases, catalogue, blobs, clock))
@@ -257,6 +260,7 @@ class App:
             receiver=receiver,
             gateway=gateway,
             catalogue=catalogue,
+            usages=usages,
             quarantine=Quarantine(database),
             feed=feed,
             blobs=blobs,
@@ -276,16 +280,18 @@ class App:
             user_header=settings.user_header,
             cors_origins=settings.cors_origins,
             checks=lambda: self._checks(storage, processing, scanning),
-            look_up=lambda: self._look_up(processing, catalogue, scanning),
+            look_up=lambda: self._look_up(processing, catalogue, usages, scanning),
         )
 
-    async def _look_up(self, processing: Processing, catalogue: Catalogue, scanning: Scanning | None) -> None:
+    async def _look_up(
+        self, processing: Processing, catalogue: Catalogue, usages: Usages, scanning: Scanning | None
+    ) -> None:
         await processing.look_up()
         if scanning is not None:
             scanning.look_up(self._metrics)
         for phase, number in (await catalogue.counts()).items():
             self._metrics.uploads.labels(phase).set(number)
-        for usage in await catalogue.usage_of_named():
+        for usage in await usages.of_named():
             show_usage(usage, self._metrics)
 
     async def _checks(self, storage: Storage, processing: Processing, scanning: Scanning | None) -> list[Check]:

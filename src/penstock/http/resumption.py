@@ -197,12 +197,14 @@ class Resumable:
 
     def _too_large(self, error: PenstockError, dialect: Dialect) -> Answer:
         answer = answer_to(error)
-        limits = resumable.limits(self._receiver.max_size_bytes, None, self._clock.now(), dialect)
+        most = error.facts.get("limit_bytes")
+        largest = most if isinstance(most, int) else self._receiver.max_size_bytes
+        limits = resumable.limits(largest, None, self._clock.now(), dialect)
         return Answer(answer.status, {**answer.headers, **limits}, answer.body)
 
     def _limits(self, standing: Standing, dialect: Dialect) -> dict[str, str]:
         upload = standing.upload
-        return resumable.limits(self._receiver.max_size_bytes, upload.expires_at, self._clock.now(), dialect)
+        return resumable.limits(self._receiver.largest(upload), upload.expires_at, self._clock.now(), dialect)
 
     def _location(self, scope: Scope, headers: Mapping[str, str], standing: Standing) -> str:
         return f"{self._address.base(scope, headers)}{ROOT}/{standing.upload.id}"

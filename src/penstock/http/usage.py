@@ -18,7 +18,7 @@ def router(services: Services) -> APIRouter:
     @routes.get("", summary="Show who has how much")
     async def usage() -> UsageView:
         """Summed up from all uploads: of every space and user that has anything, or limits of its own."""
-        return UsageView(usage=[SubjectUsage.of(one) for one in await services.catalogue.usage()])
+        return UsageView(usage=[SubjectUsage.of(one) for one in await services.usages.of_all()])
 
     @routes.get("/mine", summary="Show what the user who asks has, and a space, as far as there are quotas")
     async def mine(
@@ -26,7 +26,7 @@ def router(services: Services) -> APIRouter:
     ) -> UsageView:
         named = bool(services.user_header)
         owner = services.callers.owner(request.scope, headers_of(request.scope)) if named else None
-        found = await services.catalogue.usage_of(space, owner)
+        found = await services.usages.of(space, owner)
         return UsageView(usage=[SubjectUsage.of(one) for one in found])
 
     return routes

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 
 from ..core.progress import RETRYING, Progress, State
 from ..postprocessing.commands import Row
+from ..uploads.accounts import Usage
 from ..uploads.allowances import SubjectKind
-from ..uploads.quota import Usage
 from ..uploads.upload import Phase, ScanMark, Upload
 
 

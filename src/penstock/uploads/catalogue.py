@@ -9,7 +9,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from sqlalchemy import select, true, tuple_
 from sqlalchemy.exc import IntegrityError
 
@@ -17,11 +16,12 @@ from ..db.instants import to_microseconds
 from ..db.tables import uploads
 from ..errors import PenstockError
 from . import journal, statements
+from .accounts import Account
 from .filters import Filters, pages
 from .journal import Details, Happening, Kind
 from .listing import Page, merged, number_of
 from .quarantine import NOBODY, log_change
-from .quota import Account, Ledger
+from .quota import Ledger
 from .rows import COLUMNS, changing_values, final_key, fixed_values, scan_values, upload_of
 from .upload import Phase, Upload, counted_bytes
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from ..db import Database
     from .feed import Feed
     from .quarantine import Doer
-    from .quota import Usage
     from .upload import ScanMark
 
 
@@ -44,8 +43,6 @@ class UploadExists(PenstockError):
 
     code = "upload-exists"
 
-
-log = structlog.get_logger(__name__)
 
 _BATCH: Final = 500
 _DECIDED: Final = (Phase.RELEASED, Phase.REJECTED, Phase.DELETED)
@@ -262,26 +259,6 @@ class Catalogue:
             refusal = await self._database.write(lambda connection: self._ledger.count(connection, upload_id, to_bytes))
             if refusal is not None:
                 raise refusal
-
-    async def count_anew(self) -> None:
-        """Make the accounts of quotas anew from the uploads: to be called at each start."""
-        wrong = await self._database.write(self._ledger.make_anew)
-        if wrong:
-            log.info("accounts_made_anew", changed=wrong)
-
-    async def usage(self) -> Sequence[Usage]:
-        """Return what every space and user has, and may have; summed up from all uploads."""
-        return await self._database.read(self._ledger.of_all)
-
-    async def usage_of_named(self) -> Sequence[Usage]:
-        """Return what the server has, and those spaces and users that have limits of their own; from the accounts."""
-        named = self._ledger.allowances.named()
-        return await self._database.read(lambda connection: self._ledger.of(connection, named)) if named else []
-
-    async def usage_of(self, space: str | None, owner: str | None) -> Sequence[Usage]:
-        """Return what the server, a space and a user have, as far as accounts are kept; None: of no space, or user."""
-        subjects = self._ledger.subjects(space, owner)
-        return await self._database.read(lambda connection: self._ledger.of(connection, subjects)) if subjects else []
 
     async def waiting_finals(self) -> Sequence[Upload]:
         """Return the uploads that are to be made of parts, and are not yet."""

@@ -10,12 +10,13 @@ Accounts are kept for those only who have a limit that needs one; without such l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, case, delete, func, insert, literal_column, select, text, update
+from sqlalchemy import bindparam, delete, func, insert, literal_column, select, update
 
 from ..db.prepared import Prepared
 from ..db.tables import accounts, uploads
+from .accounts import Account, Row, Usage, account_of, add_to, row_of, summed, take_the_lock
 from .allowances import THE_INSTANCE, UNLIMITED, Subject, SubjectKind
 from .errors import QuotaExceeded, TooMany
 from .upload import Phase, counted_bytes
@@ -29,59 +30,10 @@ if TYPE_CHECKING:
     from .allowances import Allowance, Allowances
     from .upload import Upload
 
-_LOCK: Final = int.from_bytes(b"quota")
-"""The key of the lock in PostgreSQL."""
 _AGAIN_SECONDS: Final = 30
 """When somebody with too many unfinished uploads may try again: these take a while to end."""
 
 
-class Account(NamedTuple):
-    """What somebody has; as a change, what comes and goes."""
-
-    used_bytes: int = 0
-    """Of files whose bytes have all arrived, and are not given up."""
-    reserved_bytes: int = 0
-    """Of uploads on their way in."""
-    unfinished: int = 0
-    """How many of these there are."""
-
-    def plus(self, other: Account) -> Account:
-        """Return the sum."""
-        return Account(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
-
-    def minus(self, other: Account) -> Account:
-        """Return the difference."""
-        return Account(*(ours - theirs for ours, theirs in zip(self, other, strict=True)))
-
-
-class Usage(NamedTuple):
-    """What somebody has, and may have."""
-
-    subject: Subject
-    account: Account
-    allowance: Allowance
-
-
-_ROW: Final = Prepared(
-    select(
-        uploads.c.phase, uploads.c.space, uploads.c.owner, uploads.c.size_bytes, uploads.c.counted_bytes,
-        uploads.c.counted_in,
-    ).where(uploads.c.id == bindparam("upload"))
-)  # fmt: skip
-_ACCOUNT: Final = Prepared(
-    select(accounts.c.used_bytes, accounts.c.reserved_bytes, accounts.c.unfinished).where(
-        accounts.c.kind == bindparam("subject_kind"), accounts.c.name == bindparam("subject_name")
-    )
-)
-_ADD: Final = Prepared(
-    text(
-        "INSERT INTO accounts (kind, name, used_bytes, reserved_bytes, unfinished) "
-        "VALUES (:kind, :name, :used_bytes, :reserved_bytes, :unfinished) ON CONFLICT (kind, name) DO UPDATE SET "
-        "used_bytes = accounts.used_bytes + excluded.used_bytes, "
-        "reserved_bytes = accounts.reserved_bytes + excluded.reserved_bytes, "
-        "unfinished = accounts.unfinished + excluded.unfinished"
-    )
-)
 _COUNT: Final = Prepared(update(uploads).where(uploads.c.id == bindparam("upload")), "counted_bytes")
 _IS_RECEIVING: Final = uploads.c.phase == Phase.RECEIVING.value
 _LEND: Final = (
@@ -100,14 +52,7 @@ _GIVE_BACK: Final = (
     .where(uploads.c.counted_in == bindparam("final"), uploads.c.counted_in != literal_column("''"), _IS_RECEIVING)
     .values(counted_bytes=func.coalesce(uploads.c.size_bytes, 0), counted_in="")
 )
-_IS_UNFINISHED: Final = _IS_RECEIVING & (uploads.c.counted_in == "")
-_SUMS: Final = (
-    func.coalesce(func.sum(case((~_IS_RECEIVING, uploads.c.counted_bytes), else_=0)), 0),
-    func.coalesce(func.sum(case((_IS_RECEIVING, uploads.c.counted_bytes), else_=0)), 0),
-    func.coalesce(func.sum(case((_IS_UNFINISHED, 1), else_=0)), 0),
-)
 _USED: Final = {Phase.PROCESSING, Phase.RELEASED}
-_COLUMNS: Final = {SubjectKind.SPACE: uploads.c.space, SubjectKind.USER: uploads.c.owner}
 
 
 class Ledger:
@@ -125,7 +70,7 @@ class Ledger:
     def check(self, connection: Connection, space: str, owner: str, wanted: Account) -> PenstockError | None:
         """Return why somebody may not have more, if so."""
         for subject, allowance in self.allowances.counted(space, owner):
-            refusal = _refusal(subject, allowance, _account(connection, subject), wanted, wanted)
+            refusal = _refusal(subject, allowance, account_of(connection, subject), wanted, wanted)
             if refusal is not None:
                 return refusal
         return None
@@ -137,24 +82,24 @@ class Ledger:
         """
         if not self.is_kept:
             return None
-        _take_the_lock(connection)
+        take_the_lock(connection)
         wanted = Account(reserved_bytes=counted_bytes(upload), unfinished=1)
         lent = self._lent(connection, _PARTS, {"parts": list(set(upload.parts))}) if upload.parts else {}
         for subject, allowance in self.allowances.counted(upload.space, upload.owner):
             relief = lent.get(subject, Account())
-            refusal = _refusal(subject, allowance, _account(connection, subject), wanted.minus(relief), wanted)
+            refusal = _refusal(subject, allowance, account_of(connection, subject), wanted.minus(relief), wanted)
             if refusal is not None:
                 return refusal
         self._add(connection, upload.space, upload.owner, wanted)
         for subject, relief in lent.items():
-            _add(connection, subject, Account().minus(relief))
+            add_to(connection, subject, Account().minus(relief))
         return None
 
     def before(self, connection: Connection, before: Upload, after: Upload) -> Row | None:
         """Return what is written of an upload that is about to change; None: the accounts are not concerned."""
         if not self.is_kept or {before.phase, after.phase} <= _USED:
             return None
-        _take_the_lock(connection)
+        take_the_lock(connection)
         return row_of(connection, before.id)
 
     def move(self, connection: Connection, before: Row, after: Upload) -> None:
@@ -170,7 +115,7 @@ class Ledger:
         It does not become smaller by that, unless this `is_size`.
         """
         if self.is_kept:
-            _take_the_lock(connection)
+            take_the_lock(connection)
         row = row_of(connection, upload_id)
         if row is None or row.phase is not Phase.RECEIVING or row.size_bytes is not None:
             return None
@@ -193,7 +138,7 @@ class Ledger:
         """Have parts count for themselves again, since what was made of them does not count any more."""
         if self.is_kept:
             for subject, back in self._lent(connection, _LENT, {"final": final_id}).items():
-                _add(connection, subject, back)
+                add_to(connection, subject, back)
         connection.execute(_GIVE_BACK, {"final": final_id})
 
     def make_anew(self, connection: Connection) -> int:
@@ -204,7 +149,7 @@ class Ledger:
         if not self.is_kept:
             connection.execute(delete(accounts))
             return 0
-        _take_the_lock(connection)
+        take_the_lock(connection)
         right = {subject: account for subject, account in summed(connection).items() if self._counts(subject)}
         found = {
             Subject(SubjectKind(kind), name): Account(*numbers)
@@ -219,7 +164,7 @@ class Ledger:
 
     def of(self, connection: Connection, subjects: Sequence[Subject]) -> list[Usage]:
         """Return what somebody has for whom an account is kept."""
-        return [Usage(subject, _account(connection, subject), self.allowances.of(subject)) for subject in subjects]
+        return [Usage(subject, account_of(connection, subject), self.allowances.of(subject)) for subject in subjects]
 
     def of_all(self, connection: Connection) -> list[Usage]:
         """Return what everybody has who has anything, or was given a limit by name; summed up from the uploads."""
@@ -238,7 +183,7 @@ class Ledger:
     def _add(self, connection: Connection, space: str, owner: str, change: Account) -> None:
         if change != Account():
             for subject, _ in self.allowances.counted(space, owner):
-                _add(connection, subject, change)
+                add_to(connection, subject, change)
 
     def _lent(self, connection: Connection, statement: Any, values: Mapping[str, Any]) -> dict[Subject, Account]:
         sums: dict[Subject, Account] = {}
@@ -247,41 +192,6 @@ class Ledger:
             for subject, _ in self.allowances.counted(space, owner):
                 sums[subject] = sums.get(subject, Account()).plus(part)
         return sums
-
-
-class Row(NamedTuple):
-    """What the accounts have to know of an upload, as it is written."""
-
-    phase: Phase
-    space: str
-    owner: str
-    size_bytes: int | None
-    counted_bytes: int
-    counted_in: str
-    """The upload that this one is a part of, and counts with; empty: it counts for itself."""
-
-    @property
-    def account(self) -> Account:
-        """What it adds to the accounts that it counts for."""
-        if self.phase is not Phase.RECEIVING:
-            return Account(used_bytes=self.counted_bytes)
-        return Account() if self.counted_in else Account(reserved_bytes=self.counted_bytes, unfinished=1)
-
-
-def row_of(connection: Connection, upload_id: str) -> Row | None:
-    """Return what is written of an upload; None: there is none."""
-    row = _ROW.first(connection, {"upload": upload_id})
-    return None if row is None else Row(Phase(row[0]), *row[1:])
-
-
-def summed(connection: Connection) -> dict[Subject, Account]:
-    """Return what everybody has, from the uploads themselves; the longer, the more uploads there are."""
-    sums = {Subject(SubjectKind.INSTANCE): Account(*connection.execute(select(*_SUMS)).one())}
-    for kind, column in _COLUMNS.items():
-        for name, *numbers in connection.execute(select(column, *_SUMS).group_by(column)):
-            if any(numbers):
-                sums[Subject(kind, name)] = Account(*numbers)
-    return {subject: Account(*map(int, account)) for subject, account in sums.items()}
 
 
 def _refusal(
@@ -300,19 +210,3 @@ def _refusal(
         used_bytes=account.used_bytes,
         reserved_bytes=account.reserved_bytes,
     )
-
-
-def _account(connection: Connection, subject: Subject) -> Account:
-    values = {"subject_kind": subject.kind.value, "subject_name": subject.name}
-    row = _ACCOUNT.first(connection, values)
-    return Account() if row is None else Account(*row)
-
-
-def _add(connection: Connection, subject: Subject, change: Account) -> None:
-    _ADD.execute(connection, {"kind": subject.kind.value, "name": subject.name, **change._asdict()})
-
-
-def _take_the_lock(connection: Connection) -> None:
-    """Keep other processes from the accounts until the transaction ends. In SQLite its begin does it."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})

@@ -178,6 +178,10 @@ class Receiver:
         check_alive(upload, self._clock.now())
         return upload
 
+    def largest(self, upload: Upload) -> int | None:
+        """Return how large an upload may become; None: as large as there is room."""
+        return self._admission.largest(upload.space, upload.owner)
+
     async def offset(self, upload_id: str) -> int:
         """Return how many bytes have arrived and are kept, without disturbing whoever sends them."""
         try:

@@ -33,6 +33,8 @@ def values(upload: Upload) -> dict[str, Any]:
         **scan_values(upload.scan),
         "run_cause": "",
         "discard_pending": False,
+        "counted_bytes": 0,
+        "counted_in": "",
     }
 
 
@@ -62,6 +64,7 @@ def matches(upload: Upload, wanted: dict[str, Any]) -> bool:
         "has_virus": lambda sick: sick == (upload.scan is not None and upload.scan.infected),
         "space": lambda space: upload.space == space,
         "filename": lambda name: upload.filename == name,
+        "owner": lambda owner: upload.owner == owner,
     }
     return all(facts[name](value) for name, value in wanted.items() if value is not None)
 
@@ -93,6 +96,34 @@ async def test_any_combination_of_filters_shows_what_matches(database: Database)
         assert shown == expected, wanted
 
 
+async def test_the_uploads_of_a_user_and_those_of_nobody(database: Database) -> None:
+    clock = ManualClock(NOW)
+    catalogue = Catalogue(database, Feed(database, clock), clock)
+    kinds = product(Phase, (None, ScanMark(infected=True)), ("default", "other"), ("alice", "bob", ""))
+    everything = [
+        Upload(
+            id=f"{number:032x}", filename="a", space=space, phase=phase, scan=scan, owner=owner, created_at=NOW,
+            expires_at=NOW - timedelta(hours=number % 2),
+        )
+        for number, (phase, scan, space, owner) in enumerate(kinds)
+    ]  # fmt: skip
+    await fill(database, everything)
+    choices: dict[str, list[Any]] = {
+        "ids": [None, [upload.id for upload in everything[::5]]],
+        "phases": [None, [Phase.RECEIVING, Phase.RELEASED]],
+        "expired": [None, True, False],
+        "has_virus": [None, True],
+        "space": [None, "other"],
+        "filename": [None, "a"],
+        "owner": ["alice", ""],
+    }
+    for combination in product(*choices.values()):
+        wanted = dict(zip(choices, combination, strict=True))
+        expected = [upload.id for upload in reversed(everything) if matches(upload, wanted)]
+        page = await catalogue.list(**wanted, now=NOW, limit=1000)
+        assert [upload.id for upload in page.uploads] == expected, wanted
+
+
 async def test_more_ids_than_a_statement_can_carry(database: Database) -> None:
     clock = ManualClock(NOW)
     catalogue = Catalogue(database, Feed(database, clock), clock)
@@ -120,6 +151,7 @@ def crowd(number: int) -> Iterable[Upload]:
             scan=ScanMark(infected=n % 40 == 0) if rare else ScanMark(infected=False),
             expires_at=NOW - timedelta(hours=1) if n % 3 else NOW + timedelta(hours=1),
             created_at=NOW,
+            owner="rare" if n < 200 else "common",
         )
 
 
@@ -140,6 +172,10 @@ LISTS: dict[str, dict[str, Any]] = {
     "a file of a space": {"space": "default", "filename": "common"},
     "a rare name": {"filename": "file 3"},
     "a rare name of a phase": {"filename": "file 3", "phases": [Phase.RELEASED, Phase.PROCESSING]},
+    "a rare user": {"owner": "rare"},
+    "a common user": {"owner": "common"},
+    "what a user has not finished": {"owner": "common", "phases": [Phase.RECEIVING], "expired": False, "now": NOW},
+    "what nobody has": {"owner": "", "phases": [Phase.RECEIVING]},
     "single ones": {"ids": [f"{n:032x}" for n in (1, 2, 350, 777777)]},
     "single ones of a phase": {"ids": [f"{n:032x}" for n in range(100)], "phases": [Phase.RELEASED]},
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import pytest
@@ -12,12 +14,14 @@ import pytest
 from penstock.clock import SystemClock
 from penstock.db import Database
 from penstock.ids import new_upload_id
+from penstock.uploads.accounts import Account
 from penstock.uploads.allowances import Allowance, Allowances, Subject, SubjectKind
 from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.errors import QuotaExceeded, TooMany
 from penstock.uploads.feed import Feed
-from penstock.uploads.quota import Account, Ledger
+from penstock.uploads.quota import Ledger
 from penstock.uploads.upload import Phase, Upload
+from penstock.uploads.usage import Usages
 from tests.servers.postgres import PostgresServer, running_postgres
 from tests.unit.uploads.way_in import WayIn, body, cut, way_in
 
@@ -25,6 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+
+class HasUsages(Protocol):
+    usages: Usages
+
 
 LAB, ALICE = Subject(SubjectKind.SPACE, "lab"), Subject(SubjectKind.USER, "alice")
 LIMITED = Allowances(
@@ -42,13 +51,21 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def catalogue(database: Database) -> Catalogue:
+def catalogue(database: Database) -> Counted:
     return of(database, LIMITED)
 
 
-def of(database: Database, allowances: Allowances) -> Catalogue:
-    clock = SystemClock()
-    return Catalogue(database, Feed(database, clock), clock, Ledger(allowances))
+class Counted(Catalogue):
+    """A catalogue with those who tell what is counted."""
+
+    def __init__(self, database: Database, allowances: Allowances) -> None:
+        clock, ledger = SystemClock(), Ledger(allowances)
+        super().__init__(database, Feed(database, clock), clock, ledger)
+        self.usages = Usages(database, ledger)
+
+
+def of(database: Database, allowances: Allowances) -> Counted:
+    return Counted(database, allowances)
 
 
 def upload(**fields: Any) -> Upload:
@@ -68,15 +85,15 @@ async def become(catalogue: Catalogue, before: Upload, phase: Phase, **fields: A
     return after
 
 
-async def account(catalogue: Catalogue, subject: Subject = LAB) -> Account:
+async def account(counted: HasUsages, subject: Subject = LAB) -> Account:
     """Return somebody's account, after comparing all of them with what the uploads add up to."""
-    named = {usage.subject: usage.account for usage in await catalogue.usage_of_named()}
-    summed = {usage.subject: usage.account for usage in await catalogue.usage()}
+    named = {usage.subject: usage.account for usage in await counted.usages.of_named()}
+    summed = {usage.subject: usage.account for usage in await counted.usages.of_all()}
     assert named == {one: summed.get(one, Account()) for one in named}
     return named[subject]
 
 
-async def test_a_declared_size_is_reserved_then_used_then_given_back(catalogue: Catalogue) -> None:
+async def test_a_declared_size_is_reserved_then_used_then_given_back(catalogue: Counted) -> None:
     one = await entered(catalogue, size_bytes=60)
     assert await account(catalogue) == (0, 60, 1)
     one = await become(catalogue, one, Phase.PROCESSING, run=1)
@@ -89,7 +106,7 @@ async def test_a_declared_size_is_reserved_then_used_then_given_back(catalogue: 
 
 @pytest.mark.parametrize("phase", [Phase.REJECTED, Phase.DELETED, Phase.CANCELLED, Phase.EXPIRED])
 @pytest.mark.parametrize("received", [True, False])
-async def test_every_bad_end_gives_it_back(catalogue: Catalogue, phase: Phase, received: bool) -> None:
+async def test_every_bad_end_gives_it_back(catalogue: Counted, phase: Phase, received: bool) -> None:
     one = await entered(catalogue, size_bytes=100)
     if received:
         one = await become(catalogue, one, Phase.PROCESSING, run=1)
@@ -98,7 +115,7 @@ async def test_every_bad_end_gives_it_back(catalogue: Catalogue, phase: Phase, r
     await entered(catalogue, size_bytes=100)
 
 
-async def test_a_rejected_upload_counts_again_when_it_is_restarted_even_over_the_limit(catalogue: Catalogue) -> None:
+async def test_a_rejected_upload_counts_again_when_it_is_restarted_even_over_the_limit(catalogue: Counted) -> None:
     one = await become(catalogue, await entered(catalogue, size_bytes=80), Phase.PROCESSING, run=1)
     one = await become(catalogue, one, Phase.REJECTED)
     await entered(catalogue, size_bytes=90)
@@ -109,7 +126,7 @@ async def test_a_rejected_upload_counts_again_when_it_is_restarted_even_over_the
     assert caught.value.facts["free_bytes"] == 0
 
 
-async def test_who_has_too_little_left_is_told_what_is_free_and_of_what(catalogue: Catalogue) -> None:
+async def test_who_has_too_little_left_is_told_what_is_free_and_of_what(catalogue: Counted) -> None:
     await entered(catalogue, size_bytes=70)
     with pytest.raises(
         QuotaExceeded, match=r"31 bytes are more than space 'lab' has left: .* so 30 are free"
@@ -128,7 +145,7 @@ async def test_who_has_too_little_left_is_told_what_is_free_and_of_what(catalogu
     await entered(catalogue, size_bytes=30)
 
 
-async def test_the_number_of_unfinished_uploads_is_limited(catalogue: Catalogue) -> None:
+async def test_the_number_of_unfinished_uploads_is_limited(catalogue: Counted) -> None:
     some = [await entered(catalogue, space="other") for _ in range(10)]
     with pytest.raises(TooMany, match="user 'alice' may have 10 unfinished uploads"):
         await entered(catalogue, space="other")
@@ -137,7 +154,7 @@ async def test_the_number_of_unfinished_uploads_is_limited(catalogue: Catalogue)
     await entered(catalogue, space="other")
 
 
-async def test_many_at_once_are_never_given_more_than_there_is(catalogue: Catalogue, database: Database) -> None:
+async def test_many_at_once_are_never_given_more_than_there_is(catalogue: Counted, database: Database) -> None:
     await racing([catalogue, of(database, LIMITED)])
 
 
@@ -147,7 +164,7 @@ async def test_neither_by_several_processes_on_one_server(postgres: PostgresServ
         await racing([of(database, LIMITED) for database in (one, two, three)])
 
 
-async def racing(catalogues: list[Catalogue]) -> None:
+async def racing(catalogues: list[Counted]) -> None:
     """Want far more than there is, from all sides, while others give up what they have."""
     admitted: list[Upload] = []
 
@@ -172,12 +189,12 @@ async def racing(catalogues: list[Catalogue]) -> None:
     assert await account(catalogues[0]) == (0, 7 * len(admitted), len(admitted))
 
 
-async def account_only(catalogue: Catalogue) -> Account:
-    [found] = [usage.account for usage in await catalogue.usage_of_named() if usage.subject == LAB]
+async def account_only(catalogue: Counted) -> Account:
+    [found] = [usage.account for usage in await catalogue.usages.of_named() if usage.subject == LAB]
     return found
 
 
-async def test_a_size_that_is_declared_later_is_reserved_then(catalogue: Catalogue) -> None:
+async def test_a_size_that_is_declared_later_is_reserved_then(catalogue: Counted) -> None:
     one = await entered(catalogue, size_bytes=None)
     assert await account(catalogue) == (0, 0, 1)
     with pytest.raises(QuotaExceeded):
@@ -197,11 +214,57 @@ async def test_accounts_are_made_anew_for_the_limits_of_now(database: Database) 
     one = await entered(before, size_bytes=60)
     await become(before, await entered(before, size_bytes=30), Phase.PROCESSING, run=1)
     catalogue = of(database, LIMITED)
-    await catalogue.count_anew()
+    await catalogue.usages.count_anew()
     assert await account(catalogue) == (30, 60, 1)
     await become(catalogue, one, Phase.EXPIRED)
-    await catalogue.count_anew()
+    await catalogue.usages.count_anew()
     assert await account(catalogue) == await account(catalogue, ALICE) == (30, 0, 0)
+
+
+STEPS = (Phase.PROCESSING, Phase.RELEASED, Phase.REJECTED, Phase.DELETED, Phase.CANCELLED, Phase.EXPIRED)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_accounts_are_what_the_uploads_add_up_to(catalogue: Counted, seed: int) -> None:
+    chance = random.Random(seed)
+    living: list[Upload] = []
+    for number in range(120):
+        match chance.choice(("begin", "begin", "part", "final", "grow", "declare", "change", "change")):
+            case "begin" | "part" as kind:
+                size = chance.choice((None, 0, 3, 20)) if kind == "begin" else chance.randrange(20)
+                fields = {"concat": "partial" if kind == "part" else "", "size_bytes": size}
+                await attempt(living, catalogue, **fields, owner=chance.choice(("alice", "bob", "")))
+            case "final" if parts := [one for one in living if one.is_part]:
+                some = chance.choices(parts, k=chance.randrange(1, 4))
+                concat = "final;" + " ".join(f"/uploads/{part.id}" for part in some)
+                await attempt(living, catalogue, concat=concat, size_bytes=sum(part.size_bytes or 0 for part in some))
+            case "grow" | "declare" as kind if unsized := [one for one in living if one.size_bytes is None]:
+                one = chance.choice(unsized)
+                with suppress(QuotaExceeded):
+                    if kind == "grow":
+                        await catalogue.reserve(one.id, chance.randrange(40))
+                    elif one.phase is Phase.RECEIVING and await catalogue.declare(one.id, 15):
+                        living[living.index(one)] = msgspec.structs.replace(one, size_bytes=15)
+            case "change" if living:
+                one = chance.choice(living)
+                run = one.run + 1
+                after = msgspec.structs.replace(
+                    one, phase=chance.choice(STEPS), run=run, size_bytes=5 if one.size_bytes is None else one.size_bytes
+                )
+                if await catalogue.change(one, after):
+                    living[living.index(one)] = after
+                if not after.phase.holds_bytes:
+                    living.remove(after)
+            case _:
+                continue
+        await account(catalogue)
+        if number % 40 == 0:
+            await catalogue.usages.count_anew()
+
+
+async def attempt(living: list[Upload], catalogue: Catalogue, **fields: Any) -> None:
+    with suppress(QuotaExceeded, TooMany):
+        living.append(await entered(catalogue, **fields))
 
 
 # --- through the way in -----------------------------------------------------------------------------------------------
@@ -234,9 +297,9 @@ async def test_bytes_of_an_unknown_number_are_counted_as_they_come(tmp_path: Pat
         with pytest.raises(QuotaExceeded):
             await parts.receiver.receive(upload.id, 60, body(b"x" * 40, b"y"), length=None)
         assert await parts.receiver.offset(upload.id) == 100
-        assert await account(parts.catalogue) == (0, 100, 1)
+        assert await account(parts) == (0, 100, 1)
         await parts.receiver.terminate(upload.id)
-        assert await account(parts.catalogue) == (0, 0, 0)
+        assert await account(parts) == (0, 0, 0)
 
 
 async def test_what_was_counted_ahead_is_right_once_the_end_is_known(tmp_path: Path) -> None:
@@ -244,10 +307,10 @@ async def test_what_was_counted_ahead_is_right_once_the_end_is_known(tmp_path: P
     async with way_in(tmp_path, allowances=roomy) as parts:
         upload = (await parts.receiver.create("a", size_bytes=None, space="lab")).upload
         await parts.receiver.receive(upload.id, 0, body(b"x" * MIB), length=None)
-        [usage] = [one.account for one in await parts.catalogue.usage_of_named()]
+        [usage] = [one.account for one in await parts.usages.of_named()]
         assert usage.reserved_bytes > MIB
         await parts.receiver.receive(upload.id, MIB, body(b"x"), length=None, ends_upload=True)
-        [usage] = [one.account for one in await parts.catalogue.usage_of_named()]
+        [usage] = [one.account for one in await parts.usages.of_named()]
         assert usage == (MIB + 1, 0, 0)
 
 
@@ -258,17 +321,17 @@ async def test_a_final_and_its_parts_count_once(tmp_path: Path) -> None:
             part = (await parts.receiver.create("a", size_bytes=40, space="lab", concat="partial")).upload.id
             await parts.receiver.receive(part, 0, body(b"x" * 40), length=40)
             ids.append(part)
-        assert await account(parts.catalogue) == (0, 80, 2)
+        assert await account(parts) == (0, 80, 2)
         named = "final;" + " ".join(f"/uploads/{part}" for part in ids)
         final = (await parts.receiver.create("a", size_bytes=None, space="lab", concat=named)).upload
-        assert await account(parts.catalogue) == (80, 0, 0)
+        assert await account(parts) == (80, 0, 0)
         with pytest.raises(QuotaExceeded):
             await parts.receiver.create("b", size_bytes=21, space="lab")
         await parts.receiver.terminate(final.id)
-        assert await account(parts.catalogue) == (0, 80, 2)
+        assert await account(parts) == (0, 80, 2)
         for part in ids:
             await parts.receiver.terminate(part)
-        assert await account(parts.catalogue) == (0, 0, 0)
+        assert await account(parts) == (0, 0, 0)
 
 
 async def test_parts_that_expire_after_their_final_change_nothing(tmp_path: Path) -> None:
@@ -278,7 +341,7 @@ async def test_parts_that_expire_after_their_final_change_nothing(tmp_path: Path
         await parts.receiver.create("a", size_bytes=None, space="lab", concat=f"final;/uploads/{part.id}")
         await parts.clock.advance(timedelta(days=1))
         assert await parts.receiver.expire(part)
-        assert await account(parts.catalogue) == (40, 0, 0)
+        assert await account(parts) == (40, 0, 0)
 
 
 async def test_an_interrupted_upload_keeps_its_reservation_until_it_expires(tmp_path: Path) -> None:
@@ -286,10 +349,10 @@ async def test_an_interrupted_upload_keeps_its_reservation_until_it_expires(tmp_
         upload = (await parts.receiver.create("a", size_bytes=90, space="lab")).upload
         with pytest.raises(Exception, match="gone"):
             await parts.receiver.receive(upload.id, 0, cut(b"x" * 20), length=90)
-        assert await account(parts.catalogue) == (0, 90, 1)
+        assert await account(parts) == (0, 90, 1)
     async with limited(tmp_path) as parts:
-        await parts.catalogue.count_anew()
-        assert await account(parts.catalogue) == (0, 90, 1)
+        await parts.usages.count_anew()
+        assert await account(parts) == (0, 90, 1)
         await parts.clock.advance(timedelta(days=1))
         assert await parts.receiver.expire(upload)
-        assert await account(parts.catalogue) == (0, 0, 0)
+        assert await account(parts) == (0, 0, 0)

@@ -22,6 +22,7 @@ from penstock.uploads.feed import Feed
 from penstock.uploads.gateway import Gateway
 from penstock.uploads.quota import Ledger
 from penstock.uploads.receiver import Receiver
+from penstock.uploads.usage import Usages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +40,7 @@ class WayIn:
     receiver: Receiver
     gateway: Gateway
     catalogue: Catalogue
+    usages: Usages
     blobs: BlobStore
 
     def __init__(self) -> None:
@@ -77,6 +79,7 @@ async def way_in(
         feed = await stack.enter_async_context(Feed(database, parts.clock))
         ledger = Ledger(options.get("allowances") or UNLIMITED)
         parts.catalogue = Catalogue(database, feed, parts.clock, ledger)
+        parts.usages = Usages(database, ledger)
         if faults is not None:
             parts.blobs = faults.wrap("blobs", parts.blobs)
             parts.catalogue = faults.wrap("catalogue", parts.catalogue)
