@@ -125,7 +125,7 @@ def test_a_digest_of_an_upload_that_ends_at_its_length(server: PenstockServer, c
     older = {"Upload-Draft-Interop-Version": "6", "Upload-Complete": "?0", "Upload-Length": str(len(BODY))}
     for said, status in ((digest(b"other"), 400), (digest(BODY), 202)):
         with client.connect() as connection:
-            head = {**older, "Content-Length": len(BODY), "Repr-Digest": said}
+            head: dict[str, str | int] = {**older, "Content-Length": len(BODY), "Repr-Digest": said}
             connection.begin("POST", "/uploads/", head)
             connection.send(BODY)
             answer = connection.answer(to="POST")

@@ -52,7 +52,8 @@ async def contents(read: FormBody) -> list[bytes]:
 def test_however_it_is_cut_up_the_parts_are_the_same(wanted: list[bytes], sizes: list[int]) -> None:
     wanted = [one for one in wanted if b"\r\n--b" not in b"\r\n" + one + b"\r\n"]
     whole = b"".join(part(one) for one in wanted) + END
-    chunks, at = [], 0
+    chunks: list[bytes] = []
+    at = 0
     while at < len(whole):
         size = sizes[len(chunks) % len(sizes)]
         chunks.append(whole[at : at + size])
