@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
-    from ..blobs.base import BlobStore, FinalPlace
+    from ..blobs.base import BlobStore
+    from ..blobs.links import Lending
     from ..bus.base import Bus
     from ..clock import Clock
     from ..delivery.sending.base import Way
@@ -53,14 +54,14 @@ class Dispatching:
         clock: Clock,
         blobs: BlobStore,
         folder: Path,
-        final: FinalPlace | None,
+        final: object,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._store = store
         self._blobs = blobs
         self._folder = folder
-        self._lending = final.lending() if isinstance(final, SupportsLinks) else None
+        self._lending: Lending | None = final.lending() if isinstance(final, SupportsLinks) else None
         self._tokens = Tokens(_key(settings.data_dir / _KEY_FILE))
         self._digests = Digests(blobs)
         self.ways = {step: self._way(step, chosen) for step, chosen in settings.delivery.items()}

@@ -1,4 +1,4 @@
-"""The ability of a final place to lend bytes out: copies beside the released ones, with addresses that it signs itself."""
+"""The ability of a final place to lend bytes out: copies at addresses that it signs itself."""
 
 from __future__ import annotations
 

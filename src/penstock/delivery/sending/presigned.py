@@ -1,9 +1,9 @@
 """The way `presigned`: the step fetches the bytes from the object store, by an address that the store has signed.
 
-A signed address cannot be taken back, and may be too old when a step gets round to it. So the start event has an address
-of ours, which dies with the step (`pull`); whoever asks there is sent on to one that is signed just then, and lives
-briefly. The object is a copy in the folder `delivery`: what is held back must not lie where released files do. It is
-removed when its upload does not wait for a step any more.
+A signed address cannot be taken back, and may be too old when a step gets round to it. So the start event has an
+address of ours, which dies with the step (`pull`); whoever asks there is sent on to one that is signed just then, and
+lives briefly. The object is a copy in the folder `delivery`: what is held back must not lie where released files do. It
+is removed when its upload does not wait for a step any more.
 """
 
 from __future__ import annotations
