@@ -1,13 +1,18 @@
-"""A server that speaks S3, on a free port: moto's. It forgets everything when it ends, and looks at no signature."""
+"""A server that speaks S3, on a free port: moto's. It forgets everything when it ends.
+
+It looks at no signature, unless it is told to (`only_lets_in`): then it checks each one, and what its key is allowed.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3  # type: ignore[import-untyped]
+import httpx
 import pytest
 from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
@@ -16,7 +21,7 @@ from tests.servers.ports import free_ports
 from tests.servers.process import ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 KEY, SECRET, REGION = "tester", "storage-secret", "us-east-1"
 
@@ -29,20 +34,40 @@ class S3Server(ServerProcess):
         self._port = port
         super().__init__(folder / "moto.log")
         self._buckets = 0
-        self.client: Any = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=KEY,
-            aws_secret_access_key=SECRET,
-            region_name=REGION,
-            config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=20),
-        )
+        self.client = self._client("s3", KEY, SECRET)
 
     def launch(self) -> None:
         self.run([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)])
 
     def comes_up(self) -> bool:
         return self.answers(self.client.list_buckets, Exception)
+
+    def only_lets_in(self, bucket: str, prefix: str, actions: Sequence[str]) -> tuple[str, str]:
+        """From now on, check all signatures; return a key and its secret that may do this, below a prefix."""
+        everything = self._new_key("looker", ["s3:*"], ["*"])
+        places = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/{prefix}*"]
+        key = self._new_key("penstock", actions, places)
+        httpx.post(f"{self.endpoint}/moto-api/reset-auth", content=b"0").raise_for_status()
+        self.client = self._client("s3", *everything)
+        return key
+
+    def _new_key(self, user: str, actions: Sequence[str], places: Sequence[str]) -> tuple[str, str]:
+        iam = self._client("iam", KEY, SECRET)
+        iam.create_user(UserName=user)
+        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": places}]}
+        iam.put_user_policy(UserName=user, PolicyName="all", PolicyDocument=json.dumps(policy))
+        made = iam.create_access_key(UserName=user)["AccessKey"]
+        return made["AccessKeyId"], made["SecretAccessKey"]
+
+    def _client(self, service: str, key: str, secret: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            region_name=REGION,
+            config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=20),
+        )
 
     def new_bucket(self) -> str:
         """Make a bucket of its own for somebody."""
