@@ -137,7 +137,7 @@ def _run(environment: Environment, folder: Path, arguments: tuple[str, ...]) -> 
         output.seek(0)
         text = output.read()
     if process.returncode:
-        raise RuntimeError(f"{arguments} ended with status {process.returncode}")
+        raise RuntimeError(f"{arguments} ended with status {process.returncode}: {text[:1000].decode()}")
     document = json.loads(text)
     rows = document if isinstance(document, list) else document["results"]
     return Command(Cost(seconds, usage.ru_utime + usage.ru_stime), peak, len(rows))
