@@ -18,7 +18,7 @@ from tests.servers.nats import NatsServer, running_nats
 TESTS = Path(__file__).parent
 
 # Tests in these folders start servers, kill them, and measure: those of one folder run one after the other.
-ONE_AT_A_TIME = ("crash", "e2e", "tus")
+ONE_AT_A_TIME = ("clients", "crash", "e2e", "tus")
 # These have servers that nobody connects to, and are many.
 SIDE_BY_SIDE = {TESTS / "crash" / "test_faults.py"}
 

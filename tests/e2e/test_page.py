@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,19 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from penstock.antivirus.eicar import eicar
+from tests.servers.chromium import launched
 from tests.servers.clamd import running_clamd
 from tests.servers.penstock import PenstockServer
-
-CHROMIUM = "chromium"
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +25,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = shutil.which(CHROMIUM)
-    assert found, "chromium is not installed: apt-get install chromium"
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=OPTIONS)
+        started = launched(playwright)
         yield started
         started.close()
 

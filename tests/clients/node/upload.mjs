@@ -1,0 +1,21 @@
+// Uploads a file by tus-js-client in Node: `node upload.mjs FILE ENDPOINT`. Prints the upload's URL.
+import { createReadStream, statSync } from 'node:fs'
+import { basename } from 'node:path'
+import { Upload } from 'tus-js-client'
+
+const [file, endpoint] = process.argv.slice(2)
+
+const upload = new Upload(createReadStream(file), {
+  endpoint,
+  uploadSize: statSync(file).size,
+  metadata: { filename: basename(file), filetype: 'application/octet-stream' },
+  retryDelays: Array(30).fill(300),
+  onError(error) {
+    console.error(String(error))
+    process.exitCode = 1
+  },
+  onSuccess() {
+    console.log(upload.url)
+  },
+})
+upload.start()

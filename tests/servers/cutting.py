@@ -1,0 +1,102 @@
+"""A line that breaks: passes connections on, and cuts each one after so many bytes of the client's."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PIECE: Final = 256 * 1024
+_RESET: Final = struct.pack("ii", 1, 0)
+"""Linger for no time: closing resets the connection, and what is under way is lost."""
+
+
+class CuttingProxy:
+    """Cuts every other connection at once, with a reset, and the others as if the client had ended."""
+
+    def __init__(self, upstream_port: int, every_bytes: int) -> None:
+        self.port = 0
+        self.cuts = 0
+        self.passed_bytes = 0
+        """What has come from clients, since all began."""
+        self.ready = threading.Event()
+        self._upstream_port = upstream_port
+        self._every = every_bytes
+
+    async def serve(self) -> None:
+        """Pass on until `stop`; what is under way then is left."""
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self.ready.set()
+        async with server:
+            await self._stopped.wait()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+        except OSError:
+            writer.close()
+            return
+        back = asyncio.create_task(_copy(upstream_reader, writer))
+        try:
+            if await self._forth(reader, upstream):
+                self.cuts += 1
+                if self.cuts % 2:
+                    for end in (upstream, writer):
+                        end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            else:
+                await back
+        except OSError:
+            pass  # one of them has gone
+        finally:
+            back.cancel()
+            for end in (upstream, writer):
+                end.close()
+
+    async def _forth(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> bool:
+        """Pass on what the client sends; tell whether it is time to cut."""
+        left = self._every
+        while piece := await reader.read(min(_PIECE, left)):
+            upstream.write(piece)
+            await upstream.drain()
+            self.passed_bytes += len(piece)
+            left -= len(piece)
+            if not left:
+                return True
+        upstream.write_eof()
+        return False
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while piece := await reader.read(_PIECE):
+            writer.write(piece)
+            await writer.drain()
+    except OSError:
+        pass  # one of them has gone
+    finally:
+        writer.close()
+
+
+@contextmanager
+def cutting(upstream_port: int, every_bytes: int) -> Iterator[CuttingProxy]:
+    """Run one, in a thread of its own."""
+    proxy = CuttingProxy(upstream_port, every_bytes)
+    thread = threading.Thread(target=lambda: asyncio.run(proxy.serve()))
+    thread.start()
+    try:
+        assert proxy.ready.wait(10)
+        yield proxy
+    finally:
+        proxy.stop()
+        thread.join(10)
