@@ -60,16 +60,19 @@ class Commands:
             BusUnavailable: those were not asked for.
         """
         event_id = new_event_id()  # for all: the coordinator meets the first ones again, and recognises it
-        rows, asked = list[Row](), False
+        rows, rest = list[Row](), list[Row]()
+        first: dict[str, Progress] = {}
         async for batch in in_batches(self.select(upload_id, step)):
             if len(rows) < _AWAITED:
                 rows += await self._resume_batch(batch, event_id)
+                first |= {saved.progress.upload_id: saved.progress for saved in batch}
             else:
-                asked = True
-                rows += [_asked(saved.progress) for saved in batch]
-        if asked:
+                rest += [_asked(saved.progress) for saved in batch]
+        if rest:
             await self._coordinator.ask(ResumePostprocessing(step=step or FINISHED), event_id)
-        return rows
+            # Which is about all of them, so also those that could not be gone on with at once.
+            rows = [row if row.ok else _asked(first[row.id]) for row in rows]
+        return rows + rest
 
     async def hurry(self, step: str, upload_ids: Iterable[str]) -> list[str]:
         """Start a step at once for those of some uploads that wait for their next try of it: what failed works again.

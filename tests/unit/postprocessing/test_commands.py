@@ -101,3 +101,16 @@ async def test_where_there_are_many_each_is_started_once_and_most_after_the_answ
         assert rows[-1].detail == "step 'virusscan' is started again in its turn: there are many"
         await eventually(lambda: len(world.starts(ids[-1])) == 2)
     assert {(await world.progress(upload_id)).attempt for upload_id in ids} == {2}
+
+
+async def test_where_there_are_many_what_failed_at_once_goes_on_with_the_rest(world: World) -> None:
+    for number in range(600):
+        await world.coordinator.handle(received(f"u{number}"))
+    world.store.unwritable = {"u3": StoreUnavailable("the store is away")}
+    async with world.coordinator.subscribe(workers=1):
+        rows = await commands_of(world).resume(None, "virusscan")
+        world.store.unwritable = {}
+        assert [row.detail for row in rows if row.id in {"u3", "u599"}] == [
+            "step 'virusscan' is started again in its turn: there are many"
+        ] * 2
+        await eventually(lambda: len(world.starts("u3")) == 2)
