@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.servers.chromium import launched
+from tests.servers.chromium import running_chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,10 +71,8 @@ class _InBrowser:
 @contextmanager
 def in_browser(field: str, file: Path, endpoint: str, limit_seconds: float) -> Iterator[_InBrowser]:
     """Have the page upload what is put into `field`."""
-    with _page_server() as url, sync_playwright() as playwright:
-        browser = launched(playwright)
+    with _page_server() as url, running_chromium() as browser:
         page = browser.new_page(ignore_https_errors=True)
         page.goto(f"{url}?endpoint={quote(endpoint, safe='')}")
         page.locator(field).set_input_files(str(file))
         yield _InBrowser(page, limit_seconds)
-        browser.close()

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from base64 import b64encode
@@ -16,12 +15,12 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect
 
+from tests.servers.chromium import running_chromium
 from tests.servers.penstock import PenstockServer
 
 from .raw_http import TusClient
-from .test_page import CHROMIUM, OPTIONS
 
 CONTENT = hashlib.shake_128(b"content").digest(300_000)
 SENT = 120_000
@@ -134,12 +133,8 @@ def test_lists_are_tables_for_people(server: PenstockServer, file: Path) -> None
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = shutil.which(CHROMIUM)
-    assert found, "chromium is not installed: apt-get install chromium"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=OPTIONS)
+    with running_chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

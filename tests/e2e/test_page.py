@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from penstock.antivirus.eicar import eicar
-from tests.servers.chromium import launched
+from tests.servers.chromium import running_chromium
 from tests.servers.clamd import running_clamd
 from tests.servers.penstock import PenstockServer
 
@@ -25,10 +25,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = launched(playwright)
+    with running_chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

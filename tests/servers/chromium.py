@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Playwright
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
 
 _OPTIONS: Final = [
     "--no-sandbox",
@@ -21,9 +25,13 @@ _OPTIONS: Final = [
 ]
 
 
-def launched(playwright: Playwright) -> Browser:
-    """Start it; whoever asked for it closes it."""
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Run it while the context is open."""
     found = shutil.which("chromium")
     if found is None:
-        pytest.fail("chromium is not installed: apt-get install chromium")
-    return playwright.chromium.launch(executable_path=found, args=_OPTIONS)
+        pytest.fail("chromium is not installed: Debian's package chromium has it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=_OPTIONS)
+        yield browser
+        browser.close()
