@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from penstock.testing import eventually
+from tests.servers.cluster import running_cluster
 from tests.servers.penstock import PenstockServer
 
 from .raw_http import BYTES, TUS, Connection, Response, TusClient
@@ -210,6 +212,27 @@ def survive_kills(server: PenstockServer) -> None:
     upload_id = path.rpartition("/")[2]
     assert httpx.delete(f"{server.url}/api/v1/uploads/{upload_id}", trust_env=False).status_code == 204
     assert put(server, 2 * MIB).status == 202
+
+
+def test_several_instances_never_give_away_more_than_there_is(tmp_path: Path) -> None:
+    with running_cluster(tmp_path, 2, PENSTOCK_SPACE_LIMITS="quota=1000") as cluster:
+        one, two = cluster.servers
+
+        def begin_one(number: int) -> Response:
+            client = TusClient(cluster.servers[number % 2].port)
+            return client.request("POST", "/uploads/", {**TUS, "Upload-Length": 90})
+
+        with ThreadPoolExecutor(12) as threads:
+            answers = list(threads.map(begin_one, range(48)))
+        begun = [answer.headers["location"].rpartition("/")[2] for answer in answers if answer.status == 201]
+        assert sorted(answer.status for answer in answers) == [201] * 11 + [507] * 37
+        one.kill()
+        assert usage(two)["space", "default"]["reserved"] == 990
+        assert TusClient(two.port).request("DELETE", f"/uploads/{begun[0]}", TUS).status == 204
+        one.start()
+        found = [usage(server)["space", "default"] for server in (one, two)]
+        assert [(each["reserved"], each["free"], each["unfinished"]) for each in found] == [(900, 100, 10)] * 2
+        assert [begin_one(number).status for number in range(2)] == [201, 507]
 
 
 def test_usage_is_measured_for_those_with_limits_of_their_own(server: PenstockServer) -> None:

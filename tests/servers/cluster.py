@@ -31,7 +31,9 @@ def count(upload: StepUpload) -> Outcome:
 class Cluster:
     """Instances, and the turn of each."""
 
-    def __init__(self, folder: Path, postgres: PostgresServer, nats: NatsServer, number: int) -> None:
+    def __init__(
+        self, folder: Path, postgres: PostgresServer, nats: NatsServer, number: int, **environment: str
+    ) -> None:
         self.postgres = postgres
         self._runs = folder / "runs"
         (folder / "count.py").write_text(STEP)
@@ -41,6 +43,7 @@ class Cluster:
             "PENSTOCK_BUS": "nats",
             "OCIS_EVENTS_ENDPOINT": nats.endpoint,
             "POSTPROCESSING_STEPS": "count",
+            **environment,
         }
         self.servers = [self._server(folder / f"instance-{index}", folder) for index in range(number)]
         self._turns = itertools.cycle(self.servers)
@@ -62,11 +65,11 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(folder: Path, number: int = 3) -> Iterator[Cluster]:
+def running_cluster(folder: Path, number: int = 3, **environment: str) -> Iterator[Cluster]:
     bus = folder / "nats"
     bus.mkdir()
     with running_postgres() as postgres, running_nats(bus) as nats:
-        cluster = Cluster(folder, postgres, nats, number)
+        cluster = Cluster(folder, postgres, nats, number, **environment)
         try:
             for server in cluster.servers:
                 server.launch()
