@@ -116,3 +116,26 @@ def test_a_scanner_that_is_away_is_seen_until_it_is_back(browser: Browser, tmp_p
             clamd.start_again()
             expect(page.locator("#troubles")).to_be_hidden(timeout=20_000)
             page.close()
+
+
+FORM = """
+<form action="/files/" method="post" enctype="multipart/form-data">
+  <input name="space" value="lab"><input name="other" type="file"><input name="files" type="file" multiple>
+  <button>Send</button>
+</form>
+"""
+
+
+def test_a_form_without_any_script(page: Page, tmp_path: Path) -> None:
+    """A browser sends it by itself, and shows the page of what is on its way."""
+    names = ("report Ü.txt", 'say "hi".txt')
+    for name in names:
+        (tmp_path / name).write_text(name * 10_000)
+    page.evaluate("form => { document.body.innerHTML = form }", FORM)
+    page.locator("[name=files]").set_input_files([str(tmp_path / name) for name in names])
+    with page.expect_navigation():
+        page.get_by_role("button", name="Send").click()
+    expect(page.locator("#connection")).to_have_text("live")
+    listed = page.request.get(f"{page.url}api/v1/uploads?space=lab").json()
+    assert sorted(upload["filename"] for upload in listed["uploads"]) == sorted(names)
+    assert {upload["size"] for upload in listed["uploads"]} == {len(name.encode()) * 10_000 for name in names}
