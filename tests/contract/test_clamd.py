@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from penstock.antivirus import ByteStream, LocalFile, ScanTimeout, SelfTestFailed, SourceUnreadable, Verdict
+from penstock.antivirus import ByteStream, LocalFile, ScanTimeout, SelfTestFailed, Source, SourceUnreadable, Verdict
 from penstock.antivirus.clamav import ClamavScanner
 from penstock.antivirus.clamav.address import parse_address
 from penstock.antivirus.clamav.daemon import ENGINE_LIMIT_BYTES
@@ -167,7 +167,7 @@ async def test_files_wait_while_signatures_are_loaded_by_a_clamd_that_lets_all_w
         asked_at = time.monotonic()
         assert reload(blocking) == b"RELOADING\0"
         files = [virus, harmless] * 3
-        sources = [*map(LocalFile, files), *(ByteStream(pieces(file.read_bytes())) for file in files)]
+        sources: list[Source] = [*map(LocalFile, files), *(ByteStream(pieces(file.read_bytes())) for file in files)]
         sizes = [68, 8] * 6
         async with asyncio.TaskGroup() as tasks:
             scans = [
