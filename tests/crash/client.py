@@ -16,6 +16,8 @@ from penstock.antivirus.eicar import eicar
 
 TUS = {"Tus-Resumable": "1.0.0"}
 GIVE_UP_SECONDS = 120.0
+PAUSE_SECONDS = 0.25
+"""Between two tries at a server that is not there. It needs the machine to come up."""
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Uploader:
             while not file.upload_id:
                 file.upload_id = await self._create(file)
             while not await self._send(file):  # noqa: ASYNC110  a dead server says nothing by itself
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def _create(self, file: File) -> str:
         name = base64.b64encode(file.name.encode()).decode()
@@ -69,7 +71,7 @@ class Uploader:
         try:
             answer = await self.client.post("/uploads/", headers=headers)
         except httpx.TransportError:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(PAUSE_SECONDS)
             return await self._adopt(file)
         assert answer.status_code == 201, (answer.status_code, answer.text)
         return answer.headers["Location"].rpartition("/")[2]
@@ -81,7 +83,7 @@ class Uploader:
             try:
                 answer = await self.client.get("/api/v1/uploads", params={"limit": 1000})
             except httpx.TransportError:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(PAUSE_SECONDS)
         assert answer.status_code == 200, answer.text
         return next((one["id"] for one in answer.json()["uploads"] if one["filename"] == file.name), "")
 

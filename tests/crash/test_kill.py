@@ -33,7 +33,7 @@ async def test_kills_lose_nothing(tmp_path: Path) -> None:
         str(Path(__file__).parent / "trouble.py"),
         POSTPROCESSING_STEPS="virusscan,trouble,delay",
         POSTPROCESSING_DELAY="300ms",
-        POSTPROCESSING_RETRY_BACKOFF_DURATION="200ms",
+        POSTPROCESSING_RETRY_BACKOFF_DURATION="600ms",
         PENSTOCK_LOG_LEVEL="warning",
         TROUBLE_MARKS=str(marks),
     )

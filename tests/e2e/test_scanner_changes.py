@@ -14,43 +14,17 @@ import pytest
 from penstock.antivirus.eicar import eicar
 from penstock.testing import eventually
 from tests.servers.cicap import running_cicap
-from tests.servers.clamd import Clamd, running_clamd
-from tests.servers.nats import NatsServer, running_nats
+from tests.servers.clamd import Clamd
+from tests.servers.nats import NatsServer
 from tests.servers.single import SingleService, running_services
-from tests.servers.storage import Storage, running_storage
+from tests.servers.storage import Storage
 from tests.wire.scanning import Platform, start
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 SERVER = ("antivirus", "server")
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    (tmp_path / "nats").mkdir()
-    with running_nats(tmp_path / "nats") as server:
-        yield server
-
-
-@pytest.fixture
-def clamd(tmp_path: Path) -> Iterator[Clamd]:
-    (tmp_path / "clamd").mkdir()
-    with running_clamd(tmp_path / "clamd") as server:
-        yield server
-
-
-@pytest.fixture
-def storage() -> Iterator[Storage]:
-    with running_storage() as running:
-        yield running
-
-
-@pytest.fixture
-async def platform(nats: NatsServer) -> AsyncIterator[Platform]:
-    async with Platform(nats.endpoint) as running:
-        yield running
 
 
 def restart(clamd: Clamd) -> None:

@@ -20,7 +20,7 @@ from penstock.app.postprocessing import PostprocessingService
 from penstock.settings import load_settings
 from penstock.testing import eventually
 from tests.servers.bytes_server import BytesServer, serving_bytes
-from tests.servers.nats import NatsServer, running_nats
+from tests.servers.nats import NatsServer
 from tests.servers.single import running_services
 from tests.wire.conversation import STREAM, Listener, comparable, running
 from tests.wire.strangers import envelope, upload
@@ -43,14 +43,6 @@ def slow(upload: StepUpload) -> Outcome:
         time.sleep(0.02)
     return Outcome.CONTINUE
 """
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    folder = tmp_path / "nats"
-    folder.mkdir()
-    with running_nats(folder) as server:
-        yield server
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-import httpx
-
 from .ports import free_port
+from .readiness import is_ready
 
 READY_SECONDS = 30.0
 
@@ -78,11 +77,8 @@ class PenstockServer:
         while time.monotonic() < end:
             if process.poll() is not None:
                 break
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
-                    return self
-            except httpx.TransportError:
-                pass
+            if is_ready(self.port, timeout_seconds=2):
+                return self
             time.sleep(0.02)
         raise AssertionError(f"penstock serve is not ready; its last words:\n{self.last_words()}")
 

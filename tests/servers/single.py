@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from .ports import free_port
+from .readiness import is_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,11 +63,8 @@ class SingleService:
         """Wait until it works."""
         ends_at = time.monotonic() + timeout_seconds
         while time.monotonic() < ends_at:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
+            if is_ready(self.port):
+                return
             if self.process.poll() is not None:
                 pytest.fail(f"it ended with status {self.process.returncode}:\n{self.last_words()}")
             time.sleep(0.05)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base import ScannerUnreachable
 from .address import Address, UnixAddress
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10.0
 """clamd accepts at once even when all its threads are busy."""
+_QUEUE_FULL_SECONDS = 0.05
+"""Between two looks whether clamd has taken somebody from its queue (MaxConnectionQueueLength)."""
 _CLOSE_SECONDS = 5.0
 """How long after its answer the other side may take to close the connection, and after a broken pipe to say why."""
 
@@ -128,15 +130,29 @@ async def _connect(address: Address) -> socket.socket:
     raise failure or OSError("the name has no address")
 
 
-async def _connect_one(family: int, target: str | tuple[object, ...]) -> socket.socket:
+async def _connect_one(family: int, target: str | tuple[Any, ...]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         if family != socket.AF_UNIX:
             # A machine that vanished is noticed even while we only wait for its answer.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        await asyncio.get_running_loop().sock_connect(sock, target)
+        if family == socket.AF_UNIX:
+            await _connect_unix(sock, target)
+        else:
+            await asyncio.get_running_loop().sock_connect(sock, target)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+async def _connect_unix(sock: socket.socket, path: str | tuple[Any, ...]) -> None:
+    """Connect to a unix socket. While its queue is full, nothing is under way, as asyncio would believe: try again."""
+    while True:
+        try:
+            sock.connect(path)
+        except BlockingIOError:
+            await asyncio.sleep(_QUEUE_FULL_SECONDS)
+        else:
+            return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from penstock.antivirus import ScannerUnavailable
+from penstock.antivirus.base import ScannerUnreachable
 from penstock.antivirus.clamav import connection
 from penstock.antivirus.clamav.address import TcpAddress, UnixAddress
 from penstock.antivirus.clamav.connection import Received, connected
@@ -74,6 +75,33 @@ async def test_what_never_ends_is_not_read_for_ever(tmp_path: Path) -> None:
         received = await receive(tmp_path / "clamd.sock")
     assert LONGEST_REPLY_BYTES < len(received.raw) <= LONGEST_REPLY_BYTES + 4096
     assert not received.closed_cleanly
+
+
+async def test_whoever_finds_the_queue_full_waits_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = UnixAddress(str(tmp_path / "clamd.sock"))
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as first:
+        listening.bind(address.path)
+        listening.listen(0)
+        first.connect(address.path)
+        monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.2)
+        with pytest.raises(ScannerUnreachable, match="did not accept a connection"):
+            async with connected(address):
+                pass
+        monkeypatch.setattr(connection, "_CONNECT_SECONDS", 10.0)
+
+        async def ask() -> None:
+            async with connected(address) as asked:
+                await asked.send(VERSION)
+
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        listening.accept()[0].close()
+        await asking
+        taken, _ = listening.accept()
+        with taken:
+            assert taken.recv(100) == VERSION
 
 
 async def test_an_answer_counts_without_the_end_of_the_connection(
