@@ -45,6 +45,9 @@ async def _while_confirmed(
         while True:
             await clock.sleep(_PAUSE)
             await confirm()
+            for task in tasks:
+                if task.done():
+                    task.result()  # it has failed in a way that nobody thought of: as loud as anything else
     finally:
         for task in tasks:
             task.cancel()

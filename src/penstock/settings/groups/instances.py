@@ -29,7 +29,7 @@ class InstancesSettings:
     )
     instance_lease: timedelta = setting(
         Duration(least=timedelta(milliseconds=500)),
-        "2s",
+        "1.5s",
         "For how long nobody takes over what an instance is working on after its last sign of life. It gives one four"
         " times as often. Counts only with PostgreSQL in `database_url`.",
         group=_GROUP,

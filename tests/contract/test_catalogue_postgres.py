@@ -1,0 +1,34 @@
+"""The catalogue on PostgreSQL: by the same tests as on SQLite."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from penstock.db import Database
+from penstock.db.tables import metadata
+from tests.servers.postgres import PostgresServer, running_postgres
+from tests.unit.uploads.test_catalogue import *  # noqa: F403  # every test of the catalogue, on this database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with running_postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def name(server: PostgresServer) -> str:
+    return server.new_database()
+
+
+@pytest.fixture
+async def database(server: PostgresServer, name: str) -> AsyncIterator[Database]:
+    async with Database(server.url(name), ordered=True) as opened:
+        tables = ", ".join(table.name for table in metadata.sorted_tables)
+        await opened.write(lambda connection: connection.exec_driver_sql(f"TRUNCATE {tables} RESTART IDENTITY").close())
+        yield opened

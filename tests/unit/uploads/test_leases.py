@@ -1,0 +1,289 @@
+"""Leases among instances, on a real PostgreSQL: whose an upload is, and what a holder may do that was away."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from penstock.blobs.local import LocalBlobs
+from penstock.clock import SystemClock
+from penstock.db import Database, DatabaseUnavailable
+from penstock.errors import Unavailable
+from penstock.ids import new_upload_id
+from penstock.testing import ManualClock, eventually
+from penstock.uploads.catalogue import Catalogue
+from penstock.uploads.errors import Interrupted, Locked, WrongOffset
+from penstock.uploads.feed import Feed
+from penstock.uploads.fencing import BlobFences
+from penstock.uploads.leading import lead
+from penstock.uploads.leases import LeaseLost, Leases
+from penstock.uploads.shared_locks import SharedLocks
+from penstock.uploads.upload import Phase, Upload
+from tests.servers.postgres import PostgresServer, running_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from sqlalchemy import URL
+
+LONG = timedelta(seconds=60)
+SHORT = timedelta(milliseconds=400)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with running_postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def url(server: PostgresServer) -> URL:
+    return server.url(server.new_database())
+
+
+@pytest.fixture
+async def database(url: URL) -> AsyncIterator[Database]:
+    async with Database(url) as opened:
+        yield opened
+
+
+def of_an_instance(database: Database, *, machine: str = "here", lease: timedelta = LONG) -> Leases:
+    return Leases(database, machine=machine, lease=lease)
+
+
+async def test_one_holds_an_upload_and_hears_who_waits(database: Database) -> None:
+    upload, first, second = new_upload_id(), of_an_instance(database), of_an_instance(database)
+    await first.beat()
+    lease = await first.take(upload)
+    assert lease is not None
+    assert lease.kept_bytes is None
+    assert await second.take(upload, ask=False) is None
+    assert await first.asked() == []
+    assert await second.take(upload) is None
+    assert await first.asked() == [(upload, lease.token)]
+    assert await first.give_back(lease)
+    taken = await second.take(upload)
+    assert taken is not None
+    assert taken.kept_bytes is None
+    assert not await first.give_back(lease)
+
+
+async def test_what_a_dead_instance_held_may_be_taken_and_it_finds_out(database: Database) -> None:
+    upload, dead, second = new_upload_id(), of_an_instance(database, lease=SHORT), of_an_instance(database)
+    await dead.beat()
+    lease = await dead.take(upload)
+    assert lease is not None
+    await dead.writes(lease, 7)
+    assert upload not in await second.lapsed()
+    taken = await eventually(lambda: second.take(upload))
+    assert taken is not None
+    assert (taken.writer, taken.kept_bytes) == ("here", 7)
+    await dead.beat()
+    for late in (dead.confirm(lease), dead.writes(lease, 9), dead.fenced(lease)):
+        with pytest.raises(LeaseLost):
+            await late
+    assert not await dead.give_back(lease)
+    third = of_an_instance(database)  # the second never gave a sign of life, and has not fenced the first off
+    again = await third.take(upload)
+    assert again is not None
+    assert (again.writer, again.kept_bytes) == ("here", 7)
+    assert upload in await dead.lapsed()
+    await third.fenced(again)
+    last = await dead.take(upload)
+    assert last is not None
+    assert last.kept_bytes is None
+
+
+async def test_an_instance_takes_again_what_it_could_not_give_back(database: Database) -> None:
+    upload, own = new_upload_id(), of_an_instance(database)
+    await own.beat()
+    assert await own.take(upload) is not None
+    assert await own.take(upload) is not None
+
+
+async def test_instances_on_other_machines_are_known_while_they_live(database: Database) -> None:
+    here, there = of_an_instance(database, machine="a"), of_an_instance(database, machine="b", lease=SHORT)
+    await there.beat()
+    assert await of_an_instance(database, machine="a").beat()
+    await there.end()
+    for leases in (here, there):
+        await leases.end()
+
+
+class Instance:
+    def __init__(self, catalogue: Catalogue, leases: Leases, locks: SharedLocks, blobs: LocalBlobs) -> None:
+        self.catalogue = catalogue
+        self.leases = leases
+        self.locks = locks
+        self.blobs = blobs
+
+
+@asynccontextmanager
+async def instance(
+    url: URL, folder: Path, *, lease: timedelta = LONG, machine: str = "here", keep: bool = True
+) -> AsyncIterator[Instance]:
+    """One process, as far as locks go; without `keep` it is as if it were stopped."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(url))
+        blobs = await stack.enter_async_context(LocalBlobs(folder / "blobs", fenced=True))
+        leases = Leases(database, machine=machine, lease=lease)
+        clock = SystemClock()
+        catalogue = Catalogue(database, Feed(database, clock), clock, guard=leases.guard)
+        locks = SharedLocks(leases, BlobFences(catalogue, blobs, machine), clock, timedelta(seconds=3))
+        await locks.begin()
+        if keep:
+            keeping = asyncio.create_task(locks.keep())
+            stack.push_async_callback(asyncio.wait, {keeping})
+            stack.callback(keeping.cancel)
+        yield Instance(catalogue, leases, locks, blobs)
+
+
+async def entered(one: Instance) -> Upload:
+    upload = Upload(id=new_upload_id(), filename="a", size_bytes=10, created_at=ManualClock().now())
+    await one.blobs.create(upload.id)
+    await one.catalogue.add(upload)
+    return upload
+
+
+async def test_a_newcomer_elsewhere_stops_the_holder_and_takes_over(url: URL, tmp_path: Path) -> None:
+    async with instance(url, tmp_path) as first, instance(url, tmp_path) as second:
+        upload = await entered(first)
+
+        async def holds() -> None:
+            async with first.locks.hold(upload.id) as hold, hold.receiving(HOUR):
+                await asyncio.sleep(3600)
+
+        async with asyncio.TaskGroup() as group:
+            holding = group.create_task(caught(holds()))
+            await eventually(lambda: first.locks.holder(upload.id) is not None and upload.id in first.leases.held)
+            with pytest.raises(Locked):
+                async with second.locks.hold(upload.id, ask=False):
+                    pass
+            async with second.locks.hold(upload.id):
+                assert isinstance(await holding, Interrupted)
+
+
+async def caught(work: Coroutine[Any, Any, None]) -> BaseException | None:
+    try:
+        await work
+    except Unavailable as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize(("machine", "stands"), [("here", 5), ("there", 3)])
+async def test_who_was_away_for_too_long_says_nothing_and_its_bytes_do_not_count(
+    url: URL, tmp_path: Path, machine: str, stands: int
+) -> None:
+    async with instance(url, tmp_path, lease=SHORT, keep=False) as sleeper, instance(url, tmp_path) as second:
+        second.locks._fences._machine = machine
+        upload = await entered(second)
+
+        async def sleeps() -> None:
+            async with sleeper.locks.hold(upload.id) as hold:
+                assert hold.confirm is not None
+                await hold.confirm(3)
+                async with sleeper.blobs.append(upload.id, 0) as out:
+                    await out.write(b"abcde")
+                async with second.locks.hold(upload.id):
+                    assert await second.blobs.length(upload.id) == stands
+                complete = msgspec.structs.replace(upload, phase=Phase.PROCESSING, run=1)
+                with pytest.raises(LeaseLost):
+                    await sleeper.catalogue.change(upload, complete)
+
+        async def sleeps_and_knows_another_offset() -> None:
+            async with sleeper.locks.hold(upload.id):
+                async with second.locks.hold(upload.id):
+                    pass
+                raise WrongOffset(sent=0, offset=5)
+
+        for wakes_up in (sleeps, sleeps_and_knows_another_offset):
+            with pytest.raises(LeaseLost):
+                await wakes_up()
+
+
+async def test_only_the_holder_puts_an_upload_into_processing(url: URL, tmp_path: Path) -> None:
+    async with instance(url, tmp_path) as one:
+        upload = await entered(one)
+        complete = msgspec.structs.replace(upload, phase=Phase.PROCESSING, run=1)
+        with pytest.raises(Interrupted):
+            await one.catalogue.change(upload, complete)
+        async with one.locks.hold(upload.id):
+            assert await one.catalogue.change(upload, complete)
+
+
+async def test_what_is_written_is_published_while_there_are_other_machines(url: URL, tmp_path: Path) -> None:
+    async with instance(url, tmp_path, lease=SHORT) as one, instance(url, tmp_path, machine="far"):
+        upload = await entered(one)
+        async with one.locks.hold(upload.id) as hold:
+            assert hold.confirm is not None
+            async with one.blobs.append_confirmed(upload.id, 0, confirm=hold.confirm) as out:
+                await out.write(b"x" * 2_000_000)
+                await out.write(b"x")
+
+                async def published() -> bool:
+                    async with Database(url) as database:
+                        rows = await database.read(
+                            lambda c: c.exec_driver_sql("SELECT upload_id, kept_bytes FROM upload_leases").all()
+                        )
+                    return (upload.id, 2_000_000) in [tuple(row) for row in rows]
+
+                await eventually(published, timeout_seconds=15)
+
+
+async def test_without_the_database_holders_stop_and_newcomers_are_told(
+    server: PostgresServer, url: URL, tmp_path: Path
+) -> None:
+    async with instance(url, tmp_path, lease=SHORT) as one, instance(url, tmp_path) as other:
+        upload = await entered(one)
+        holding = asyncio.create_task(caught(holds_until_stopped(one, upload.id)))
+        await eventually(lambda: upload.id in one.leases.held)
+        server.stop()
+        try:
+            with pytest.raises(DatabaseUnavailable):
+                async with other.locks.hold(new_upload_id()):
+                    pass
+            assert isinstance(await holding, DatabaseUnavailable)
+        finally:
+            server.start_again()
+        async with other.locks.hold(upload.id):  # the first gives it back by itself
+            pass
+
+
+async def holds_until_stopped(one: Instance, upload_id: str) -> None:
+    async with one.locks.hold(upload_id) as hold, hold.receiving(HOUR):
+        await asyncio.sleep(3600)
+
+
+async def test_one_leads_and_another_one_once_that_one_is_gone(url: URL, tmp_path: Path) -> None:
+    leading: list[str] = []
+
+    def work(name: str) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def forever() -> None:
+            leading.append(name)
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                leading.remove(name)
+
+        return forever
+
+    async with instance(url, tmp_path) as second:
+        async with instance(url, tmp_path, lease=SHORT) as first:
+            tasks = [asyncio.create_task(lead([work("first")], first.locks, SystemClock()))]
+            await eventually(lambda: leading == ["first"])
+            tasks.append(asyncio.create_task(lead([work("second")], second.locks, SystemClock())))
+            lease = first.leases.held["leader"]
+            assert await first.leases.give_back(lease)  # as if it had lapsed
+            await eventually(lambda: leading == ["second"], timeout_seconds=15)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
