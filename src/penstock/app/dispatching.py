@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ..blobs.base import SupportsPath
-from ..blobs.links import SupportsLinks
 from ..delivery.sending.claims import Claims
 from ..delivery.sending.digests import Digests
 from ..delivery.sending.dispatch import Dispatcher
@@ -54,14 +53,14 @@ class Dispatching:
         clock: Clock,
         blobs: BlobStore,
         folder: Path,
-        final: object,
+        lending: Lending | None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._store = store
         self._blobs = blobs
         self._folder = folder
-        self._lending: Lending | None = final.lending() if isinstance(final, SupportsLinks) else None
+        self._lending = lending
         self._tokens = Tokens(_key(settings.data_dir / _KEY_FILE))
         self._digests = Digests(blobs)
         self.ways = {step: self._way(step, chosen) for step, chosen in settings.delivery.items()}

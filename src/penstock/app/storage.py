@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .. import backends
 from ..blobs.base import SupportsStaging
+from ..blobs.links import SupportsLinks
 from ..blobs.moving import MovingBlobs, MovingFiles
 from ..errors import ConfigurationError, Unavailable
 from ..health import Check
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..blobs.base import BlobStore, FinalPlace
+    from ..blobs.links import Lending
     from ..settings import Settings
 
 _PATIENCE_SECONDS: Final = 3.0
@@ -27,6 +29,8 @@ class Storage(NamedTuple):
     blobs: BlobStore
     final: FinalPlace | None
     """None: they stay in the data folder."""
+    lending: Lending | None = None
+    """Where copies are kept for steps that fetch them there; None: nowhere."""
 
     async def checks(self) -> list[Check]:
         """Tell whether the place for released files answers; nothing about the data folder: others look at the disk."""
@@ -59,12 +63,13 @@ def storage_of(settings: Settings, folder: Path, wrap: Callable[[str, Any], Any]
             )
         return Storage(local, None)
     place = backends.load("storage", settings.storage)(**_arguments(settings))
+    lending = place.lending() if isinstance(place, SupportsLinks) else None
     final: FinalPlace = wrap("storage", place)
     if settings.staging == "local":
-        return Storage(MovingFiles(local, final), final)
+        return Storage(MovingFiles(local, final), final, lending)
     if not isinstance(place, SupportsStaging):
         raise ConfigurationError(f"staging={settings.staging}: nothing can be staged in storage={settings.storage}.")
-    return Storage(MovingBlobs(wrap("staging", place.staging()), final), final)
+    return Storage(MovingBlobs(wrap("staging", place.staging()), final), final, lending)
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:
