@@ -20,6 +20,7 @@ from ..store.base import ProgressStore
 from ..telemetry import Metrics
 from ..uploads.catalogue import Catalogue
 from ..uploads.feed import Feed
+from ..uploads.files import Files
 from ..uploads.gateway import Gateway
 from ..uploads.quarantine import Quarantine
 from ..uploads.receiver import Receiver
@@ -38,6 +39,7 @@ class Parts:
     quarantine: Quarantine
     feed: Feed
     blobs: BlobStore
+    files: Files
     garbage: Garbage
     claims: Claims
     """Who may fetch bytes that are held back."""

@@ -33,6 +33,7 @@ from ..uploads.collecting import Means
 from ..uploads.collector import Collector
 from ..uploads.expiry import Sweeper
 from ..uploads.feed import Feed
+from ..uploads.files import Files
 from ..uploads.gateway import Gateway
 from ..uploads.leading import lead
 from ..uploads.orphans import Orphans
@@ -182,6 +183,14 @@ class App:
             allowances=self._allowances,
             locks=locks,
         )
+        files = Files(
+            database=database,
+            catalogue=catalogue,
+            receiver=receiver,
+            blobs=blobs,
+            clock=clock,
+            kept_versions=settings.file_versions or None,
+        )
         time = SteadyTime(clock, believed_after=settings.upload_expiration)
         sweeper = Sweeper(
             catalogue=catalogue,
@@ -243,12 +252,13 @@ class App:
         await processing.reconciler.announce()
         loops = [*processing.loops(), *dispatching.loops()]
         if locks is None:
-            loops += [sweeper.run(), garbage.run()]
+            loops += [sweeper.run(), garbage.run(), files.run()]
         else:
             alone: list[Callable[[], Coroutine[Any, Any, None]]] = [
                 partial(finish_what_the_dead_have_left, gateway, locks, clock, settings.instance_lease),
                 sweeper.run,
                 garbage.run,
+                files.run,
             ]
             loops.append(lead(alone, locks, clock))
         if scanning is not None:
@@ -264,6 +274,7 @@ class App:
             quarantine=Quarantine(database),
             feed=feed,
             blobs=blobs,
+            files=files,
             garbage=garbage,
             claims=dispatching.claims,
             dispatcher=dispatching.publisher,

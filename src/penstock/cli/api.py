@@ -66,6 +66,26 @@ class Api:
         timeout = httpx.Timeout(_ACT_SECONDS, connect=_CONNECT_SECONDS)
         return self._ask("POST", path, json=_said(body), timeout=timeout)
 
+    def delete(self, path: str, **parameters: Any) -> None:
+        """Delete what is at a path; errors as for `get`."""
+        try:
+            answer = self._client.delete(path, params=_said(parameters))
+        except httpx.TransportError as error:
+            raise away(self.url, error) from error
+        if answer.status_code != 204:
+            document(self.url, answer)
+
+    def content(self, path: str) -> Iterator[bytes]:
+        """Yield the bytes at a path that begins with a slash, from the server's root; errors as for `get`."""
+        try:
+            with self._client.stream("GET", self.url + path) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    document(self.url, answer)
+                yield from answer.iter_raw()
+        except httpx.TransportError as error:
+            raise away(self.url, error) from error
+
     def pages(self, path: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return the items of all pages of a list."""
         items: list[dict[str, Any]] = []

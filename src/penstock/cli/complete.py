@@ -32,6 +32,13 @@ def quarantined(incomplete: str) -> list[tuple[str, str]]:
     return [(one["id"], one["filename"]) for one in found if one["id"].startswith(incomplete)]
 
 
+def paths(incomplete: str) -> list[str]:
+    """Return the files and folders of the default space that begin so."""
+    files = _asked("/paths", "files", prefix=incomplete, delimiter="/", limit=_OFFERED)
+    folders = _asked("/paths", "folders", prefix=incomplete, delimiter="/", limit=_OFFERED)
+    return [*map(str, folders), *(one["path"] for one in files)]
+
+
 def scanners(incomplete: str) -> list[str]:
     """Return the scanners that there are, behind those that are named already."""
     from ..backends import names

@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import PenstockError
-from . import antivirus, config, doctor, gc, postprocessing, serve, sessions, step, upload, usage
+from . import antivirus, config, doctor, files, gc, postprocessing, serve, sessions, step, upload, usage
 from .exits import Status
 from .show import complain
 
@@ -45,6 +45,7 @@ sessions.app.command("gc")(gc.gc)
 sessions.app.command("unfinished")(usage.unfinished)
 sessions.app.command("usage")(usage.usage)
 app.add_typer(sessions.app, name="uploads")
+app.add_typer(files.app, name="files")
 app.add_typer(postprocessing.app, name="postprocessing")
 app.add_typer(antivirus.app, name="antivirus")
 app.add_typer(step.app, name="step")

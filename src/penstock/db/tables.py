@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION: Final = "0008"
+SCHEMA_REVISION: Final = "0011"
 """The newest migration, which this version of the program works with."""
 
 # SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
@@ -70,11 +70,23 @@ uploads = Table(
     Column("owner", Text, nullable=False, server_default=""),
     Column("counted_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("counted_in", Text, nullable=False, server_default=""),
+    # Sorted as bytes everywhere, so that a folder's files lie together.
+    Column("path", Text().with_variant(Text(collation="C"), "postgresql"), nullable=False, server_default=""),
+    Column("precedence", BigInteger, nullable=False, server_default="0"),
     # Lists in the order of arrival, by phase. `seq` is named in each: SQLite would append it, PostgreSQL would not.
     Index("ix_uploads_phase", "phase", "seq"),
     Index("ix_uploads_space", "space", "phase", "seq"),
     # The newest file of a name in its space, and all uploads of a name.
     Index("ix_uploads_filename", "filename", "phase", "space", "seq"),
+    # Files by their paths, and the versions of each.
+    Index(
+        "ix_uploads_path",
+        "space",
+        "path",
+        "precedence",
+        sqlite_where=text("phase = 'released'"),
+        postgresql_where=text("phase = 'released'"),
+    ),
     Index("ix_uploads_infected", "seq", sqlite_where=text("infected = 1"), postgresql_where=text("infected")),
     # What the sweeper looks for; in all but these rows the columns are empty, so that the indexes stay small.
     Index(
@@ -133,7 +145,8 @@ uploads = Table(
 `run_cause` is the event ID of the request that began the run (empty: nobody asked for it). `discard_pending` is true
 from the moment at which the upload's bytes are given up until they are gone. `scan_details` is JSON, or empty.
 `counted_bytes` is what it counts for in quotas; a part of others counts for nothing while it is
-`counted_in` one of them.
+`counted_in` one of them. `precedence` orders the released uploads of a path: the largest is the file, the others are
+its older versions; 0: not decided.
 """
 
 accounts = Table(

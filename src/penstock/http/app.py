@@ -11,15 +11,16 @@ from fastapi_offline import FastAPIOffline
 
 from .. import __version__, web
 from ..uploads.resumable import completes, is_meant
-from . import antivirus, events, files, garbage, postprocessing, status, uploads, usage
+from . import antivirus, events, files, garbage, paths, postprocessing, status, uploads, usage
 from .asgi import Asgi, Receive, Scope, Send, headers_of
 from .content import Content
 from .delivery import ROOT as DELIVERY
 from .delivery import Delivering
 from .form import PATHS as FORM_PATHS
 from .form import Form
+from .named import Named
 from .problems import install
-from .put import Put
+from .put import CHANGING, Put
 from .resumption import Resumable
 from .tus import ROOT, Tus
 
@@ -44,6 +45,7 @@ def build(services: Services) -> Asgi:
     form = Form(services)
     content = Content(services)
     delivering = Delivering(services)
+    named = Named(services)
     api = _api(services)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,6 +55,9 @@ def build(services: Services) -> Asgi:
         elif scope["type"] == "http" and path in FORM_PATHS:
             await form(scope, receive, send, headers_of(scope))
         elif scope["type"] == "http" and path.startswith("/files/"):
+            if scope["method"] in CHANGING:
+                await named(scope, receive, send)
+                return
             if scope["method"] not in ("OPTIONS", "PUT"):
                 await content(scope, receive, send)
                 return
@@ -94,7 +99,7 @@ class Uploading:
 def _api(services: Services) -> FastAPI:
     api = FastAPIOffline(title="Penstock", version=__version__, description=_DESCRIPTION, redoc_url=None)
     versioned = APIRouter(prefix="/api/v1")
-    for part in (garbage, uploads, usage, files, postprocessing, antivirus, events):
+    for part in (garbage, uploads, usage, files, paths, postprocessing, antivirus, events):
         versioned.include_router(part.router(services))
     versioned.include_router(status.api_router(services))
     api.include_router(versioned)

@@ -12,11 +12,13 @@ from ..blobs.base import BlobUnavailable
 from ..errors import NotFound, PenstockError
 from ..uploads.digests import repr_digest
 from ..uploads.errors import Gone
+from ..uploads.file_errors import StillProcessing
+from ..uploads.files import Place
 from ..uploads.metadata import file_checksum
 from ..uploads.upload import Phase, Upload
 from .asgi import Answer, Receive, Scope, Send, headers_of, send_answer, start
-from .problems import StillProcessing, answer_to, answer_to_failure, method_not_allowed, problem
-from .put import METHODS, name_of, space_of
+from .problems import answer_to, answer_to_failure, method_not_allowed, problem
+from .put import METHODS, name_of, space_of, version_of
 from .ranges import Span, Validators, spans_of
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class Content:
     """The endpoint for bytes."""
 
     def __init__(self, services: Services) -> None:
-        self._catalogue = services.catalogue
+        self._files = services.files
         self._blobs = services.blobs
         self._upload = services.upload
 
@@ -77,12 +79,9 @@ class Content:
             await stream(answer, send, self._blobs.read, head=head)
 
     async def _named(self, scope: Scope) -> Upload:
-        name, space = name_of(scope), space_of(scope)
-        for phase in (Phase.RELEASED, Phase.PROCESSING):
-            upload = await self._catalogue.latest(space, name, phase)
-            if upload is not None:
-                return upload
-        raise NotFound(f"there is no file {name[:80]!r} in {space!r}; /api/v1/files lists those there are")
+        place = Place(space_of(scope), name_of(scope))
+        version = version_of(scope)
+        return await (self._files.get(place) if version is None else self._files.version(place, version))
 
     async def _answer(self, upload: Upload, headers: Mapping[str, str]) -> Answer | FileParts:
         check_readable(upload)
@@ -166,9 +165,7 @@ def check_readable(upload: Upload) -> None:
         case Phase.RELEASED:
             return
         case Phase.PROCESSING:
-            raise StillProcessing(
-                f"{name} is being processed. Follow it at /api/v1/uploads/{upload.id}, and read it when it is released."
-            )
+            raise StillProcessing.of(upload)
         case Phase.RECEIVING:
             raise NotFound(f"{name} has not arrived completely. Continue it at /uploads/{upload.id}.")
         case phase:

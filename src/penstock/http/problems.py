@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from ..blobs.base import BlobMissing, OffsetConflict, StorageFull
 from ..delivery.sending.claims import StepOver, WrongToken
 from ..errors import InvalidRequest, NotFound, PenstockError, Unavailable
-from ..uploads import errors, tus
+from ..uploads import errors, file_errors, tus
 from ..uploads.digests import WISHES
 from .asgi import Answer
 
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
 log = structlog.get_logger(__name__)
-
-
-class StillProcessing(PenstockError):
-    """The file is there, but its steps have not passed it yet (RFC 8470, 5.2: 425 Too Early)."""
-
-    code = "processing"
-    retryable = True
 
 
 class ForeignOrigin(InvalidRequest):
@@ -59,11 +52,13 @@ _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (StepOver, 410),
     (BlobMissing, 410),
     (errors.VersionMismatch, 412),
+    (file_errors.FileThere, 412),
+    (file_errors.OtherVersion, 412),
     (errors.TooLarge, 413),
     (errors.FormTooLarge, 413),
     (errors.UnsupportedBody, 415),
     (errors.Locked, 423),
-    (StillProcessing, 425),
+    (file_errors.StillProcessing, 425),
     (errors.TooMany, 429),
     (errors.DigestMismatch, 400),
     (errors.ChecksumMismatch, 460),

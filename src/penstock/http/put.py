@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from .services import Services
 
 _ROOT: Final = "/files/"
-METHODS: Final = ("OPTIONS", "GET", "HEAD", "PUT")
+CHANGING: Final = ("COPY", "DELETE", "MOVE")
+"""Methods that change a file by its path (`named`)."""
+METHODS: Final = ("OPTIONS", "GET", "HEAD", "PUT", *CHANGING)
 _PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -62,7 +64,8 @@ class Put:
 
     async def _take(self, scope: Scope, headers: Mapping[str, str], body: Body, expected: Expected | None) -> Answer:
         standing = await self._receiver.create(
-            name_of(scope),
+            None,
+            path=name_of(scope),
             size_bytes=body.length,
             space=space_of(scope),
             media_type=media_type_of(headers.get("content-type", "")),
@@ -109,7 +112,7 @@ def metadata_of(headers: Mapping[str, str]) -> str:
 
 
 def name_of(scope: Scope) -> str:
-    """Return the file name in the request's path, decoded once, so that `%2F` is seen as what it is.
+    """Return the file's path in the request's, decoded once, so that `%2F` is seen as what it is.
 
     Raises:
         UnsafeName: it is not UTF-8, or not percent-encoded as it should be.
@@ -132,3 +135,9 @@ def space_of(scope: Scope) -> str:
     """
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
     return checked_space(query.get("space", ["default"])[-1])
+
+
+def version_of(scope: Scope) -> str | None:
+    """Return the version of the file that the query names; None: the present one."""
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    return query["version"][-1] if "version" in query else None

@@ -83,7 +83,8 @@ class Resumable:
         expected = _expected(headers, body, part, created=True)
         try:
             standing = await self._receiver.create(
-                resumable.filename_of(headers) if scope["path"].startswith(ROOT) else name_of(scope),
+                resumable.filename_of(headers),
+                path=None if scope["path"].startswith(ROOT) else name_of(scope),
                 size_bytes=part.length,
                 space=space_of(scope),
                 media_type=media_type_of(headers.get("content-type", "")),

@@ -79,6 +79,7 @@ class Tus:
             expected.check_nothing()
         standing = await self._receiver.create(
             wanted.metadata.filename,
+            path=wanted.metadata.path,
             size_bytes=wanted.size_bytes,
             space=wanted.metadata.space,
             media_type=wanted.metadata.media_type or UNKNOWN_TYPE,

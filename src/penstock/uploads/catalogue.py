@@ -87,6 +87,7 @@ class Catalogue:
             **scan_values(upload.scan),
             "final_key": final_key(upload),
             "run_cause": "",
+            "precedence": 0,
             "discard_pending": False,
             "counted_bytes": counted_bytes(upload),
             "counted_in": "",

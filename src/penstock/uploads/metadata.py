@@ -28,6 +28,8 @@ class Metadata(NamedTuple):
 
     filename: str | None
     """None when no name was given; empty when an empty one was."""
+    path: str | None
+    """Where in the space the file shall be; None: in no folder."""
     media_type: str
     space: str
     checksum: Checksum | None
@@ -49,6 +51,7 @@ def read_metadata(raw: str) -> Metadata:
     values = _pairs(raw)
     return Metadata(
         filename=_first(values, "filename", "name"),
+        path=_first(values, "path"),
         media_type=media_type_of(_first(values, "filetype", "type") or ""),
         space=checked_space(_first(values, "space") or "default"),
         checksum=_file_checksum(values),

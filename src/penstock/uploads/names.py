@@ -14,6 +14,8 @@ from ..errors import InvalidRequest
 
 LONGEST_BYTES: Final = 255
 """In UTF-8; the limit of common file systems."""
+LONGEST_PATH_BYTES: Final = 1024
+"""In UTF-8; what object stores take, and what fits into an index."""
 _SEPARATORS: Final = frozenset("/\\")
 _CONTROL: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters, halves of surrogate pairs, and what breaks lines."""
@@ -41,6 +43,17 @@ def checked_name(name: str) -> str:
     if reason:
         raise UnsafeName(f"file name {name[:80]!r}: {reason}. Send a plain name such as report.pdf.")
     return name
+
+
+def checked_path(path: str) -> str:
+    """Return `path` if it names a file in a space: folders and a file name, with slashes between them.
+
+    Raises:
+        UnsafeName: one of the names is not taken (an empty one and `..` are not), or it is too long.
+    """
+    if len(path.encode(errors="replace")) > LONGEST_PATH_BYTES:
+        raise UnsafeName(f"path {path[:80]!r}…: is longer than {LONGEST_PATH_BYTES} bytes. Choose a shorter one.")
+    return "/".join([checked_name(name) for name in path.split("/")])
 
 
 def _objection(name: str) -> str:

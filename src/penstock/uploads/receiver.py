@@ -19,7 +19,7 @@ from .finals import Finals
 from .limits import SPARE_BYTES
 from .locks import IDLE, UploadLocks
 from .metadata import UNKNOWN_TYPE
-from .names import checked_name
+from .names import checked_name, checked_path
 from .room import Room
 from .standing import Recent, Standing, check_accepted, check_alive, gone
 from .upload import Upload
@@ -100,6 +100,7 @@ class Receiver:
         self,
         filename: str | None,
         *,
+        path: str | None = None,
         size_bytes: int | None,
         space: str = "default",
         media_type: str = UNKNOWN_TYPE,
@@ -114,8 +115,9 @@ class Receiver:
 
         With `explicit_end`, it is complete only when a request says so.
 
-        When this returns, the upload survives kill -9. Without a file name, it is named after its ID. `trace_parent` is
-        the request's; the upload is processed in its trace unless another request completes it and has one as well.
+        When this returns, the upload survives kill -9. Without a path, the file is in no folder; without a name either,
+        it is named after its ID. `trace_parent` is the request's; the upload is processed in its trace unless another
+        request completes it and has one as well.
 
         Raises:
             UnsafeName: the name is not taken.
@@ -127,12 +129,14 @@ class Receiver:
             ChecksumMismatch: it is complete, and not what its metadata says.
         """
         upload_id = new_upload_id()
-        name = checked_name(upload_id if filename is None else filename)
+        name = upload_id if filename is None else filename
+        path = checked_name(name) if path is None else checked_path(path)
         self._admission.check_size(space, owner, size_bytes or 0)
         now = self._clock.now()
         upload = Upload(
             id=upload_id,
-            filename=name,
+            filename=path.rpartition("/")[2],
+            path=path if "/" in path else "",
             space=space,
             size_bytes=size_bytes,
             media_type=media_type,

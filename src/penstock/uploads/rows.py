@@ -43,6 +43,7 @@ COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     uploads.c.concat,
     uploads.c.explicit_end,
     uploads.c.owner,
+    uploads.c.path,
 )
 """What `upload_of` reads, in its order; the number comes first."""
 
@@ -67,11 +68,12 @@ def upload_of(row: Sequence[Any]) -> Upload:
     (
         _, upload_id, filename, space, size_bytes, media_type, metadata, phase, run, outcome, reason,
         infected, signature, scanned_at, scan_error, initiator_id, created_at, expires_at, received_at, ended_at,
-        trace_parent, scan_details, concat, explicit_end, owner,
+        trace_parent, scan_details, concat, explicit_end, owner, path,
     ) = row  # fmt: skip
     return Upload(
         id=upload_id,
         filename=filename,
+        path="" if path == filename else path,
         space=space,
         size_bytes=size_bytes,
         media_type=media_type,
@@ -98,6 +100,7 @@ def fixed_values(upload: Upload) -> dict[str, Any]:
     return {
         "id": upload.id,
         "filename": upload.filename,
+        "path": upload.file_path,
         "space": upload.space,
         "media_type": upload.media_type,
         "metadata": upload.metadata,

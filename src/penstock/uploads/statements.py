@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import bindparam, delete, func, insert, literal_column, select, true, update
+from sqlalchemy import bindparam, case, delete, func, insert, literal_column, select, true, update
 
 from ..db.prepared import Prepared
 from ..db.tables import uploads
@@ -16,6 +16,9 @@ from .rows import CHANGING, COLUMNS, SCANNED
 from .upload import Phase
 
 _NOW_GONE: Final = tuple(phase for phase in Phase if phase.ended and not phase.holds_bytes)
+
+PRECEDENCES: Final = 1 << 20
+"""Places in the order of versions between those of two uploads: for files that are moved or restored in between."""
 
 ADD: Final = Prepared(insert(uploads), *(column.name for column in uploads.c if column is not uploads.c.seq))
 GET: Final = Prepared(select(*COLUMNS).where(uploads.c.id == bindparam("upload")))
@@ -27,7 +30,11 @@ _UNCHANGED: Final = update(uploads).where(
     uploads.c.run == bindparam("in_run"),
 )
 CHANGE: Final = Prepared(
-    _UNCHANGED.values(run_cause=func.coalesce(bindparam("cause"), uploads.c.run_cause)),
+    _UNCHANGED.values(
+        run_cause=func.coalesce(bindparam("cause"), uploads.c.run_cause),
+        # The order of creation, whichever is released first; what is moved or restored has one already.
+        precedence=case((uploads.c.precedence == 0, uploads.c.seq * PRECEDENCES), else_=uploads.c.precedence),
+    ),
     *CHANGING,
     "discard_pending",
     "counted_bytes",

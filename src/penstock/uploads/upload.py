@@ -58,6 +58,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     filename: str
     """A single, safe name: never empty, no separators or control characters."""
+    path: str = ""
+    """Where in its space the file is: folders and its name, with slashes; empty: its name, and in no folder."""
     space: str = "default"
     """Where the file ends up; opaque to us."""
     size_bytes: int | None = None
@@ -88,6 +90,11 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     """The tus `Upload-Concat` header as the client sent it: `partial`, `final;…`, or empty."""
     explicit_end: bool = False
     """Whether the client says when all bytes are there (`Upload-Complete`), however many have arrived."""
+
+    @property
+    def file_path(self) -> str:
+        """Where in its space the file is, or will be."""
+        return self.path or self.filename
 
     @property
     def is_part(self) -> bool:

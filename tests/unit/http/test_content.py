@@ -8,9 +8,9 @@ import pytest
 
 from penstock.errors import NotFound
 from penstock.http.content import check_readable, disposition, served_type
-from penstock.http.problems import StillProcessing
 from penstock.http.put import name_of, space_of
 from penstock.uploads.errors import BadHeader, Gone
+from penstock.uploads.file_errors import StillProcessing
 from penstock.uploads.names import UnsafeName
 from penstock.uploads.upload import Phase, Upload
 

@@ -7,9 +7,10 @@ import pytest
 import penstock.uploads.names
 from penstock.blobs.base import BlobMissing, BlobUnavailable, StorageFull
 from penstock.errors import InvalidRequest, NotFound, PenstockError, Unavailable
-from penstock.http.problems import StillProcessing, answer_to, answer_to_failure, method_not_allowed
+from penstock.http.problems import answer_to, answer_to_failure, method_not_allowed
 from penstock.uploads import errors
 from penstock.uploads.allowances import THE_INSTANCE
+from penstock.uploads.file_errors import StillProcessing
 
 
 @pytest.mark.parametrize(

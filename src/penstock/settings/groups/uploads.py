@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ..entries import OtherName, platform, setting
-from ..kinds import Flag
+from ..kinds import Flag, Whole
 from ..measures import Duration, Seconds, SizeLimit, TimeLimit
 from ..services import Service
 
@@ -37,6 +37,13 @@ class UploadSettings:
         Duration(),
         "168h",
         "How long deleted, cancelled and expired uploads stay in the list.",
+        group=_GROUP,
+        services=(Service.SERVE,),
+    )
+    file_versions: int = setting(
+        Whole(),
+        "0",
+        "How many versions of a file are kept, the present one included; older ones are removed for good. `0`: all.",
         group=_GROUP,
         services=(Service.SERVE,),
     )

@@ -1,0 +1,195 @@
+"""`penstock files`: what was released, by space and path, at a running server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+
+import typer
+
+from ..errors import InvalidRequest
+from . import complete
+from .exits import Status
+from .options import AsJson, ServerUrl, server_url
+from .show import complain, moment, print_json, print_table, size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+app = typer.Typer(help="List, read, move and delete released files, and their versions.", no_args_is_help=True)
+
+_COLUMNS: Final = ("path", "size", "type", "released", "version", "phase")
+
+FilePath: TypeAlias = Annotated[
+    str, typer.Argument(metavar="PATH", help="The file's path in its space.", autocompletion=complete.paths)
+]
+Space: TypeAlias = Annotated[str, typer.Option("--space", metavar="NAME", help="The space.")]
+Version: TypeAlias = Annotated[str | None, typer.Option("--version", metavar="ID", help="Not the present version.")]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command("list")
+def list_files(
+    *,
+    prefix: Annotated[
+        str, typer.Argument(metavar="[FOLDER/]", help="What the paths begin with.", autocompletion=complete.paths)
+    ] = "",
+    space: Space = "default",
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="What lies in folders as well.")] = False,
+    url: ServerUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List files and folders, in the order of their paths."""
+    from .api import Api
+
+    delimiter = "" if recursive else "/"
+    files: list[dict[str, Any]] = []
+    folders: list[str] = []
+    cursor: str | None = None
+    with Api(server_url(url)) as api:
+        while True:
+            page = api.get("/paths", space=space, prefix=prefix, delimiter=delimiter, limit=1000, cursor=cursor)
+            files += page["files"]
+            folders += page["folders"]
+            cursor = page["next"]
+            if cursor is None:
+                break
+    if as_json:
+        print_json({"files": files, "folders": folders})
+    elif files or folders:
+        print_table(_COLUMNS, [*((folder, "", "", "", "", "") for folder in folders), *map(_row, files)])
+    else:
+        complain("no files.")
+
+
+@app.command()
+def stat(path: FilePath, space: Space = "default", url: ServerUrl = None, as_json: AsJson = False) -> None:
+    """Show one file."""
+    from .api import Api
+
+    with Api(server_url(url)) as api:
+        _show([api.get("/paths/stat", space=space, path=path)], as_json=as_json, single=True)
+
+
+@app.command()
+def get(
+    path: FilePath,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; `-`: standard output.")
+    ] = None,
+    space: Space = "default",
+    version: Version = None,
+    url: ServerUrl = None,
+) -> None:
+    """Read a file, into one of its name unless --output says where. A file that is there is not replaced."""
+    from .api import Api
+
+    with Api(server_url(url)) as api:
+        found = api.get("/paths/versions", space=space, path=path)["versions"]
+        chosen = [one for one in found if version in (None, one["version"])]
+        if not chosen:
+            raise InvalidRequest(f"{path} has no version {version}. See `penstock files versions`.")
+        target = Path(chosen[0]["name"]) if output is None else output
+        pieces = api.content(chosen[0]["content"])
+        if str(target) == "-":
+            sys.stdout.buffer.writelines(pieces)
+            return
+        try:
+            with target.open("xb") as file:
+                file.writelines(pieces)
+        except FileExistsError as error:
+            raise InvalidRequest(f"{target} is there already. Name another file with --output.") from error
+
+
+@app.command()
+def versions(path: FilePath, space: Space = "default", url: ServerUrl = None, as_json: AsJson = False) -> None:
+    """List the versions of a file, the present one first."""
+    from .api import Api
+
+    with Api(server_url(url)) as api:
+        _show(api.get("/paths/versions", space=space, path=path)["versions"], as_json=as_json)
+
+
+@app.command()
+def restore(
+    path: FilePath,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its ID, as `versions` lists it.")],
+    space: Space = "default",
+    url: ServerUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have an older version be the present one again; the others stay."""
+    from .api import Api
+
+    with Api(server_url(url)) as api:
+        restored = api.post("/paths/restore", space=space, path=path, version=version)
+    _show([restored], as_json=as_json, single=True)
+
+
+@app.command()
+def move(
+    *,
+    path: FilePath,
+    to_path: Annotated[str, typer.Argument(metavar="TO", help="Its new path.")],
+    space: Space = "default",
+    to_space: Annotated[str | None, typer.Option("--to-space", metavar="NAME", help="Its new space.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="What is there already becomes its older versions.")
+    ] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Leave it, and upload a copy: all steps run.")] = False,
+    url: ServerUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move or rename a file, with all its versions."""
+    from .api import Api
+
+    asked = {"space": space, "path": path, "to_space": to_space, "to_path": to_path, "overwrite": overwrite}
+    with Api(server_url(url)) as api:
+        if copy:
+            upload = api.post("/paths/copy", **asked)
+            if as_json:
+                print_json(upload)
+            else:
+                print_table(("upload id", "path", "phase"), [(upload["id"], upload["path"], upload["phase"])])
+            return
+        _show([api.post("/paths/move", **asked)], as_json=as_json, single=True)
+
+
+@app.command()
+def delete(
+    *, path: FilePath, space: Space = "default", version: Version = None, yes: Yes = False, url: ServerUrl = None
+) -> None:
+    """Delete a file with all its versions, for good, and cancel what is in processing there; or one version.
+
+    Exit status: 0 deleted, 1 somebody said no, 2 there is no such file.
+    """
+    from .api import Api
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InvalidRequest("nobody can be asked here whether to delete it. Add --yes.")
+        what = path if version is None else f"version {version} of {path}"
+        if not typer.confirm(f"Delete {what} for good?", err=True):
+            complain("nothing was deleted.")
+            raise typer.Exit(Status.NOT_WELL)
+    with Api(server_url(url)) as api:
+        api.delete("/paths", space=space, path=path, version=version)
+
+
+def _show(files: Sequence[dict[str, Any]], *, as_json: bool, single: bool = False) -> None:
+    if as_json:
+        print_json(files[0] if single else list(files))
+    else:
+        print_table(_COLUMNS, [_row(file) for file in files])
+
+
+def _row(file: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        file["path"],
+        size(file["size"]),
+        file["media_type"],
+        moment(file["modified_at"]),
+        file["version"],
+        file["phase"],
+    )
