@@ -188,6 +188,7 @@ class App:
             catalogue=catalogue,
             receiver=receiver,
             blobs=blobs,
+            ledger=ledger,
             clock=clock,
             kept_versions=settings.file_versions or None,
         )

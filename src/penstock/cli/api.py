@@ -51,7 +51,7 @@ class Api:
     def __exit__(self, *exc_info: object) -> None:
         self._client.close()
 
-    def get(self, path: str, **parameters: Any) -> dict[str, Any]:
+    def get(self, path: str, /, **parameters: Any) -> dict[str, Any]:
         """Return the JSON object at a path; parameters that are None are left out.
 
         Raises:
@@ -61,12 +61,12 @@ class Api:
         """
         return self._ask("GET", path, params=_said(parameters))
 
-    def post(self, path: str, **body: Any) -> dict[str, Any]:
+    def post(self, path: str, /, **body: Any) -> dict[str, Any]:
         """Send a JSON object and return the one that comes back; errors as for `get`."""
         timeout = httpx.Timeout(_ACT_SECONDS, connect=_CONNECT_SECONDS)
         return self._ask("POST", path, json=_said(body), timeout=timeout)
 
-    def delete(self, path: str, **parameters: Any) -> None:
+    def delete(self, path: str, /, **parameters: Any) -> None:
         """Delete what is at a path; errors as for `get`."""
         try:
             answer = self._client.delete(path, params=_said(parameters))

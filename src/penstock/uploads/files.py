@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..db import Database
     from .catalogue import Catalogue
+    from .quota import Ledger
     from .receiver import Receiver
     from .standing import Standing
 
@@ -76,6 +77,7 @@ class Files:
         catalogue: knows all uploads.
         receiver: removes what is to be removed, and takes in what is copied.
         blobs: copies bytes.
+        ledger: keeps the accounts of quotas.
         clock: waits.
         kept_versions: how many versions of a file are kept, the present one included; None: all.
     """
@@ -87,6 +89,7 @@ class Files:
         catalogue: Catalogue,
         receiver: Receiver,
         blobs: BlobStore,
+        ledger: Ledger,
         clock: Clock,
         kept_versions: int | None = None,
     ) -> None:
@@ -94,6 +97,7 @@ class Files:
         self._catalogue = catalogue
         self._receiver = receiver
         self._blobs = blobs
+        self._ledger = ledger
         self._clock = clock
         self._kept = kept_versions
 
@@ -168,6 +172,7 @@ class Files:
             StillProcessing: something is in processing at one of the two places.
             FileThere: there is a file, and it is not to be overwritten.
             OtherVersion: it has another version than `match`.
+            QuotaExceeded: the space may not have as much.
         """
 
         def work(connection: Connection) -> bool:
@@ -175,6 +180,9 @@ class Files:
             new = _check_target(connection, target, overwrite=overwrite or source == target)
             for version in reversed(moved):
                 precedence = paths.on_top(connection, target.space, target.path)
+                refusal = self._ledger.transfer(connection, version, target.space)
+                if refusal is not None:
+                    raise refusal
                 paths.place(connection, version, space=target.space, path=target.path, precedence=precedence)
             return new
 
@@ -204,6 +212,7 @@ class Files:
             space=target.space,
             size_bytes=original.size_bytes or 0,
             media_type=original.media_type,
+            owner=original.owner,
         )
         if begun.complete:
             return begun

@@ -28,14 +28,14 @@ class Metadata(NamedTuple):
 
     filename: str | None
     """None when no name was given; empty when an empty one was."""
-    path: str | None
-    """Where in the space the file shall be; None: in no folder."""
     media_type: str
     space: str
     checksum: Checksum | None
     """That of the whole file, which it is compared with before it is processed."""
     raw: str
     """As it was sent."""
+    path: str | None = None
+    """Where in the space the file shall be; None: in no folder."""
 
 
 def read_metadata(raw: str) -> Metadata:
@@ -51,11 +51,11 @@ def read_metadata(raw: str) -> Metadata:
     values = _pairs(raw)
     return Metadata(
         filename=_first(values, "filename", "name"),
-        path=_first(values, "path"),
         media_type=media_type_of(_first(values, "filetype", "type") or ""),
         space=checked_space(_first(values, "space") or "default"),
         checksum=_file_checksum(values),
         raw=raw,
+        path=_first(values, "path"),
     )
 
 

@@ -107,6 +107,26 @@ class Ledger:
         is_now = before._replace(phase=after.phase, counted_bytes=counted_bytes(after))
         self._add(connection, after.space, after.owner, is_now.account.minus(before.account))
 
+    def transfer(self, connection: Connection, released: Upload, space: str) -> PenstockError | None:
+        """Count a released upload in another space from now on; return why it must not be there, if so."""
+        if not self.is_kept or released.space == space:
+            return None
+        _take_the_lock(connection)
+        row = row_of(connection, released.id)
+        if row is None:
+            return None
+        subject = Subject(SubjectKind.SPACE, space)
+        allowance = self.allowances.of(subject)
+        if allowance.is_counted:
+            refusal = _refusal(subject, allowance, _account(connection, subject), row.account, row.account)
+            if refusal is not None:
+                return refusal
+            _add(connection, subject, row.account)
+        left = Subject(SubjectKind.SPACE, released.space)
+        if self.allowances.of(left).is_counted:
+            _add(connection, left, Account().minus(row.account))
+        return None
+
     def count(
         self, connection: Connection, upload_id: str, to_bytes: int, *, is_size: bool = False
     ) -> PenstockError | None:

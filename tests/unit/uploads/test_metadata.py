@@ -18,7 +18,7 @@ def pair(key: str, value: str | bytes) -> str:
 def test_names_types_and_spaces_are_read() -> None:
     header = ",".join([pair("filename", "Übung.pdf"), pair("filetype", "Application/PDF"), pair("space", "lab")])
     found = read_metadata(header)
-    assert found == ("Übung.pdf", "application/pdf", "lab", None, header)
+    assert found == ("Übung.pdf", "application/pdf", "lab", None, header, None)
 
 
 def test_the_other_names_that_clients_use_are_read() -> None:
@@ -34,7 +34,7 @@ def test_filename_and_filetype_come_first() -> None:
 @pytest.mark.parametrize("header", ["", " ", "is_confidential", "key ", pair("other", b"\xff\xfe\0")])
 def test_metadata_may_say_nothing_to_us(header: str) -> None:
     found = read_metadata(header)
-    assert found == (None, UNKNOWN_TYPE, "default", None, header)
+    assert found == (None, UNKNOWN_TYPE, "default", None, header, None)
 
 
 def test_an_empty_name_is_not_the_same_as_none() -> None:

@@ -1,0 +1,280 @@
+"""Files by path: the rule of versions in every order, lists, moves and removals."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from penstock.db import Database
+from penstock.errors import NotFound
+from penstock.telemetry import Metrics
+from penstock.uploads.allowances import Allowance, Allowances
+from penstock.uploads.errors import QuotaExceeded
+from penstock.uploads.file_errors import FileThere, OtherVersion, StillProcessing
+from penstock.uploads.files import Files, Place
+from penstock.uploads.names import UnsafeName
+from penstock.uploads.quota import Ledger
+from penstock.uploads.receiver import Receiver
+from penstock.uploads.upload import Phase, Upload
+
+from .whole_life import Outside, Process, process
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+HERE = Place("default", "a.txt")
+
+
+class World:
+    """Uploads that are released when a test says so."""
+
+    def __init__(self, alive: Process, database: Database, ledger: Ledger, *, kept: int | None = None) -> None:
+        self.alive = alive
+        self.receiver = Receiver(
+            catalogue=alive.catalogue,
+            gateway=alive.gateway,
+            blobs=alive.blobs,
+            clock=alive.clock,
+            metrics=Metrics(),
+            expiration=timedelta(days=1),
+        )
+        self.files = Files(
+            database=database,
+            catalogue=alive.catalogue,
+            receiver=self.receiver,
+            blobs=alive.blobs,
+            ledger=ledger,
+            clock=alive.clock,
+            kept_versions=kept,
+        )
+
+    async def create(self, path: str = "a.txt", space: str = "default", body: bytes = b"content") -> str:
+        """Upload something, up to the beginning of its processing."""
+        standing = await self.receiver.create(None, path=path, space=space, size_bytes=len(body))
+        await self.receiver.receive(standing.upload.id, 0, pieces(body), length=len(body))
+        return standing.upload.id
+
+    async def end(self, upload_id: str, outcome: str = "continue") -> None:
+        """Have one upload processed, and the others wait."""
+        bus = self.alive.outside.bus
+        self.alive.outside.answer = outcome
+        others = [one for one in bus.waiting if one.event.upload_id != upload_id]
+        bus.waiting[:] = [one for one in bus.waiting if one.event.upload_id == upload_id]
+        await self.alive.settle()
+        bus.waiting.extend(others)
+
+    async def put(self, path: str = "a.txt", space: str = "default", body: bytes = b"content") -> str:
+        upload_id = await self.create(path, space, body)
+        await self.end(upload_id)
+        return upload_id
+
+    async def versions(self, place: Place = HERE) -> list[str]:
+        try:
+            return [upload.id for upload in await self.files.versions(place)]
+        except NotFound:
+            return []
+
+    async def names(self, prefix: str = "", delimiter: str = "", limit: int = 2) -> list[str]:
+        """List everything, in pages."""
+        names: list[str] = []
+        cursor = None
+        while True:
+            page = await self.files.list("default", prefix=prefix, delimiter=delimiter, limit=limit, cursor=cursor)
+            assert len(page.files) + len(page.folders) <= limit
+            names += sorted([*page.folders, *(file.file_path for file in page.files)])
+            cursor = page.next
+            if cursor is None:
+                return names
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with process(tmp_path, Outside()) as alive, Database(f"sqlite:///{tmp_path / 'penstock.db'}") as database:
+        yield World(alive, database, Ledger())
+
+
+ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product(["continue", "delete"], repeat=3)))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_the_newest_that_was_released_counts_in_every_order_of_their_ends(world: World, restarted: bool) -> None:
+    """After each end: of all that are released by then, the one that was created last is the file."""
+    for number, (order, outcomes) in enumerate(ORDERS):
+        place = Place("default", f"{number}.txt")
+        created = [await world.create(place.path) for _ in range(3)]
+        released: set[int] = set()
+        expected: list[str] = []
+        for index in order:
+            outcome = outcomes[index]
+            await world.end(created[index], outcome)
+            if outcome == "continue":
+                released.add(index)
+            expected = [created[one] for one in sorted(released, reverse=True)]
+            assert await world.versions(place) == expected, (order, outcomes)
+        if restarted and expected:
+            last = expected[-1]
+            await world.files.restore(place, last)
+            assert await world.versions(place) == [last, *expected[:-1]]
+
+
+async def test_what_is_restored_stays_until_something_newer_comes(world: World) -> None:
+    first, second = await world.put(), await world.put()
+    late = await world.create()
+    with pytest.raises(StillProcessing):
+        await world.files.restore(HERE, first)
+    await world.end(late, "abort")
+    restored = await world.files.restore(HERE, first)
+    assert restored.id == first
+    assert await world.versions() == [first, second]
+    await world.files.restore(HERE, second)
+    await world.files.restore(HERE, first)
+    assert await world.versions() == [first, second]
+    newer = await world.put()
+    assert await world.versions() == [newer, first, second]
+    with pytest.raises(NotFound):
+        await world.files.restore(HERE, "f" * 32)
+
+
+async def test_an_upload_from_before_a_restoration_does_not_replace_it(world: World) -> None:
+    first = await world.put()
+    second = await world.put()
+    late = await world.receiver.create(None, path="a.txt", size_bytes=0, explicit_end=True)
+    await world.files.restore(HERE, first)
+    await world.receiver.receive(late.upload.id, 0, pieces(), length=0, ends_upload=True)
+    await world.end(late.upload.id)
+    assert await world.versions() == [first, late.upload.id, second]
+
+
+async def pieces(*bodies: bytes) -> AsyncIterator[bytes]:
+    for body in bodies:
+        yield body
+
+
+async def test_lists_are_by_path_with_folders(world: World) -> None:
+    for path in ("b.txt", "a/2.txt", "a/1.txt", "a/x/3.txt", "a-b.txt", "é.txt", "A.txt", "a/1.txt"):
+        await world.put(path)
+    await world.put("elsewhere.txt", "lab")
+    everything = ["A.txt", "a-b.txt", "a/1.txt", "a/2.txt", "a/x/3.txt", "b.txt", "é.txt"]
+    for limit in (1, 2, 100):
+        assert await world.names(limit=limit) == everything
+        assert sorted(await world.names("a/", "/", limit)) == ["a/1.txt", "a/2.txt", "a/x/"]
+        assert sorted(await world.names("", "/", limit)) == ["A.txt", "a-b.txt", "a/", "b.txt", "é.txt"]
+        assert await world.names("a", limit=limit) == everything[1:5]
+    assert await world.names("nothing/") == []
+    assert list(await world.files.spaces()) == ["default", "lab"]
+    assert list(await world.files.spaces(limit=1, cursor="default")) == ["lab"]
+
+
+async def test_a_file_moves_with_its_versions(world: World) -> None:
+    first, second = await world.put(), await world.put()
+    target = Place("lab", "folder/b.txt")
+    assert await world.files.move(HERE, target)
+    assert (await world.versions(), await world.versions(target)) == ([], [second, first])
+    moved = await world.files.get(target)
+    assert (moved.filename, moved.file_path, moved.space) == ("b.txt", "folder/b.txt", "lab")
+    third = await world.put()
+    with pytest.raises(FileThere):
+        await world.files.move(HERE, target, overwrite=False)
+    with pytest.raises(OtherVersion):
+        await world.files.move(HERE, target, match=first)
+    assert await world.versions() == [third]
+    assert not await world.files.move(HERE, target, match=third)
+    assert await world.versions(target) == [third, second, first]
+    with pytest.raises(NotFound):
+        await world.files.move(HERE, target)
+    assert not await world.files.move(target, target, overwrite=False)
+    assert await world.versions(target) == [third, second, first]
+
+
+async def test_what_is_in_processing_stays_where_it_is(world: World) -> None:
+    coming = await world.create()
+    other = await world.put("b.txt")
+    for source, target in ((HERE, Place("default", "c.txt")), (Place("default", "b.txt"), HERE)):
+        with pytest.raises(StillProcessing) as moving:
+            await world.files.move(source, target)
+        with pytest.raises(StillProcessing) as copying:
+            await world.files.copy(source, target)
+        assert str(moving.value) == str(copying.value)
+    assert (await world.files.get(HERE)).id == coming
+    await world.files.delete(HERE)
+    assert await phase(world, coming) is Phase.CANCELLED
+    await world.alive.settle()
+    assert await phase(world, coming) is Phase.CANCELLED
+    assert await world.files.move(Place("default", "b.txt"), HERE)
+    assert await world.versions() == [other]
+
+
+async def phase(world: World, upload_id: str) -> Phase:
+    upload = await world.alive.catalogue.get(upload_id)
+    assert isinstance(upload, Upload)
+    return upload.phase
+
+
+async def test_a_file_goes_with_its_versions_or_one_of_them(world: World) -> None:
+    first, second, third = [await world.put() for _ in range(3)]
+    await world.files.delete(HERE, version=second)
+    assert await world.versions() == [third, first]
+    with pytest.raises(NotFound):
+        await world.files.delete(HERE, version=second)
+    with pytest.raises(OtherVersion):
+        await world.files.delete(HERE, match=first)
+    await world.files.delete(HERE, version=third)
+    assert await world.versions() == [first], "the one before counts again"
+    await world.put()
+    await world.files.delete(HERE)
+    assert await world.versions() == []
+    assert await world.alive.blobs.staged() == []
+    with pytest.raises(NotFound):
+        await world.files.delete(HERE)
+
+
+async def test_a_copy_is_an_upload_of_the_same_content(world: World) -> None:
+    original = await world.put(body=b"the same")
+    target = Place("lab", "b.txt")
+    standing = await world.files.copy(HERE, target)
+    assert standing.upload.phase is Phase.PROCESSING
+    await world.end(standing.upload.id)
+    assert await world.versions() == [original]
+    (copied,) = await world.files.versions(target)
+    assert copied.size_bytes == 8
+    assert b"".join([piece async for piece in world.alive.blobs.read(copied.id)]) == b"the same"
+    with pytest.raises(FileThere):
+        await world.files.copy(HERE, target, overwrite=False)
+
+
+async def test_only_so_many_versions_are_kept(tmp_path: Path) -> None:
+    async with process(tmp_path, Outside()) as alive, Database(f"sqlite:///{tmp_path / 'penstock.db'}") as database:
+        world = World(alive, database, Ledger(), kept=2)
+        versions = [await world.put() for _ in range(4)]
+        other = await world.put("b.txt")
+        assert await world.files.prune() == 2
+        assert await world.versions() == [versions[3], versions[2]]
+        assert await world.versions(Place("default", "b.txt")) == [other]
+        assert await world.files.prune() == 0
+        assert await phase(world, versions[0]) is Phase.CANCELLED
+
+
+async def test_a_quota_goes_with_the_file(tmp_path: Path) -> None:
+    ledger = Ledger(Allowances(each_space=Allowance(quota_bytes=10)))
+    async with process(tmp_path, Outside()) as alive, Database(f"sqlite:///{tmp_path / 'penstock.db'}") as database:
+        world = World(alive, database, ledger)
+        alive.catalogue._ledger = ledger
+        await world.put("1", "one", b"1234567")
+        await world.put("2", "two", b"1234567")
+        with pytest.raises(QuotaExceeded):
+            await world.files.move(Place("one", "1"), Place("two", "1"))
+        assert len(await world.versions(Place("one", "1"))) == 1
+        assert await world.files.move(Place("one", "1"), Place("three", "1"))
+        await world.put("3", "one", b"1234567890")
+        with pytest.raises(QuotaExceeded):
+            await world.put("3", "three", b"1234")
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", "../a", "a/..", "a\x00b", "con/x", "a\\b", "x" * 2000])
+def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
+    with pytest.raises(UnsafeName):
+        Place.of("default", path)
