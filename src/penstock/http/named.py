@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from ..uploads.errors import BadHeader
 from ..uploads.file_errors import OtherVersion
 from ..uploads.files import Place
-from .asgi import Answer, Body, Receive, Scope, Send
+from .asgi import Answer, Body, Receive, Scope, Send, headers_of
 from .endpoint import respond
 from .put import name_of, space_of, version_of
 from .received import accepted
@@ -30,7 +30,7 @@ class Named:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await respond(self._change, scope, receive, send)
+        await respond(self._change, scope, receive, send, headers_of(scope))
 
     async def _change(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         del body

@@ -15,7 +15,14 @@ from penstock.db import tables
 from penstock.uploads import rows
 from penstock.uploads.upload import Phase, ScanMark, Upload
 
-KEPT_ELSEWHERE = {"final_key": "", "run_cause": "", "discard_pending": False, "counted_bytes": 0, "counted_in": ""}
+KEPT_ELSEWHERE = {
+    "final_key": "",
+    "run_cause": "",
+    "discard_pending": False,
+    "counted_bytes": 0,
+    "counted_in": "",
+    "precedence": 0,
+}
 """Columns that say nothing about the upload itself; the catalogue writes them."""
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
