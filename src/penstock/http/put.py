@@ -112,7 +112,7 @@ def metadata_of(headers: Mapping[str, str]) -> str:
 
 
 def name_of(scope: Scope) -> str:
-    """Return the file's path in the request's, decoded once, so that `%2F` is seen as what it is.
+    """Return the file's path in the request's, decoded once. A slash in a name (`%2F`) is no separator.
 
     Raises:
         UnsafeName: it is not UTF-8, or not percent-encoded as it should be.
@@ -122,9 +122,12 @@ def name_of(scope: Scope) -> str:
     try:
         if _PERCENT.search(encoded):
             raise UnsafeName(f"file name {encoded[:80]!r} has a % that encodes nothing. Send % itself as %25.")
-        return unquote_to_bytes(encoded).decode()
+        names = [unquote_to_bytes(name).decode() for name in encoded.split(b"/")]
     except UnicodeDecodeError as error:
         raise UnsafeName(f"file name {encoded[:80]!r} is not UTF-8. Encode it so.") from error
+    if any("/" in name for name in names):
+        raise UnsafeName(f"file name {encoded[:80]!r} has a path separator. Send it as it is between folders.")
+    return "/".join(names)
 
 
 def space_of(scope: Scope) -> str:

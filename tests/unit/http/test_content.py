@@ -82,7 +82,6 @@ def test_other_types_are_kept(harmless: str) -> None:
         (b"/files/a.txt", "a.txt"),
         (b"/files/%C3%9Cbung%201.pdf", "Übung 1.pdf"),
         (b"/files/100%25.txt?space=x", "100%.txt"),
-        (b"/files/..%2F..%2Fetc", "../../etc"),
         (b"/files/a/b", "a/b"),
         (b"/files/%252e", "%2e"),
         (b"/files/", ""),
@@ -92,7 +91,9 @@ def test_a_name_is_decoded_once(raw: bytes, name: str) -> None:
     assert name_of({"raw_path": raw, "path": "ignored"}) == name
 
 
-@pytest.mark.parametrize("raw", [b"/files/%ff", b"/files/100%.txt", b"/files/%zz"])
+@pytest.mark.parametrize(
+    "raw", [b"/files/..%2F..%2Fetc", b"/files/a%2fb", b"/files/%ff", b"/files/100%.txt", b"/files/%zz"]
+)
 def test_a_name_that_cannot_be_decoded_is_refused(raw: bytes) -> None:
     with pytest.raises(UnsafeName):
         name_of({"raw_path": raw, "path": ""})
