@@ -111,20 +111,20 @@ class Ledger:
         """Count a released upload in another space from now on; return why it must not be there, if so."""
         if not self.is_kept or released.space == space:
             return None
-        _take_the_lock(connection)
+        take_the_lock(connection)
         row = row_of(connection, released.id)
         if row is None:
             return None
         subject = Subject(SubjectKind.SPACE, space)
         allowance = self.allowances.of(subject)
         if allowance.is_counted:
-            refusal = _refusal(subject, allowance, _account(connection, subject), row.account, row.account)
+            refusal = _refusal(subject, allowance, account_of(connection, subject), row.account, row.account)
             if refusal is not None:
                 return refusal
-            _add(connection, subject, row.account)
+            add_to(connection, subject, row.account)
         left = Subject(SubjectKind.SPACE, released.space)
         if self.allowances.of(left).is_counted:
-            _add(connection, left, Account().minus(row.account))
+            add_to(connection, left, Account().minus(row.account))
         return None
 
     def count(
