@@ -228,7 +228,7 @@ def check_kept(told: Told, said: Report) -> None:
         assert upload_id in (None, *said.fates[file.name].upload_ids), file
 
 
-def check_outcomes(folder: Path, *, released_here: bool = True) -> None:
+def check_outcomes(folder: Path, *, released_here: bool = True, staged_here: bool = True) -> None:
     said = report(folder)
     rejected = {
         file.name: said.fates[file.name].upload_ids[0] for file in FILES.values() if file.ends is Phase.REJECTED
@@ -240,7 +240,7 @@ def check_outcomes(folder: Path, *, released_here: bool = True) -> None:
     on_disk = {path.name: path.parts[-3] for path in (folder / "data" / "blobs").rglob("*") if path.is_file()}
     released = {fate.upload_ids[0] for fate in said.fates.values() if fate.phase == Phase.RELEASED}
     here = dict.fromkeys(released, "released") if released_here else {}
-    assert on_disk == here | dict.fromkeys(rejected.values(), "staged")
+    assert on_disk == here | (dict.fromkeys(rejected.values(), "staged") if staged_here else {})
     assert Told(folder).last("infected", "seen") is None, "an infected file went on to the next step"
 
 
