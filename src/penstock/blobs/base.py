@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from ..errors import PenstockError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -41,6 +41,7 @@ class StorageFull(Unavailable):
     """There is no room for the bytes. What was written before stays valid."""
 
     code = "storage-full"
+    facts: Mapping[str, object] = {"resource": "storage"}
 
 
 class BlobUnavailable(Unavailable):

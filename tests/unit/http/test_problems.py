@@ -11,6 +11,7 @@ from penstock.http.problems import answer_to, answer_to_failure, method_not_allo
 from penstock.uploads import errors
 from penstock.uploads.allowances import THE_INSTANCE
 from penstock.uploads.file_errors import StillProcessing
+from penstock.uploads.limits import check_room
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,17 @@ def test_what_is_refused_for_now_tells_when_to_come_again_and_what_was_too_much(
     answer = answer_to(error)
     assert answer.headers["Retry-After"] == "7"
     assert json.loads(answer.body).items() >= {"resource": "requests", "limit": 4}.items()
+
+
+def test_a_full_storage_is_told_apart_from_a_quota() -> None:
+    quota = errors.QuotaExceeded(THE_INSTANCE, needed_bytes=9, quota_bytes=9, used_bytes=1, reserved_bytes=2)
+    facts = {"resource": "quota", "needed_bytes": 9, "free_bytes": 6}
+    assert json.loads(answer_to(quota).body).items() >= facts.items()
+    assert json.loads(answer_to(StorageFull("full")).body)["resource"] == "storage"
+    with pytest.raises(StorageFull) as caught:
+        check_room(5, free_bytes=10, promised_bytes=3, spare_bytes=3)
+    facts = {"resource": "storage", "needed_bytes": 5, "free_bytes": 4, "reserved_bytes": 3}
+    assert json.loads(answer_to(caught.value).body).items() >= facts.items()
 
 
 def test_a_version_tells_ours() -> None:
