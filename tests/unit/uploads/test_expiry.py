@@ -152,6 +152,15 @@ async def test_an_empty_file_without_an_entry_goes_at_the_second_look(alive: Pro
     assert await alive.sweeper.sweep() == Report()
 
 
+async def test_an_empty_file_may_wait_for_its_entry_where_others_make_some(alive: Process) -> None:
+    alive.sweeper._empty_after = LIFETIME / 4
+    await alive.blobs.create(alive.upload_id)
+    for _ in range(3):
+        assert await alive.sweeper.sweep() == Report()
+    await alive.clock.advance(LIFETIME / 4)
+    assert await alive.sweeper.sweep() == Report(orphans=1)
+
+
 async def test_an_entry_that_comes_after_its_bytes_saves_them(alive: Process) -> None:
     await alive.blobs.create(alive.upload_id)
     await alive.sweeper.sweep()

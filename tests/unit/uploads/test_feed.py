@@ -89,6 +89,17 @@ async def test_what_is_written_reaches_those_who_wait(feed: Feed, writer: Writer
     task.cancel()
 
 
+async def test_what_another_process_writes_reaches_those_who_wait(database: Database, clock: ManualClock) -> None:
+    async with Feed(database, clock, poll=timedelta(milliseconds=10)) as feed, Feed(database, clock) as elsewhere:
+        writer, reader = Writer(database, elsewhere), Reader(feed)
+        await writer.write()
+        task = asyncio.create_task(reader.follow())
+        await eventually(lambda: reader.seen == [1])
+        await writer.write(2)
+        await eventually(lambda: reader.seen == [1, 2, 3])
+        task.cancel()
+
+
 async def test_nobody_is_told_of_others_uploads(feed: Feed, writer: Writer) -> None:
     with feed.subscribe("a") as mine, feed.subscribe() as all_of_them:
         await eventually(lambda: _told(mine))  # of the beginning

@@ -98,10 +98,12 @@ class Scene:
         ]
 
 
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+@pytest.fixture(params=["alone", "several"])
+async def scene(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     async with Database(f"sqlite:///{tmp_path}/test.db") as database:
         scene = Scene(database)
+        if request.param == "several":
+            scene.recorder = Recorder(scene.catalogue, scene.clock, alone=False)
         await scene.catalogue.add(scene.upload)
         scene.recorder.begun(scene.upload)
         yield scene
@@ -295,7 +297,7 @@ async def test_memory_is_bounded_and_what_was_forgotten_is_looked_up(
     await scene.start("virusscan")
     for number in range(20):
         scene.recorder.begun(msgspec.structs.replace(scene.upload, id=f"other {number}"))
-    assert len(scene.recorder._runs) == 10
+    assert len(scene.recorder._runs) == (10 if scene.recorder._alone else 0)
     await scene.start("virusscan")
     await scene.start("ocr")
     assert await scene.story() == USUAL[:3]
@@ -350,3 +352,16 @@ async def test_abort_does_not_prove_what_was_answered(scene: Scene) -> None:
     await scene.start("ocr")
     await scene.end(Phase.REJECTED, "abort")
     assert await scene.story() == ["step_started ocr 1", "decided abort", "rejected abort"]
+
+
+async def test_what_another_instance_has_written_counts(tmp_path: Path) -> None:
+    async with Database(f"sqlite:///{tmp_path}/test.db") as database:
+        scene = Scene(database)
+        await scene.catalogue.add(scene.upload)
+        ours, others = (Recorder(scene.catalogue, scene.clock, alone=False) for _ in range(2))
+        for scene.recorder, step in ((ours, "virusscan"), (others, "ocr")):
+            await scene.start(step)
+        scene.recorder = ours
+        await scene.answer("ocr", "continue", start_id(scene.upload.id, 1, "ocr", 1))
+        last = (await scene.feed.since(0, limit=100))[-1]
+        assert (last.step, last.attempt, last.outcome) == ("ocr", 1, "continue")
