@@ -1,4 +1,4 @@
-"""Stages uploads in an object store, so that a gateway needs no disk, and any other one can go on where it ended.
+"""Stages uploads in an object store, so that a gateway needs no disk, and its successor goes on where it ended.
 
 Below the prefix each upload has a folder, named by its ID: its head, and its segments (`head`). What is on its way in
 can be read by nobody through Penstock but by the steps. Whoever may read the bucket itself sees it: give out the right
