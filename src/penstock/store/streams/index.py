@@ -44,7 +44,7 @@ class Index:
         self._timers: list[tuple[datetime, int, str]] = []
         """When which version of which record is due. Entries of former versions are dropped when met."""
         self._told = 0
-        self._written: dict[int, None] = {}
+        self._written: OrderedDict[int, None] = OrderedDict()
         """Which versions, and removals, were noted by who wrote them, and may still be told by the stream."""
 
     def __len__(self) -> int:
