@@ -13,6 +13,7 @@ from ..blobs.base import SupportsPath
 from ..delivery.sending.claims import Claims
 from ..delivery.sending.digests import Digests
 from ..delivery.sending.dispatch import Dispatcher
+from ..delivery.sending.ledger import Ledger
 from ..delivery.sending.presigned import PresignedWay, Returns
 from ..delivery.sending.pull import PullWay
 from ..delivery.sending.push import Pushing, PushOnRequestWay, PushWay
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..blobs.links import Lending
     from ..bus.base import Bus
     from ..clock import Clock
+    from ..db import Database
     from ..delivery.sending.base import Way
     from ..settings import Settings
     from ..settings.deliveries import Chosen
@@ -54,6 +56,7 @@ class Dispatching:
         blobs: BlobStore,
         folder: Path,
         lending: Lending | None,
+        database: Database,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -65,7 +68,7 @@ class Dispatching:
         self._digests = Digests(blobs)
         self.ways = {step: self._way(step, chosen) for step, chosen in settings.delivery.items()}
         self.claims = Claims(self._tokens, store)
-        self.publisher = Dispatcher(bus, clock, ways=self.ways, store=store)
+        self.publisher = Dispatcher(bus, clock, ways=self.ways, store=store, ledger=Ledger(database))
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""
@@ -137,18 +140,25 @@ def _key(path: Path) -> bytes:
     """
     try:
         if not path.exists():
-            new = path.with_suffix(f".{secrets.token_hex(4)}")
-            descriptor = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-            with open(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
-                file.flush()
-                os.fsync(descriptor)
-            with suppress(FileExistsError):  # another instance that starts at the same moment has made one
-                path.hardlink_to(new)
-            new.unlink()
+            _make(path)
         key = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}. Make the folder writable for this user.") from error
     if len(key) != KEY_BYTES:
         raise ConfigurationError(f"{path}: not {KEY_BYTES} bytes. Remove it; a new one is made.")
     return key
+
+
+def _make(path: Path) -> None:
+    """Make the file with all of its bytes at once; where another instance was faster, its file stays."""
+    new = path.with_suffix(f".{secrets.token_hex(8)}")
+    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(descriptor)
+        with suppress(FileExistsError):
+            os.link(new, path)
+    finally:
+        new.unlink()

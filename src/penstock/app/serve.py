@@ -141,7 +141,14 @@ class App:
         store = wrap("store", await stack.enter_async_context(store_of(settings, self._policy, database)))
         bus = wrap("bus", await stack.enter_async_context(bus_of(settings, clock)))
         dispatching = Dispatching(
-            settings, store=store, bus=bus, clock=clock, blobs=blobs, folder=bytes_folder, lending=storage.lending
+            settings,
+            store=store,
+            bus=bus,
+            clock=clock,
+            blobs=blobs,
+            folder=bytes_folder,
+            lending=storage.lending,
+            database=database,
         )
         processing = Processing(
             settings,

@@ -187,6 +187,15 @@ orphans = Table(
 )
 """Staged bytes that belong to no upload, and when that was first noticed."""
 
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("upload_id", Text, primary_key=True),
+    Column("start_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+)
+"""For each upload, the latest start of a step that was said after its bytes were delivered, and the address in it."""
+
 progress = Table(
     "progress",
     metadata,

@@ -1,8 +1,8 @@
 """Starts steps once their bytes are within their reach, and says so if that cannot be.
 
 It stands where the coordinator hands its events over. A start that needs work first is held back; when the work is
-done, it is published under the ID that it had, if it is still awaited. Nothing of this is saved: the upload's record
-awaits the answer to that start, so whoever comes after a death finds it there and does the work again (`catch_up`).
+done, it is published under the ID that it had, if it is still awaited. What is on its way is not saved: the upload's
+record awaits the answer to that start, so whoever comes after a death finds it there and does the work (`catch_up`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from ...blobs.base import BlobMissing
+from ...bus.base import BusUnavailable
 from ...bus.publish import Publisher
 from ...core.emit import awaited
 from ...errors import PenstockError, Unavailable
@@ -26,12 +27,12 @@ from ...events.types import (
     Outcome,
     PostprocessingFinished,
     PostprocessingStepFinished,
-    PostprocessingStepProgress,
     StartPostprocessingStep,
     VirusscanResult,
 )
 from ...ids import derived_id
 from .claims import StepOver, awaited_step
+from .reports import Reports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from ...bus.base import Bus
     from ...clock import Clock
     from ...core.emit import Emit
+    from ...core.progress import Progress
     from ...events.types import Envelope
     from ...store.base import ProgressStore
     from .base import Way
     from .claims import Claim
+    from .ledger import Ledger
 
 log = structlog.get_logger(__name__)
 
@@ -51,10 +54,10 @@ _AT_ONCE: Final = 4
 _HELD: Final = 256
 """Starts that are held back in memory. The others wait in their records for `catch_up`."""
 _KEPT: Final = 10_000
-_REPORTS: Final = timedelta(seconds=1)
-_SILENT_REPORTS: Final = 5
 _AGAIN: Final = timedelta(seconds=2)
-_LOOK: Final = timedelta(seconds=15)
+_LOOK: Final = timedelta(seconds=5)
+_SILENT: Final = timedelta(seconds=12)
+"""Who delivers says so each five seconds; whoever has not been heard of for this long is dead."""
 
 
 class NoRoom(Unavailable):
@@ -71,14 +74,18 @@ class Dispatcher(Publisher):
         clock: times them.
         ways: by step. Steps that are not here are started with the address that their upload came with.
         store: knows which starts are awaited.
+        ledger: remembers which were said.
     """
 
-    def __init__(self, bus: Bus, clock: Clock, *, ways: Mapping[str, Way], store: ProgressStore) -> None:
+    def __init__(
+        self, bus: Bus, clock: Clock, *, ways: Mapping[str, Way], store: ProgressStore, ledger: Ledger
+    ) -> None:
         super().__init__(bus, clock)
         self._heard_on = bus
         self._time = clock
         self._ways = dict(ways)
         self._store = store
+        self._ledger = ledger
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._addresses: OrderedDict[str, str] = OrderedDict()
@@ -123,9 +130,23 @@ class Dispatcher(Publisher):
             if way.at_once:
                 continue
             async for saved in self._store.in_step(step):
-                for emit in awaited(saved.progress):
-                    if emit.event_id not in self._addresses:
-                        await self._addressed(emit, saved.progress.trace_parent)
+                if not self._is_at_work(saved.progress):
+                    await self._take_up(saved.progress)
+        listed = await self._ledger.uploads()
+        known = await self._store.get_many(listed) if listed else {}
+        await self._ledger.forget([upload_id for upload_id in listed if upload_id not in known])
+
+    def _is_at_work(self, progress: Progress) -> bool:
+        """Tell whether somebody has just been heard of: who delivers, another instance maybe, or the step itself."""
+        heard_at = max(filter(None, (progress.heard_at, progress.step_started_at)), default=None)
+        return heard_at is not None and abs(self._time.now() - heard_at) < _SILENT
+
+    async def _take_up(self, progress: Progress) -> None:
+        for emit in awaited(progress):
+            if emit.event_id in self._running or emit.event_id in self._addresses:
+                continue
+            if await self._ledger.address(progress.upload_id, emit.event_id) is None:
+                await self._addressed(emit, progress.trace_parent)
 
     async def ask(self, claim: Claim, way: Way) -> None:
         """Deliver the bytes for a step that was started before; if that cannot be, the step's attempt has failed.
@@ -154,10 +175,20 @@ class Dispatcher(Publisher):
             return emit
         if way.at_once:
             return _with_url(emit, start, await way.address(start, emit.event_id, _nobody))
-        if (url := self._addresses.get(emit.event_id)) is not None:
+        url = self._addresses.get(emit.event_id) or await self._said(start, emit.event_id)
+        if url is not None:
             return _with_url(emit, start, url)
         self._begin(emit, start, way, trace_parent)
         return None
+
+    async def _said(self, start: StartPostprocessingStep, start_id: str) -> str | None:
+        """Return the address that a start was said with before; None when it was not."""
+        if start_id in self._running:
+            return None
+        try:
+            return await self._ledger.address(start.upload_id, start_id)
+        except Unavailable as error:
+            raise BusUnavailable(f"nobody can tell whether this start was said before: {error}") from error
 
     def _begin(
         self, emit: Emit, start: StartPostprocessingStep, way: Way, trace_parent: str, *, then_start: bool = True
@@ -175,7 +206,7 @@ class Dispatcher(Publisher):
     ) -> None:
         fields: dict[str, Any] = {"upload": start.upload_id, "step": start.step_to_start, "way": way.name}
         try:
-            async with _Reports(self, start, emit.event_id) as reports, self._slots:
+            async with Reports(self, self._time, start, emit.event_id) as reports, self._slots:
                 url = await way.address(start, emit.event_id, reports.take)
         except BlobMissing:
             log.info("delivery_of_nothing", **fields)
@@ -197,6 +228,7 @@ class Dispatcher(Publisher):
         if await awaited_step(self._store, start.upload_id, emit.event_id) is None:
             return
         await super().emit(emit, trace_parent=trace_parent)
+        await self._ledger.note(start.upload_id, emit.event_id, url)
         self._addresses[emit.event_id] = url
         if len(self._addresses) > _KEPT:
             self._addresses.popitem(last=False)
@@ -214,16 +246,6 @@ class Dispatcher(Publisher):
             outcome=Outcome.RETRY,
         )
         await self.publish(answer, event_id=derived_id(start_id, "finished"), causation_id=start_id)
-
-    async def report(self, start: StartPostprocessingStep, start_id: str, fraction: float | None, message: str) -> None:
-        """Say how far a delivery is: to the coordinator that is a sign of life of the step."""
-        progress = PostprocessingStepProgress(
-            upload_id=start.upload_id, step=start.step_to_start, fraction=fraction, message=message
-        )
-        try:
-            await self.publish(progress, causation_id=start_id)
-        except Unavailable as error:
-            log.warning("heartbeat_lost", upload=start.upload_id, error=str(error))
 
     async def _until_said(self, say: Any, *arguments: Any) -> None:
         while True:
@@ -249,46 +271,6 @@ class Dispatcher(Publisher):
     def _stop_all(self) -> None:
         for _, task in list(self._running.values()):
             task.cancel()
-
-    @property
-    def time(self) -> Clock:
-        """The clock that reports are timed by."""
-        return self._time
-
-
-class _Reports:
-    """Passes on the latest of what is reported, at most once a second, while its context is open.
-
-    Without news it says the same again now and then: a step must not be taken for dead because its file waits in line.
-    """
-
-    def __init__(self, dispatcher: Dispatcher, start: StartPostprocessingStep, start_id: str) -> None:
-        self._dispatcher = dispatcher
-        self._start = start
-        self._start_id = start_id
-        self._latest: tuple[float | None, str] = (None, "waits for its bytes")
-        self._news = False
-
-    def take(self, fraction: float | None, message: str) -> None:
-        """Note it."""
-        self._latest, self._news = (fraction, message), True
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._pass_on())
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    async def _pass_on(self) -> None:
-        silent = 0
-        while True:
-            await self._dispatcher.time.sleep(_REPORTS)
-            silent += 1
-            if self._news or silent >= _SILENT_REPORTS:
-                silent, self._news = 0, False
-                await self._dispatcher.report(self._start, self._start_id, *self._latest)
 
 
 def _with_url(emit: Emit, start: StartPostprocessingStep, url: str) -> Emit:
