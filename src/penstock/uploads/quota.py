@@ -103,17 +103,20 @@ class Ledger:
         return row_of(connection, before.id)
 
     def move(self, connection: Connection, before: Row, after: Upload) -> None:
-        """Count what a change has done; never refuses: the bytes are here already."""
+        """Count what a change has done; never refuses: the bytes are here already.
+
+        In the space that is written: it may have been moved to another one since whoever changes it has read it.
+        """
         is_now = before._replace(phase=after.phase, counted_bytes=counted_bytes(after))
-        self._add(connection, after.space, after.owner, is_now.account.minus(before.account))
+        self._add(connection, before.space, before.owner, is_now.account.minus(before.account))
 
     def transfer(self, connection: Connection, released: Upload, space: str) -> PenstockError | None:
         """Count a released upload in another space from now on; return why it must not be there, if so."""
-        if not self.is_kept or released.space == space:
+        if not self.is_kept:
             return None
         take_the_lock(connection)
         row = row_of(connection, released.id)
-        if row is None:
+        if row is None or row.phase is not Phase.RELEASED or row.space == space:
             return None
         subject = Subject(SubjectKind.SPACE, space)
         allowance = self.allowances.of(subject)
@@ -122,7 +125,7 @@ class Ledger:
             if refusal is not None:
                 return refusal
             add_to(connection, subject, row.account)
-        left = Subject(SubjectKind.SPACE, released.space)
+        left = Subject(SubjectKind.SPACE, row.space)
         if self.allowances.of(left).is_counted:
             add_to(connection, left, Account().minus(row.account))
         return None

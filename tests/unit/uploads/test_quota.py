@@ -19,6 +19,7 @@ from penstock.uploads.allowances import Allowance, Allowances, Subject, SubjectK
 from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.errors import QuotaExceeded, TooMany
 from penstock.uploads.feed import Feed
+from penstock.uploads.paths import place
 from penstock.uploads.quota import Ledger
 from penstock.uploads.upload import Phase, Upload
 from penstock.uploads.usage import Usages
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
+    from penstock.errors import PenstockError
+
 
 class HasUsages(Protocol):
     usages: Usages
@@ -38,7 +43,7 @@ class HasUsages(Protocol):
 LAB, ALICE = Subject(SubjectKind.SPACE, "lab"), Subject(SubjectKind.USER, "alice")
 LIMITED = Allowances(
     instance=Allowance(max_unfinished=1000),
-    spaces={"lab": Allowance(quota_bytes=100)},
+    spaces={"lab": Allowance(quota_bytes=100), "hall": Allowance(quota_bytes=50)},
     users={"alice": Allowance(quota_bytes=1000, max_unfinished=10)},
 )
 MIB = 1024 * 1024
@@ -143,6 +148,37 @@ async def test_who_has_too_little_left_is_told_what_is_free_and_of_what(catalogu
     }
     assert await account(catalogue) == (0, 70, 1)
     await entered(catalogue, size_bytes=30)
+
+
+async def test_a_moved_file_counts_where_it_is_also_for_who_has_not_heard_of_it(
+    catalogue: Counted, database: Database
+) -> None:
+    ledger, hall = Ledger(LIMITED), Subject(SubjectKind.SPACE, "hall")
+
+    async def move(upload: Upload, space: str) -> PenstockError | None:
+        def work(connection: Connection) -> PenstockError | None:
+            refusal = ledger.transfer(connection, upload, space)
+            if refusal is None:
+                place(connection, upload, space=space, path="a", precedence=1)
+            return refusal
+
+        return await database.write(work)
+
+    small, large = [
+        await become(
+            catalogue,
+            await become(catalogue, await entered(catalogue, size_bytes=size), Phase.PROCESSING, run=1),
+            Phase.RELEASED,
+            run=1,
+        )
+        for size in (40, 60)
+    ]
+    assert isinstance(await move(large, "hall"), QuotaExceeded)
+    assert await move(small, "hall") is None
+    assert await move(small, "hall") is None
+    assert (await account(catalogue), await account(catalogue, hall)) == ((60, 0, 0), (40, 0, 0))
+    await become(catalogue, small, Phase.CANCELLED)
+    assert (await account(catalogue), await account(catalogue, hall)) == ((60, 0, 0), (0, 0, 0))
 
 
 async def test_the_number_of_unfinished_uploads_is_limited(catalogue: Counted) -> None:
