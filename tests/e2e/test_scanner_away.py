@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -59,3 +60,36 @@ def test_all_are_held_and_then_go_on_without_a_command(tmp_path: Path) -> None:
             wait(lambda: client.get("/readyz").status_code == 200)
             assert client.get("/files/0.txt").content == b"harmless 0"
             assert client.get("/files/7.txt").status_code in (404, 410)
+
+
+def test_uploads_are_taken_at_full_speed_while_the_scanner_says_nothing_and_say_what_they_wait_for(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "clamd").mkdir()
+    with running_clamd(tmp_path / "clamd") as clamd:
+        environment = {
+            "ANTIVIRUS_SCANNER_TYPE": "clamav",
+            "ANTIVIRUS_CLAMAV_SOCKET": clamd.unix_address,
+            "PENSTOCK_ANTIVIRUS_CLAMAV_MAX_FILE_SIZE": str(LIMIT_BYTES),
+        }
+        with PenstockServer(tmp_path, **environment) as server, httpx.Client(base_url=server.url) as client:
+
+            def seconds(name: str) -> float:
+                began_at = time.monotonic()
+                for number in range(20):
+                    assert client.put(f"/files/{name}-{number}.txt", content=bytes(100_000)).status_code == 202
+                return time.monotonic() - began_at
+
+            seconds("first")
+            scanning = seconds("scanned")
+            clamd.process.send_signal(signal.SIGSTOP)
+            try:
+                held = seconds("held")
+                view = client.get("/api/v1/uploads", params={"phase": "processing", "limit": 1}).json()["uploads"][0]
+                assert view["processing"]["state"] == "step"
+                assert view["processing"]["step"] == "virusscan"
+                assert view["processing"]["step_started_at"]
+                assert client.get(f"/files/{view['filename']}").status_code == 425
+            finally:
+                clamd.process.send_signal(signal.SIGCONT)
+            assert held < 1.5 * scanning + 1  # nobody waits for the scanner, which would take a minute and more
