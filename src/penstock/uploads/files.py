@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-PRUNING: Final = timedelta(minutes=1)
-"""How often versions are looked for that are too many: where their number is limited, the whole index is read."""
+PRUNING: Final = timedelta(minutes=5)
+"""How often versions are looked for that are too many: all files are read for that, 100,000 in 0.1 s."""
 _CROWDED_AT_ONCE: Final = 100
 
 
@@ -297,8 +297,11 @@ class Files:
 def _listing(connection: Connection, space: str, prefix: str, delimiter: str, *, after: str, limit: int) -> Listing:
     files: list[Upload] = []
     folders: list[str] = []
+    is_after_folder = False
     while (missing := limit - len(files) - len(folders)) > 0:
-        found = paths.listed(connection, space, prefix, after=after, most=missing)
+        most = 1 if is_after_folder else missing  # after a folder there mostly comes another one
+        is_after_folder = False
+        found = paths.listed(connection, space, prefix, after=after, most=most)
         for upload in found:
             name, found_delimiter, _ = (
                 upload.file_path.removeprefix(prefix).partition(delimiter) if delimiter else ("", "", "")
@@ -306,11 +309,12 @@ def _listing(connection: Connection, space: str, prefix: str, delimiter: str, *,
             if found_delimiter:
                 folders.append(f"{prefix}{name}{delimiter}")
                 after = folders[-1] + paths.LAST  # all that lies in it is passed over, not read
+                is_after_folder = True
                 break
             files.append(upload)
             after = upload.file_path
         else:
-            if len(found) < missing:
+            if len(found) < most:
                 return Listing(files, folders, None)
     return Listing(files, folders, after)
 

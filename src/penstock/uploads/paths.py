@@ -38,31 +38,34 @@ _PROCESSING: Final = (
     )
     .order_by(uploads.c.seq.desc())
 )
-_FIRST: Final = (
-    # Only the index is read for this, and not the rest of it.
-    select(uploads.c.path.label("path"), func.max(uploads.c.precedence).label("precedence"))
+_OLDER: Final = uploads.alias("versions")
+_LATEST: Final = (
+    select(func.max(_OLDER.c.precedence))
+    .where(
+        _OLDER.c.phase == literal_column(f"'{Phase.RELEASED}'"),
+        _OLDER.c.space == bindparam("in_space"),
+        _OLDER.c.path == uploads.c.path,
+    )
+    .scalar_subquery()
+)
+# The index has the rows in this order, and tells for each whether it is the file: nothing else is read.
+_LISTED: Final = (
+    select(*COLUMNS)
     .where(
         _IS_RELEASED,
         uploads.c.space == bindparam("in_space"),
         uploads.c.path >= bindparam("first"),
-        uploads.c.path > bindparam("after"),
         uploads.c.path < bindparam("before"),
+        uploads.c.precedence == _LATEST,
     )
-    .group_by(uploads.c.path)
     .order_by(uploads.c.path)
     .limit(bindparam("most"))
-    .subquery()
-)
-_LISTED: Final = (
-    select(*COLUMNS)
-    .join(_FIRST, (uploads.c.path == _FIRST.c.path) & (uploads.c.precedence == _FIRST.c.precedence))
-    .where(_IS_RELEASED, uploads.c.space == bindparam("in_space"))
-    .order_by(uploads.c.path)
 )
 _TOP: Final = select(func.coalesce(func.max(uploads.c.precedence), 0)).where(*_THERE)
 _NEWEST: Final = select(func.coalesce(func.max(uploads.c.seq), 0))
 _PLACE: Final = update(uploads).where(uploads.c.id == bindparam("upload"), _IS_RELEASED)
-_NEXT_SPACE: Final = select(func.min(uploads.c.space)).where(_IS_RELEASED, uploads.c.space > bindparam("after"))
+_NEXT_SPACE: Final = select(func.min(uploads.c.space)).where(uploads.c.space > bindparam("after"))
+_ANY_FILE: Final = select(uploads.c.id).where(_IS_RELEASED, uploads.c.space == bindparam("in_space")).limit(1)
 _CROWDED: Final = (
     select(uploads.c.space, uploads.c.path)
     .where(_IS_RELEASED)
@@ -92,18 +95,22 @@ def processing(connection: Connection, space: str, path: str) -> list[Upload]:
 
 def listed(connection: Connection, space: str, prefix: str, *, after: str, most: int) -> list[Upload]:
     """Return the files whose paths begin with `prefix` and come after another path, in their order as bytes."""
-    values = {"in_space": space, "first": prefix, "after": after, "before": prefix + LAST, "most": most}
+    # One bound, as SQLite uses one. No path has a control character, so nothing is between `after` and this.
+    first = max(prefix, f"{after}\x01") if after else prefix
+    values = {"in_space": space, "first": first, "before": prefix + LAST, "most": most}
     return [upload_of(row) for row in connection.execute(_LISTED, values)]
 
 
 def spaces(connection: Connection, *, after: str, most: int) -> list[str]:
     """Return the names of spaces in which there are files, in their order; one look into the index for each."""
     found: list[str] = []
+    name: str | None = after
     while len(found) < most:
-        name: str | None = connection.execute(_NEXT_SPACE, {"after": found[-1] if found else after}).scalar_one()
+        name = connection.execute(_NEXT_SPACE, {"after": name}).scalar_one()
         if name is None:
             break
-        found.append(name)
+        if connection.execute(_ANY_FILE, {"in_space": name}).first() is not None:
+            found.append(name)
     return found
 
 

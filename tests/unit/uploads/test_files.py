@@ -11,6 +11,7 @@ import pytest
 from penstock.db import Database
 from penstock.errors import NotFound
 from penstock.telemetry import Metrics
+from penstock.uploads import paths
 from penstock.uploads.allowances import Allowance, Allowances
 from penstock.uploads.errors import QuotaExceeded
 from penstock.uploads.file_errors import FileThere, OtherVersion, StillProcessing
@@ -25,6 +26,8 @@ from .whole_life import Outside, Process, process
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
 HERE = Place("default", "a.txt")
 
@@ -278,3 +281,19 @@ async def test_a_quota_goes_with_the_file(tmp_path: Path) -> None:
 def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
     with pytest.raises(UnsafeName):
         Place.of("default", path)
+
+
+async def test_a_list_looks_up_what_it_shows_and_reads_nothing_else(database: Database) -> None:
+    """However many files there are, and wherever the page begins: SQLite goes along the index, from one bound on."""
+
+    def plan(connection: Connection) -> list[str]:
+        compiled = paths._LISTED.compile(dialect=connection.dialect)
+        values = {**compiled.params, "in_space": "s", "first": "a", "before": "b", "most": 1}
+        arguments = tuple(values[name] for name in compiled.positiontup or ())
+        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", arguments)]
+
+    assert await database.read(plan) == [
+        "SEARCH uploads USING INDEX ix_uploads_path (space=? AND path>? AND path<?)",
+        "CORRELATED SCALAR SUBQUERY 1",
+        "SEARCH versions USING INDEX ix_uploads_path (space=? AND path=?)",
+    ]
