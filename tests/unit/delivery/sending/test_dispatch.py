@@ -1,0 +1,129 @@
+"""Who holds starts back, with the embedded bus, and what is remembered of it over a restart."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from penstock.bus.local import LocalBus
+from penstock.clock import SystemClock
+from penstock.core.emit import awaited
+from penstock.core.progress import Progress, Status
+from penstock.db import Database
+from penstock.delivery.sending.base import NotDelivered, Report, Way
+from penstock.delivery.sending.dispatch import Dispatcher
+from penstock.delivery.sending.ledger import Ledger
+from penstock.events.types import Envelope, PostprocessingStepFinished, StartPostprocessingStep
+from penstock.store.memory import MemoryStore
+from penstock.testing import eventually
+
+UPLOAD = "a" * 32
+LONG_AGO = SystemClock().now() - timedelta(hours=1)
+
+
+class Counting(Way):
+    """Notes what it is asked for."""
+
+    name = "counting"
+    at_once = False
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked: list[str] = []
+        self.error = error
+
+    async def address(self, start: StartPostprocessingStep, start_id: str, report: Report) -> str:
+        del start
+        report(0.5, "half")
+        self.asked.append(start_id)
+        if self.error is not None:
+            raise self.error
+        return f"https://worker/{start_id}"
+
+
+class World:
+    """A store, a list and a bus, which a dispatcher comes to and goes from."""
+
+    def __init__(self, store: MemoryStore, database: Database) -> None:
+        self.store = store
+        self.ledger = Ledger(database)
+        self.heard: list[Envelope] = []
+        self.progress = Progress(upload_id=UPLOAD, status=Status("ocr"), steps=("ocr",), step_started_at=LONG_AGO)
+
+    @asynccontextmanager
+    async def dispatching(self, way: Way) -> AsyncIterator[Dispatcher]:
+        clock = SystemClock()
+        async with LocalBus(clock) as bus:
+            types = (StartPostprocessingStep, PostprocessingStepFinished)
+            async with (
+                bus.listen(types, self.heard.append),
+                Dispatcher(bus, clock, ways={"ocr": way}, store=self.store, ledger=self.ledger) as dispatcher,
+            ):
+                yield dispatcher
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with Database(f"sqlite:///{tmp_path / 'x.db'}") as database, MemoryStore() as store:
+        world = World(store, database)
+        await store.save(world.progress, expected=None)
+        yield world
+
+
+def urls(heard: list[Envelope]) -> list[str]:
+    return [envelope.event.url for envelope in heard if isinstance(envelope.event, StartPostprocessingStep)]
+
+
+async def test_a_start_is_said_when_its_bytes_are_there_and_not_again_after_a_restart(world: World) -> None:
+    (emit,) = awaited(world.progress)
+    way = Counting()
+    async with world.dispatching(way) as dispatcher:
+        await dispatcher.emit(emit)
+        await eventually(lambda: world.heard)
+        assert world.heard[0].event_id == emit.event_id
+        assert urls(world.heard) == [f"https://worker/{emit.event_id}"]
+        await eventually(lambda: world.ledger.address(UPLOAD, emit.event_id))
+    again = Counting()
+    async with world.dispatching(again) as dispatcher:
+        await dispatcher.catch_up()
+        assert (again.asked, len(world.heard)) == ([], 1)
+        await dispatcher.emit(emit)  # whoever asks for it gets the same once more, without a delivery
+        await eventually(lambda: len(world.heard) == 2)
+        assert urls(world.heard) == [f"https://worker/{emit.event_id}"] * 2
+    assert again.asked == []
+
+
+async def test_what_a_dead_one_held_back_is_taken_up(world: World) -> None:
+    way = Counting()
+    async with world.dispatching(way) as dispatcher:
+        await dispatcher.catch_up()
+        await eventually(lambda: world.heard)
+    assert way.asked == [awaited(world.progress)[0].event_id]
+
+
+async def test_what_cannot_be_delivered_is_the_step_s_failure(world: World) -> None:
+    (emit,) = awaited(world.progress)
+    async with world.dispatching(Counting(NotDelivered("the worker is away"))) as dispatcher:
+        await dispatcher.emit(emit)
+        await eventually(lambda: world.heard)
+    answer = world.heard[0].event
+    assert isinstance(answer, PostprocessingStepFinished)
+    assert (answer.outcome, answer.result) == ("retry", {"error": "the worker is away"})
+    assert world.heard[0].causation_id == emit.event_id
+
+
+async def test_a_start_that_nobody_awaits_any_more_is_not_said(world: World) -> None:
+    (emit,) = awaited(world.progress)
+    saved = await world.store.get(UPLOAD)
+    assert saved is not None
+    await world.store.delete(UPLOAD, expected=saved.revision)
+    way = Counting()
+    async with world.dispatching(way) as dispatcher:
+        await dispatcher.emit(emit)
+        await eventually(lambda: way.asked)
+        await dispatcher.catch_up()
+    assert world.heard == []
+    assert await world.ledger.uploads() == []
