@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -85,8 +85,13 @@ def test_uploads_are_taken_at_full_speed_while_the_scanner_says_nothing_and_say_
             clamd.process.send_signal(signal.SIGSTOP)
             try:
                 held = seconds("held")
-                view = client.get("/api/v1/uploads", params={"phase": "processing", "limit": 1}).json()["uploads"][0]
-                assert view["processing"]["state"] == "step"
+
+                def newest() -> dict[str, Any]:
+                    page = client.get("/api/v1/uploads", params={"phase": "processing", "limit": 1}).json()
+                    return dict(page["uploads"][0])
+
+                wait(lambda: (newest()["processing"] or {}).get("state") == "step")
+                view = newest()
                 assert view["processing"]["step"] == "virusscan"
                 assert view["processing"]["step_started_at"]
                 assert client.get(f"/files/{view['filename']}").status_code == 425
