@@ -27,6 +27,14 @@ def resumable_server(
 
 
 @pytest.fixture
+def storage(request: pytest.FixtureRequest, resumable_server: PenstockServer) -> str:
+    """Which of the storages the server has."""
+    del resumable_server
+    kind: str = request.node.callspec.params["resumable_server"]
+    return kind
+
+
+@pytest.fixture
 def client(resumable_server: PenstockServer) -> Client:
     return Client(resumable_server.port)
 

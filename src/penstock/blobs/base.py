@@ -58,6 +58,11 @@ class Appender(Protocol):
         """Where the blob ends: inside the context with what is still buffered, afterwards as it really is."""
         ...
 
+    @property
+    def written_bytes(self) -> int:
+        """Where the blob would end if this process died now: without what is still buffered."""
+        ...
+
     async def write(self, chunk: bytes) -> None:
         """Add `chunk`; it may be buffered, in a bounded amount, until the context closes.
 

@@ -186,15 +186,16 @@ class Resumable:
         return Answer(204, {**found, **more})
 
     async def _telling(self, body: Body, upload_id: str, scope: Scope, dialect: Dialect) -> AsyncIterator[bytes]:
-        """Yield a body, and tell the client now and then how much of it is kept."""
+        """Yield a body, and tell the client now and then how much of it is kept, even if this process dies."""
         exchange, now = _exchange(scope), asyncio.get_running_loop().time
-        told_at = now()
+        told, told_at = 0, now()
         async for chunk in body:
             yield chunk
             if exchange is not None and now() - told_at >= _TELLING_SECONDS:
                 told_at = now()
-                if (kept := self._receiver.kept(upload_id)) is not None:
-                    exchange.inform(104, {"Upload-Offset": str(kept), **resumable.echo(dialect)})
+                if (written := self._receiver.written(upload_id) or 0) > told:
+                    told = written
+                    exchange.inform(104, {"Upload-Offset": str(written), **resumable.echo(dialect)})
 
     def _too_large(self, error: PenstockError, dialect: Dialect) -> Answer:
         answer = answer_to(error)

@@ -70,7 +70,7 @@ class Intake:
                 hold.alive()
                 await self._take(chunk, appender)
                 if self._tally is None:
-                    hold.kept_bytes = appender.length_bytes
+                    hold.kept_bytes, hold.written_bytes = appender.length_bytes, appender.written_bytes
 
     def check(self, *, complete: bool) -> None:
         """Compare what was read with what is expected; `complete`: the file is complete with it.

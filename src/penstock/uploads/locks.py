@@ -38,6 +38,8 @@ class Hold:
     def __init__(self, upload_id: str) -> None:
         self.kept_bytes: int | None = None
         """Up to which byte the upload will remain, whatever happens to this request; None: it cannot tell yet."""
+        self.written_bytes: int | None = None
+        """The same, whatever happens to this process."""
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.confirm: Callable[[int], Awaitable[None]] | None = None
         """To be called with the offset once the file is open, before anything is written to it; None: no need."""

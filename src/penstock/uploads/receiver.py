@@ -193,10 +193,10 @@ class Receiver:
         except BlobMissing:
             return 0
 
-    def kept(self, upload_id: str) -> int | None:
-        """Return up to which byte the upload will remain, whatever happens to the request that sends; or None."""
+    def written(self, upload_id: str) -> int | None:
+        """Return up to which byte the upload will remain, though this process be killed now; None: nobody sends any."""
         holder = self._locks.holder(upload_id)
-        return None if holder is None else holder.kept_bytes
+        return None if holder is None else holder.written_bytes
 
     async def standing(self, upload_id: str) -> Standing:
         """Return where an upload stands, as far as its bytes are complete; without disturbing whoever sends them.

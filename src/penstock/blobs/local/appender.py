@@ -64,6 +64,11 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
         """Where the blob ends."""
         return self._file.length_bytes if self._finished or self._failed else self._length_bytes
 
+    @property
+    def written_bytes(self) -> int:
+        """Where the file ends."""
+        return self._start_bytes if self._tentative and not self._finished else self._file.length_bytes
+
     async def write(self, chunk: bytes) -> None:
         """Add a chunk; wait when two batches are full."""
         self._filling.append(chunk)

@@ -66,9 +66,12 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
     @property
     def length_bytes(self) -> int:
         """Where the blob ends."""
-        if self._finished or self._failure is not None:
-            return self._offset if self._saved is None else self._saved.head.length_bytes
-        return self._length_bytes
+        return self.written_bytes if self._finished or self._failure is not None else self._length_bytes
+
+    @property
+    def written_bytes(self) -> int:
+        """Where the head says that it ends."""
+        return self._offset if self._saved is None else self._saved.head.length_bytes
 
     async def __aenter__(self) -> Self:
         self._opening = asyncio.create_task(self._staging.heads.read(self._id))
