@@ -22,7 +22,7 @@ import pytest
 
 from tests.clients.browser import in_browser
 from tests.servers.cutting import cutting
-from tests.servers.nginx_proxy import running_proxy
+from tests.servers.nginx import running_proxy
 from tests.servers.penstock import PenstockServer
 
 MIB: Final = 1024**2
