@@ -26,6 +26,8 @@ class CuttingProxy:
         self.passed_bytes = 0
         """What has come from clients, since all began."""
         self.ready = threading.Event()
+        self._lines = set[asyncio.Task[None] | None]()
+        """What copies: the loop itself does not hold on to it."""
         self._upstream_port = upstream_port
         self._every = every_bytes
 
@@ -48,6 +50,7 @@ class CuttingProxy:
             writer.close()
             return
         back = asyncio.create_task(_copy(upstream_reader, writer))
+        self._lines |= {asyncio.current_task(), back}
         try:
             if await self._forth(reader, upstream):
                 self.cuts += 1
@@ -62,6 +65,7 @@ class CuttingProxy:
             back.cancel()
             for end in (upstream, writer):
                 end.close()
+            self._lines -= {asyncio.current_task(), back}
 
     async def _forth(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> bool:
         """Pass on what the client sends; tell whether it is time to cut."""

@@ -112,7 +112,8 @@ def page(storage: Storage, name: str, payload: dict[str, Any]) -> str:
     if name == "antivirus-download-404":
         return storage.url(path)
     size_bytes = payload["Filesize"]
-    return storage.put(path, body_for(name, size_bytes), cut_at=size_bytes // 2 if path == "/d" else None)
+    # One that could be asked for the rest would be.
+    return storage.put(path, body_for(name, size_bytes), cut_at=size_bytes // 2 if path == "/d" else None, ranges=False)
 
 
 def without_ours(payload: dict[str, Any]) -> str:
