@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from ..errors import InvalidRequest, PenstockError
-from .errors import QuotaExceeded, TooMany
+from .errors import Ending, Interrupted, Locked, QuotaExceeded, TooMany
 from .standing import check_accepted
 from .upload import Phase, Upload
 
@@ -68,15 +68,17 @@ class Finals:
             StorageFull: there is no room for it beside its parts.
             ChecksumMismatch: it is not what its metadata says.
         """
-        known = await self._catalogue.same_final(final)
-        if known is None:
-            known = await self._enter(final)
+        if (known := await self._catalogue.same_final(final)) is not None:
+            return self._checked(await self._gateway.complete(known.id))
+        entered = await self._enter(final)
         try:
-            present = await self._gateway.complete(known.id)
+            present = await self._gateway.complete(entered.id)
+        except (Ending, Interrupted, Locked):
+            raise  # somebody else puts it together, now or later
         except PenstockError:
             # Its address was not told to anybody, so nobody could ask for it again.
-            await self._gateway.cancel(known.id)
-            self._room.end(known.id, arrived=False)
+            await self._gateway.cancel(entered.id)
+            self._room.end(entered.id, arrived=False)
             raise
         return self._checked(present)
 

@@ -191,7 +191,7 @@ class Leases:
         """
         lease = self.held.get(upload_id)
         if lease is None:
-            raise Interrupted("upload {upload_id}: nobody here works on it any more. Ask for the offset with HEAD.")
+            raise Interrupted(f"upload {upload_id}: nobody here works on it any more. Ask for the offset with HEAD.")
         self.check(connection, lease)
 
     async def give_back(self, lease: Lease) -> bool:

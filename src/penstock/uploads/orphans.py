@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert  # its clause for conflicts is also that of SQLite
 
 from ..db.instants import from_microseconds, to_microseconds
 from ..db.tables import orphans
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..db import Database
 
 _BATCH: Final = 500
+_INSERT: Final = insert(orphans).on_conflict_do_nothing()
 
 
 class Orphans:
@@ -36,8 +38,8 @@ class Orphans:
     async def seen(self) -> dict[str, datetime]:
         """Return the IDs that are remembered, with the times at which they were first noticed."""
         column = orphans.c.upload_id
-        # A colon comes before a semicolon, and is in no upload ID.
-        mine = column.between(self._prefix, f"{self._prefix[:-1]};") if self._prefix else ~column.contains(":")
+        # A colon is in no upload ID. No range: which characters are between two others is up to the database.
+        mine = column.startswith(self._prefix, autoescape=True) if self._prefix else ~column.contains(":")
         rows = await self._database.read(lambda connection: connection.execute(select(orphans).where(mine)).all())
         return {upload_id.removeprefix(self._prefix): from_microseconds(seen_at) for upload_id, seen_at in rows}
 
@@ -45,7 +47,7 @@ class Orphans:
         """Note IDs that are not remembered yet."""
         rows = [{"upload_id": self._prefix + upload_id, "seen_at": to_microseconds(at)} for upload_id in upload_ids]
         if rows:
-            await self._database.write(lambda connection: connection.execute(insert(orphans), rows).close())
+            await self._database.write(lambda connection: connection.execute(_INSERT, rows).close())
 
     async def forget(self, upload_ids: Collection[str]) -> None:
         """Forget IDs, whether they were remembered or not."""

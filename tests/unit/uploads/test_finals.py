@@ -10,7 +10,7 @@ import pytest
 from penstock.blobs.base import BlobMissing, StorageFull
 from penstock.blobs.local import LocalBlobs
 from penstock.testing.faults import Faults, Killed, die, fail
-from penstock.uploads.errors import BadHeader, ChecksumMismatch, Gone, TooLarge
+from penstock.uploads.errors import BadHeader, ChecksumMismatch, Gone, Locked, TooLarge
 from penstock.uploads.finals import NotAPart
 from penstock.uploads.upload import Phase
 from tests.unit.uploads.way_in import EXPIRATION, WayIn, body, way_in
@@ -215,3 +215,20 @@ async def test_an_upload_without_a_size_is_continued_with_the_room_it_needs(tmp_
             await parts.receiver.receive(upload, 12 * mib, body(b""), length=0, size_bytes=60 * mib)
         assert (await parts.receiver.status(upload)).upload.size_bytes is None
         assert (await parts.receiver.receive(upload, 12 * mib, body(b""), length=0, size_bytes=12 * mib)).complete
+
+
+async def test_a_repeat_that_finds_somebody_at_work_cancels_nothing(tmp_path: Path) -> None:
+    faults = Faults()
+    async with way_in(tmp_path, faults=faults) as parts:
+        ids = [await part(parts, b"one")]
+        faults.before("blobs.concatenate", fail(Locked("another instance puts it together")), number=1)
+        with pytest.raises(Locked):
+            await parts.receiver.create(None, size_bytes=None, concat=of(*ids))
+        entered = await only_final(parts)
+        assert (await parts.receiver.find(entered)).phase is Phase.RECEIVING
+        faults.before("blobs.concatenate", fail(StorageFull("full")), number=1)
+        with pytest.raises(StorageFull):
+            await parts.receiver.create(None, size_bytes=None, concat=of(*ids))
+        assert (await parts.receiver.find(entered)).phase is Phase.RECEIVING
+        again = await parts.receiver.create(None, size_bytes=None, concat=of(*ids))
+        assert (again.upload.id, again.upload.phase) == (entered, Phase.PROCESSING)

@@ -24,6 +24,7 @@ async def test_they_are_remembered_over_restarts_until_forgotten(tmp_path: Path)
         await orphans.remember([first], NOW)
         await orphans.remember([second], NOW + timedelta(hours=1))
         await orphans.remember([], NOW)
+        await orphans.remember([second], NOW + timedelta(hours=2))  # by another instance
     async with Database(url) as database:
         orphans = Orphans(database)
         assert await orphans.seen() == {first: NOW, second: NOW + timedelta(hours=1)}
