@@ -195,3 +195,34 @@ def test_the_command_does_it_all(server: PenstockServer, tmp_path: Path) -> None
     penstock(server, "delete", "cli/b.txt", status=2)
     penstock(server, "delete", "cli/b.txt", "--yes")
     penstock(server, "stat", "cli/b.txt", status=2)
+
+
+def test_pages_of_other_origins_may_send_files_and_not_change_them(server: PenstockServer) -> None:
+    put(server, "foreign.txt", b"here to stay")
+    address = f"{server.url}/files/foreign.txt"
+    asking = {"Origin": "https://evil.example", "Access-Control-Request-Method": "DELETE"}
+    allowed = httpx.options(address, headers=asking).headers["access-control-allow-methods"]
+    assert set(allowed.split(", ")) == {"OPTIONS", "POST", "PUT"}
+    for origin in ("https://evil.example", "null", "http://["):
+        foreign = {"Origin": origin, "Destination": "/files/elsewhere.txt"}
+        for method in ("DELETE", "MOVE", "COPY"):
+            assert httpx.request(method, address, headers=foreign).status_code == 403
+    assert httpx.get(address).content == b"here to stay"
+    assert httpx.request("DELETE", address, headers={"Origin": server.url}).status_code == 204
+
+
+@pytest.mark.parametrize("said", ["http://[/files/x", "/elsewhere/x", ""])
+def test_a_destination_that_is_none_is_refused(server: PenstockServer, said: str) -> None:
+    put(server, "stays.txt", b"here")
+    answer = httpx.request("MOVE", f"{server.url}/files/stays.txt", headers={"Destination": said})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-header")
+    assert httpx.get(f"{server.url}/files/stays.txt").content == b"here"
+
+
+def test_only_a_field_of_that_name_is_a_space(server: PenstockServer) -> None:
+    put(server, "lab.txt?space=lab", b"here")
+    answer = httpx.request(
+        "MOVE", f"{server.url}/files/lab.txt?space=lab", headers={"Destination": "/files/moved.txt?workspace=1"}
+    )
+    assert answer.status_code == 201
+    assert httpx.get(f"{server.url}/files/moved.txt?space=lab").content == b"here"

@@ -7,7 +7,7 @@ is no way to continue one, so what was cut off is given up. The answer tells of 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -15,6 +15,7 @@ from ..errors import PenstockError
 from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST
 from ..uploads.errors import BadForm, BadHeader, Disconnected, Ending, Idle
 from .asgi import Answer, Body, Receive, Scope, Send
+from .cors import SENDING, is_foreign
 from .endpoint import respond
 from .form_body import FormBody, Part, boundary_of
 from .form_fields import Fields, Wish
@@ -49,7 +50,7 @@ class Form:
         """Take all files of a form in."""
 
         def always(headers: Mapping[str, str]) -> Mapping[str, str]:
-            return self._cors.headers(scope["method"], headers)
+            return self._cors.headers(scope["method"], headers, methods=SENDING)
 
         await respond(self._answer, scope, receive, send, headers, always=always)
 
@@ -80,8 +81,7 @@ class Form:
         origin = headers.get("origin")
         if origin is None or self._cors.permits(origin):
             return
-        ours = {headers.get("host", ""), urlsplit(self._address.base(scope, headers)).netloc}
-        if urlsplit(origin).netloc not in ours - {""}:
+        if is_foreign(origin, headers, self._address.base(scope, headers)):
             raise ForeignOrigin(
                 f"a page of {origin[:80]} may not send files here. `cors_origins` names those that may."
             )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from ..uploads.errors import BadHeader
 from ..uploads.file_errors import OtherVersion
 from ..uploads.files import Place
 from .asgi import Answer, Body, Receive, Scope, Send, headers_of
+from .cors import is_foreign
 from .endpoint import respond
+from .problems import ForeignOrigin
 from .put import name_of, space_of, version_of
 from .received import accepted
 
@@ -34,6 +36,9 @@ class Named:
 
     async def _change(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         del body
+        origin = headers.get("origin")
+        if origin is not None and is_foreign(origin, headers, self._address.base(scope, headers)):
+            raise ForeignOrigin(f"a page of {origin[:80]} may not change files here; only a page of this server may.")
         place, match = Place(space_of(scope), name_of(scope)), version_in(headers)
         if scope["method"] == "DELETE":
             await self._files.delete(place, version=version_of(scope), match=match)
@@ -53,11 +58,14 @@ def destination_of(headers: Mapping[str, str], space: str) -> Place:
     Raises:
         BadHeader, UnsafeName: it is missing, or no place for a file here.
     """
-    said = urlsplit(headers.get("destination", ""))
+    try:
+        said = urlsplit(headers.get("destination", ""))
+    except ValueError as error:
+        raise BadHeader("Destination: no address. Say where the file is to be, below /files/.") from error
     if not said.path.startswith("/files/"):
         raise BadHeader("Destination: missing, or no address below /files/. Say where the file is to be.")
     target: Scope = {"path": said.path, "raw_path": said.path.encode(), "query_string": said.query.encode()}
-    there = space_of(target) if "space=" in said.query else space
+    there = space_of(target) if "space" in parse_qs(said.query) else space
     return Place.of(there, name_of(target))
 
 

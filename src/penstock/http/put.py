@@ -15,6 +15,7 @@ from ..uploads.errors import BadHeader, ChecksumMismatch, DigestMismatch
 from ..uploads.metadata import checked_space, media_type_of
 from ..uploads.names import UnsafeName
 from .asgi import Answer, Body, Receive, Scope, Send
+from .cors import SENDING
 from .endpoint import respond
 from .received import accepted
 
@@ -44,7 +45,7 @@ class Put:
         """Take a file in; it is not there for readers before its steps have passed it, hence 202."""
 
         def always(headers: Mapping[str, str]) -> Mapping[str, str]:
-            return self._cors.headers(scope["method"], headers)
+            return self._cors.headers(scope["method"], headers, methods=SENDING)
 
         await respond(self._answer, scope, receive, send, headers, always=always)
 

@@ -28,6 +28,8 @@ LookUp: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _METADATA: Final = frozenset({IPv4Address("168.63.129.16")})
 """Addresses that look public and are not: Azure's host."""
+_PROTOCOLS: Final = IPv4Network("192.0.0.0/24")
+"""For protocols of the IETF; older Pythons take most of it for global."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _COMPATIBLE: Final = IPv6Network("::/96")
 _LOOK_UP_SECONDS: Final = 10.0
@@ -137,5 +139,7 @@ def unwrapped(address: Address) -> Address:
 def is_public(address: Address) -> bool:
     """Tell whether an address is anybody's in the world: not private, local, reserved, or of a cloud's inside."""
     if isinstance(address, IPv6Address) and (address.is_site_local or address.teredo is not None):
+        return False
+    if isinstance(address, IPv4Address) and address in _PROTOCOLS:
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved and address not in _METADATA
