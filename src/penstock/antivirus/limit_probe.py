@@ -9,13 +9,13 @@ with EICAR at its beginning.
 from __future__ import annotations
 
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-from .base import LocalFile, Scanner, ScanReport, SelfTestFailed, Verdict
+from .base import LocalFile, Scanner, ScannerUnavailable, ScanReport, SelfTestFailed, Verdict
 from .eicar import eicar
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ async def _probe(scanner: Scanner, size_bytes: int) -> ScanReport:
 @contextmanager
 def _eicar_and_zeros(size_bytes: int) -> Iterator[Path]:
     # The zeros are a hole in the file: they take no room on the disk and no time to write.
-    with tempfile.TemporaryFile() as file:
-        file.write(eicar())
-        file.truncate(size_bytes)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            file.write(eicar())
+            file.truncate(size_bytes)
+        except OSError as error:
+            raise ScannerUnavailable(f"there is no temporary file for a self-test: {error}. Make room.") from error
         yield Path(f"/proc/self/fd/{file.fileno()}")

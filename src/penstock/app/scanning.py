@@ -112,7 +112,7 @@ class Scanning:
 
     def _lengthen_pause(self) -> None:
         now = self._clock.monotonic()
-        long_ago = now - self._hurried_at > _HURRY_PAUSE_LIMIT_SECONDS
+        long_ago = now - self._hurried_at > self._pause_seconds + _HURRY_PAUSE_LIMIT_SECONDS
         doubled = min(2 * self._pause_seconds, _HURRY_PAUSE_LIMIT_SECONDS)
         self._pause_seconds = _HURRY_PAUSE_SECONDS if long_ago else doubled
         self._hurried_at = now

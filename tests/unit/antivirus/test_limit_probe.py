@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from penstock.antivirus import LocalFile, SelfTestFailed, Verdict
+from penstock.antivirus import LocalFile, ScannerUnavailable, SelfTestFailed, Verdict
 from penstock.antivirus.clamav import ClamavScanner
 from penstock.antivirus.eicar import eicar
 from penstock.clock import SystemClock
@@ -79,3 +80,16 @@ async def test_signatures_that_know_eicar_as_a_small_file_only_prove_nothing(cla
     clamd.start_again()
     async with scanner(clamd.unix_address, 10 * MIB) as told_wrong:
         await told_wrong.self_test()
+
+
+async def test_no_room_for_the_file_is_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so waited for: it does not end the service."""
+
+    def no_room(**_: object) -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with running_clamd(tmp_path) as clamd:
+        monkeypatch.setattr("tempfile.TemporaryFile", no_room)
+        async with scanner(clamd.unix_address, 2 * MIB) as told:
+            with pytest.raises(ScannerUnavailable, match="No space left"):
+                await told.self_test()

@@ -220,16 +220,18 @@ class IcapScanner(Scanner):
         )
 
     async def _ask(self, plan: Plan, size_bytes: int, first: bytes, rest: AsyncIterator[bytes]) -> Heard:
-        """Use a connection that is open, if there is one; it may turn out to be of no use any more."""
+        """Use a connection that is open, if there is one; when it turns out to be of no use any more, a new one."""
+        kept = await self._kept.take()
         while True:
-            connection = await self._kept.take() or await connect(self._address, self._tls)
+            connection = kept or await connect(self._address, self._tls)
             exchange = Exchange(connection, plan, size_bytes)
             try:
                 heard = await with_sign_of_life(connection, exchange, first, rest)
                 await self._check_read(connection, heard)
             except ScannerUnavailable:
                 connection.close()
-                if connection.used and exchange.repeatable:
+                if kept is not None and exchange.repeatable:
+                    kept = None
                     continue
                 raise
             except BaseException:

@@ -10,6 +10,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from nats import errors
 from nats.js.errors import APIError, NotFoundError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from nats.js.manager import JetStreamManager
 
     from ...jetstream import NatsClient
+
+log = structlog.get_logger(__name__)
 
 NATS_ERRORS: Final = (errors.Error, OSError, TimeoutError)
 _ANSWER_SECONDS: Final = 2.0
@@ -65,7 +68,7 @@ class NatsNotes(Notes):
             return []
         except NATS_ERRORS as error:
             raise _unavailable(error) from error
-        return [_name(subject) for subject in info.state.subjects or {}]
+        return [name for subject in info.state.subjects or {} if (name := _name(subject)) is not None]
 
     async def _publish(self, name: str) -> int:
         return int((await self._ask(_subject(name), {}))["seq"])
@@ -83,9 +86,17 @@ def _subject(name: str) -> str:
     return f"{HELD_SUBJECT}.{urlsafe_b64encode(name.encode()).decode().rstrip('=')}"
 
 
-def _name(subject: str) -> str:
-    token = subject.rpartition(".")[2]
-    return urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+def _name(subject: str) -> str | None:
+    """Return what a note is about; None for a subject that is none of ours."""
+    token = subject.removeprefix(f"{HELD_SUBJECT}.")
+    try:
+        name = urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    except ValueError:
+        name = None
+    if name is None or _subject(name) != subject:
+        log.warning("note_not_understood", subject=subject)
+        return None
+    return name
 
 
 def _unavailable(error: Exception) -> BusUnavailable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import nats
 import pytest
 
 from penstock.bus.base import BusUnavailable
@@ -39,6 +40,16 @@ async def test_a_newer_note_stays_when_an_older_one_is_taken(new_bus: NewBus) ->
         assert not await notes.take("one", older)
         assert await notes.names() == ["one"]
         assert await notes.take("one", newer)
+
+
+async def test_what_others_write_there_is_left_out(new_bus: NewBus, server: NatsServer) -> None:
+    async with new_bus() as bus:
+        await bus.notes().add("one")
+        client = await nats.connect(server.endpoint)
+        for subject in ("penstock.held.a", "penstock.held.x.y", "penstock.held.____", "penstock.held.b25l.b25l"):
+            await client.jetstream().publish(subject, b"")
+        await client.close()
+        assert await bus.notes().names() == ["one"]
 
 
 async def test_a_server_that_is_away_is_told(new_bus: NewBus, server: NatsServer) -> None:
