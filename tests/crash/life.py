@@ -321,6 +321,7 @@ def _settings(folder: Path, others: dict[str, str]) -> Settings:
         "delay": "20ms",
         "retry_backoff": "20ms",
         "antivirus_workers": "1",
+        "gc_interval": "0",  # garbage is looked for when there is time: not at the same point of each life
     }
     return load_settings(overrides=chosen | others, environ={}, folder=folder)
 

@@ -30,7 +30,6 @@ POINTS = """
     blobs.create
     blobs.discard
     blobs.free_bytes
-    blobs.inventory
     blobs.length
     blobs.path
     blobs.release
@@ -88,7 +87,6 @@ POINTS = """
     catalogue.declared_bytes
     catalogue.discarded
     catalogue.get
-    catalogue.get_many
     catalogue.gone_before
     catalogue.list
     catalogue.note retry trouble
@@ -134,9 +132,6 @@ LATER = {
 }
 """Points that are met at a later call as well, when other uploads are under way."""
 
-UNENDED = {"blobs.inventory"}
-"""Calls that are still under way when a life ends: what is garbage is looked for slowly."""
-
 MIDDLE = Death("after", "blobs.append.seal", 4)
 """Leaves uploads in all kinds of states behind: what comes after it has a lot to do."""
 POINTS_OF_RECOVERY = """
@@ -168,7 +163,6 @@ def deaths(points: str, later: Mapping[str, tuple[int, ...]]) -> list[Death]:
         for point in _lines(points)
         for number in (1, *later.get(point, ()))
         for when in ("before", "after")
-        if not (when == "after" and point in UNENDED)
     ]
 
 

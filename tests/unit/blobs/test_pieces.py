@@ -13,6 +13,7 @@ from penstock.blobs.local.pieces import Pieces
 from penstock.blobs.local.tree import Tree
 from penstock.errors import PenstockError
 from penstock.ids import new_upload_id
+from penstock.testing.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,7 +56,8 @@ async def test_what_a_writer_adds_behind_a_fence_does_not_count(blobs: LocalBlob
     await blobs.create(upload)
     async with blobs.append_confirmed(upload, 0, confirm=ours) as sleeper:
         await sleeper.write(b"a" * 2_000_000)
-        await sleeper.write(b"b")  # waits until the first is written
+        await sleeper.write(b"b")
+        await eventually(lambda: sleeper.written_bytes >= 2_000_000)
         await blobs.fence(upload, None, None, ours)
         fenced = await blobs.length(upload)
         await appended(blobs, upload, fenced, b"new")
