@@ -95,12 +95,12 @@ async def _phases(row: Row, count: int, load: Load, service: Service, environmen
         await asyncio.sleep(_QUIET_SECONDS)
     with _latencies(load, row, "metrics"):
         _tell("metrics", seconds=await service.metrics())
-    if row.store not in UNSEEN:
-        with _latencies(load, row, "list"):
-            listing = await run_command(environment, folder, "list")
-        if listing.rows < count:
-            raise RuntimeError(f"only {listing.rows} of {count} are listed")
-        row.listing, row.command_mib = listing.cost, listing.peak_mib
+    environment |= {"POSTPROCESSING_DEBUG_ADDR": f"127.0.0.1:{service.port}"}  # which knows what is in its memory
+    with _latencies(load, row, "list"):
+        listing = await run_command(environment, folder, "list")
+    if listing.rows < count:
+        raise RuntimeError(f"only {listing.rows} of {count} are listed")
+    row.listing, row.command_mib = listing.cost, listing.peak_mib
     load.foreign.clear()
     begin, cpu = time.perf_counter(), service.cpu_seconds
     with _latencies(load, row, "resume"):

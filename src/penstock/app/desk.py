@@ -12,6 +12,7 @@ from ..errors import ConfigurationError
 from ..postprocessing.requests import Requests
 from .opening import BRIEFLY, UNSEEN, bus_of, store_of
 from .policy import policy_of
+from .records import records_of_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,7 +33,8 @@ async def open_requests(settings: Settings) -> AsyncIterator[Requests]:
     async with bus_of(settings, clock, patience=BRIEFLY) as bus:
         publisher = Publisher(bus, clock)
         if settings.store in UNSEEN:
-            yield Requests(store=None, publisher=publisher, clock=clock)
+            async with records_of_service(settings) as (records, why_unseen):
+                yield Requests(store=records, publisher=publisher, clock=clock, why_unseen=why_unseen)
             return
         async with store_of(settings, policy_of(settings), to_list=True, patience=BRIEFLY) as store:
             yield Requests(store=store, publisher=publisher, clock=clock)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..clock import Clock, SystemClock
+from ..errors import Unavailable
 from ..health import Check
 from ..postprocessing.survey import never_answered
 from ..settings.services import Service
@@ -25,8 +26,10 @@ from .processing import Processing
 from .tracing import tracing_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from contextlib import AsyncExitStack
 
+    from ..core.progress import Progress
     from ..settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -71,6 +74,17 @@ class PostprocessingService:
         """Set the metrics that are not counted along the way."""
         if self._processing is not None:
             await self._processing.look_up()
+
+    async def records(self, upload_id: str | None, step: str | None) -> AsyncGenerator[Progress, None]:
+        """Yield the record of one upload, those of one step, or all.
+
+        Raises:
+            Unavailable: the store is not there, or not yet.
+        """
+        if self._processing is None:
+            raise Unavailable(self._waits_for)
+        async for saved in self._processing.records(upload_id, step):
+            yield saved.progress
 
     def _wait_for(self, what: str) -> None:
         self._waits_for = what

@@ -17,13 +17,13 @@ from .gauges import StoreGauges
 from .watch import BusWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncGenerator, Coroutine
 
     from ..bus.base import Bus
     from ..clock import Clock
     from ..core.policy import Policy
     from ..settings import Settings
-    from ..store.base import ProgressStore
+    from ..store.base import ProgressStore, Saved
     from ..telemetry import Metrics
     from ..tracing import Tracing
 
@@ -74,6 +74,14 @@ class Processing:
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does: timers, the periodic comparison, and looks at the store."""
         return [self._timers.run(), self.reconciler.run(), self._gauges.run()]
+
+    async def records(self, upload_id: str | None, step: str | None) -> AsyncGenerator[Saved, None]:
+        """Yield the record of one upload, those of one step, or all."""
+        if upload_id is None:
+            async for saved in self._store.in_step(step) if step else self._store.all():
+                yield saved
+        elif (one := await self._store.get(upload_id)) is not None:
+            yield one
 
     async def checks(self) -> list[Check]:
         """Look whether the bus and the store answer; whatever takes longer is for `look_up`."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
+import msgspec
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from ..core.progress import FINISHED
+from ..core.progress import FINISHED, Progress
 from ..errors import PenstockError
 from ..postprocessing.commands import Row
-from ..store.base import Saved
 from .services import Services
-from .views import RecordPage, Results, RowView
+from .views import RecordPage, Results
 
 _MOST: Final = 1_000_000_000
 """They are sent as they are read, so a large number costs time, and no memory."""
+_PIECE: Final = 500
+"""Rows that are sent at once."""
 
 
 class Selection(BaseModel):
@@ -52,33 +54,48 @@ def router(services: Services) -> APIRouter:
 
         return StreamingResponse(all_pieces(), media_type="application/json")
 
-    @routes.post("/resume", summary="Go on with the current step")
-    async def resume(selection: Selection) -> Results:
+    @routes.post(
+        "/resume", summary="Go on with the current step", response_model=Results, response_class=StreamingResponse
+    )
+    async def resume(selection: Selection) -> StreamingResponse:
         return _results(await services.commands.resume(selection.upload_id, selection.step))
 
-    @routes.post("/restart", summary="Run all steps again")
-    async def restart(selection: Selection) -> Results:
-        chosen = [saved async for saved in services.commands.select(selection.upload_id, selection.step or FINISHED)]
-        return _results([await _restart(services, saved, named=bool(selection.upload_id)) for saved in chosen])
+    @routes.post("/restart", summary="Run all steps again", response_model=Results, response_class=StreamingResponse)
+    async def restart(selection: Selection) -> StreamingResponse:
+        chosen = [
+            _to_restart(saved.progress)
+            async for saved in services.commands.select(selection.upload_id, selection.step or FINISHED)
+        ]
+        return _results([await _restart(services, row, named=bool(selection.upload_id)) for row in chosen])
 
     return routes
 
 
-async def _restart(services: Services, saved: Saved, *, named: bool) -> Row:
-    progress = saved.progress
+def _to_restart(progress: Progress) -> Row:
+    return Row(progress.upload_id, progress.filename, "restart", progress.status.current_step, ok=False)
 
-    def row(*, ok: bool, detail: str) -> Row:
-        return Row(progress.upload_id, progress.filename, "restart", progress.status.current_step, ok, detail)
+
+async def _restart(services: Services, row: Row, *, named: bool) -> Row:
+    def told(*, ok: bool, detail: str) -> Row:
+        return msgspec.structs.replace(row, ok=ok, detail=detail)
 
     try:
-        upload = await services.upload(progress.upload_id)
+        upload = await services.upload(row.id)
         if upload.scan is not None and upload.scan.infected and not named:
-            return row(ok=False, detail="infected: left alone; name it by its ID to restart it all the same")
-        await services.gateway.restart(progress.upload_id)
+            return told(ok=False, detail="infected: left alone; name it by its ID to restart it all the same")
+        await services.gateway.restart(row.id)
     except PenstockError as error:
-        return row(ok=False, detail=str(error))
-    return row(ok=True, detail="all steps run again")
+        return told(ok=False, detail=str(error))
+    return told(ok=True, detail="all steps run again")
 
 
-def _results(rows: list[Row]) -> Results:
-    return Results(results=[RowView.of(row) for row in rows])
+def _results(rows: list[Row]) -> StreamingResponse:
+    """Answer with the JSON of `Results`, piece by piece: there may be a hundred thousand."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(rows), _PIECE):
+            begin = b"," if start else b'{"results":['
+            yield begin + b",".join(map(msgspec.json.encode, rows[start : start + _PIECE]))
+        yield b"]}" if rows else b'{"results":[]}'
+
+    return StreamingResponse(pieces(), media_type="application/json")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..core.progress import Progress
     from ..core.transition import Transition
-    from ..store.base import ProgressStore, Saved
+    from ..store.base import ProgressStore, Records, Saved
     from .coordinator import Coordinator
 
 
@@ -120,7 +120,7 @@ class Commands:
         return row(ok=transition.verdict in (Verdict.APPLIED, Verdict.REPEATED), detail=_told(progress, transition))
 
 
-async def select(store: ProgressStore, upload_id: str | None, step: str | None) -> AsyncIterator[Saved]:
+async def select(store: Records, upload_id: str | None, step: str | None) -> AsyncIterator[Saved]:
     """Yield the records that a command is about: one upload, else all in `step` (None: `finished`)."""
     if upload_id:
         saved = await store.get(upload_id)
@@ -145,7 +145,7 @@ async def _pausing(
             running.append(upload_id)
 
 
-async def listed(store: ProgressStore, step: str | None) -> AsyncIterator[Saved]:
+async def listed(store: Records, step: str | None) -> AsyncIterator[Saved]:
     """Yield the records of one step, or of all uploads that are not done."""
     async for saved in store.in_step(step) if step else store.all():
         if saved.progress.state is not State.ENDED:

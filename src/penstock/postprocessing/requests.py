@@ -10,6 +10,7 @@ import msgspec
 from ..core.progress import FINISHED, State
 from ..errors import ConfigurationError, Unavailable
 from ..events.types import RestartPostprocessing, ResumePostprocessing, Timestamp
+from ..store.base import KnowsAnswers
 from .batch import in_batches
 from .commands import IT_IS_DONE, Row, listed, select
 from .inherited import count_inherited, is_inherited
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..core.progress import Progress
     from ..events.types import Event
-    from ..store.base import ProgressStore, Saved
+    from ..store.base import Records, Saved
     from .inherited import Inherited
 
 RESUME, RESTART = "resume", "restart"
@@ -33,9 +34,13 @@ _ANNOUNCED_AGAIN = "its storage provider is asked to announce it again"
 class Requests:
     """Publishes the events that the commands of the Go services publish, and tells which uploads they are about."""
 
-    def __init__(self, *, store: ProgressStore | None, publisher: Publisher, clock: Clock) -> None:
-        """Build it; `store` is None where the records cannot be seen, being in another process's memory."""
+    def __init__(self, *, store: Records | None, publisher: Publisher, clock: Clock, why_unseen: str = "") -> None:
+        """Build it; `store` is None where the records cannot be seen, being in another process's memory.
+
+        `why_unseen` says then why that process does not tell, in a sentence.
+        """
         self._store = store
+        self._why_unseen = why_unseen
         self._publisher = publisher
         self._clock = clock
 
@@ -108,14 +113,14 @@ class Requests:
         return await self._one(progress, "take over", event, _row(progress, "").detail)
 
     async def never_answered(self, steps: Iterable[str]) -> list[str]:
-        """Return those of the steps that no service has ever answered; none where the store cannot be seen."""
-        return [] if self._store is None else await never_answered(self._store, steps)
+        """Return those of the steps that no service has ever answered; none where nobody can tell."""
+        return await never_answered(self._store, steps) if isinstance(self._store, KnowsAnswers) else []
 
-    def _seen(self) -> ProgressStore:
+    def _seen(self) -> Records:
         if self._store is None:
             raise ConfigurationError(
-                "the records are in the memory of the service and cannot be seen from here. Name one upload with "
-                "--upload-id, or have the service use a store that keeps them, such as nats-js-kv."
+                f"the records are in the memory of the service and cannot be seen from here: {self._why_unseen} "
+                "Name one upload with --upload-id, or have the service use a store that keeps them, such as nats-js-kv."
             )
         return self._store
 

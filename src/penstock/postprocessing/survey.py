@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..clock import Clock
     from ..core.progress import Progress
-    from ..store.base import ProgressStore
+    from ..store.base import KnowsAnswers, ProgressStore
 
 _KEPT_SECONDS: Final = 10.0
 _QUICK_SECONDS: Final = 0.5
@@ -142,7 +142,7 @@ class Survey:
         return self._numbers
 
 
-async def never_answered(store: ProgressStore, steps: Iterable[str]) -> list[str]:
+async def never_answered(store: KnowsAnswers, steps: Iterable[str]) -> list[str]:
     """Return those of the steps that no service has ever answered: not there yet, or spelt otherwise there.
 
     Raises:

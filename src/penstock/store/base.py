@@ -64,7 +64,37 @@ class MadeWhenMissing(Protocol):
         ...
 
 
-class ProgressStore(Protocol):
+class Records(Protocol):
+    """What can be read of a store, also from elsewhere. Any method may raise `StoreUnavailable`."""
+
+    async def get(self, upload_id: str) -> Saved | None:
+        """Return one record, or None when there is none."""
+        ...
+
+    def in_step(self, step: str) -> AsyncIterator[Saved]:
+        """Yield the records whose current step is `step` (`finished` included).
+
+        The oldest first where the store keeps an order. Records may change while this runs, also by who reads: each
+        is yielded at most once, and exactly once if it is in the step all the time; those that are added meanwhile
+        may be missing.
+        """
+        ...
+
+    def all(self) -> AsyncIterator[Saved]:
+        """Yield every record, without holding all of them in memory. As `in_step` otherwise."""
+        ...
+
+
+@runtime_checkable
+class KnowsAnswers(Records, Protocol):
+    """Knows also which steps were answered by some service. May raise `StoreUnavailable`."""
+
+    async def answered(self) -> dict[str, datetime]:
+        """Return every step that was ever answered, with the time last noted."""
+        ...
+
+
+class ProgressStore(KnowsAnswers, Protocol):
     """Keeps `Progress` records by upload ID. Any method may raise `StoreUnavailable`.
 
     What is saved under an upload's ID and is no record (somebody else's value, a broken disk) is `layout.BadRecord`
@@ -74,10 +104,6 @@ class ProgressStore(Protocol):
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc_info: object) -> None: ...
-
-    async def get(self, upload_id: str) -> Saved | None:
-        """Return one record, or None when there is none."""
-        ...
 
     async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Saved]:
         """Return the records that exist among `upload_ids`, in one or few round trips."""
@@ -111,27 +137,10 @@ class ProgressStore(Protocol):
         """Return the earliest `due_at` of all records, or None when no timer runs."""
         ...
 
-    def in_step(self, step: str) -> AsyncIterator[Saved]:
-        """Yield the records whose current step is `step` (`finished` included).
-
-        The oldest first where the store keeps an order. Records may change while this runs, also by who reads: each
-        is yielded at most once, and exactly once if it is in the step all the time; those that are added meanwhile
-        may be missing.
-        """
-        ...
-
-    def all(self) -> AsyncIterator[Saved]:
-        """Yield every record, without holding all of them in memory. As `in_step` otherwise."""
-        ...
-
     async def count_by_step(self) -> dict[str, int]:
         """Return how many records are in each step, `finished` included, for metrics."""
         ...
 
     async def remember_answer(self, step: str, at: datetime) -> None:
         """Note that some service has answered for `step`, most recently at `at`."""
-        ...
-
-    async def answered(self) -> dict[str, datetime]:
-        """Return every step that was ever answered, with the time last noted."""
         ...

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping
+from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from penstock.core.progress import Progress, Status
+from penstock.errors import Unavailable
 from penstock.health import Check
 from penstock.http.debug import build_debug
 from penstock.telemetry import Metrics
@@ -101,3 +105,81 @@ async def test_what_is_not_there_says_what_is(client: httpx.AsyncClient) -> None
 async def test_nothing_can_be_changed(client: httpx.AsyncClient) -> None:
     answer = await client.post("/readyz")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+class Keeper(Service):
+    """A service that tells what it works on."""
+
+    is_away = False
+    count = 3
+
+    async def records(self, upload_id: str | None, step: str | None) -> AsyncGenerator[Progress, None]:
+        if self.is_away:
+            raise Unavailable("the store is away")
+        for number in range(self.count):
+            if upload_id in (None, str(number)) and step in (None, "ocr"):
+                yield Progress(upload_id=str(number), filename="a\x85b\u2028c.pdf", status=Status("ocr"))
+
+
+@pytest.mark.parametrize(
+    ("token", "given", "client", "status"),
+    [
+        ("", "", ("127.0.0.1", 1), 200),
+        ("", "", ("::1", 1), 200),
+        ("", "", ("192.0.2.7", 1), 403),
+        ("", "", None, 403),
+        ("", "", ("", 0), 403),
+        ("s3cret", "Bearer s3cret", ("192.0.2.7", 1), 200),
+        ("s3cret", "Bearer wrong", ("127.0.0.1", 1), 401),
+        ("s3cret", "", ("127.0.0.1", 1), 401),
+    ],
+)
+async def test_records_are_for_who_has_the_token_or_is_on_the_same_machine(
+    token: str, given: str, client: tuple[str, int], status: int
+) -> None:
+    transport = httpx.ASGITransport(build_debug(Keeper(), token), client=client)
+    async with httpx.AsyncClient(transport=transport, base_url="http://debug") as opened:
+        answer = await opened.get("/records", headers={"Authorization": given})
+    assert (answer.status_code, ".pdf" in answer.text) == (status, status == 200)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("", ["0", "1", "2"]), ("?id=1", ["1"]), ("?id=9", []), ("?step=ocr", ["0", "1", "2"]), ("?step=none", [])],
+)
+async def test_records_are_a_line_each(query: str, found: list[str]) -> None:
+    transport = httpx.ASGITransport(build_debug(Keeper(), ""))
+    async with httpx.AsyncClient(transport=transport, base_url="http://debug") as opened:
+        answer = await opened.get(f"/records{query}")
+        head = await opened.head(f"/records{query}")
+    assert [msgspec.json.decode(line)["ID"] for line in answer.content.split(b"\n")[:-1]] == found
+    assert (head.status_code, head.content) == (200, b"")
+
+
+async def test_many_records_come_in_pieces() -> None:
+    keeper = Keeper()
+    keeper.count = 1000
+    sizes = list[int]()
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sizes.append(len(message.get("body", b"")))
+
+    async def receive() -> MutableMapping[str, Any]:
+        raise AssertionError("there is no body to receive")
+
+    scope = {"type": "http", "method": "GET", "path": "/records", "headers": [], "client": ("127.0.0.1", 1)}
+    await build_debug(keeper, "")(scope, receive, send)
+    assert sum(sizes) > 400_000
+    assert max(sizes) < 70_000
+
+
+async def test_records_that_nobody_can_tell_of_now(service: Service) -> None:
+    keeper = Keeper()
+    keeper.is_away = True
+    transport = httpx.ASGITransport(build_debug(keeper, ""))
+    async with httpx.AsyncClient(transport=transport, base_url="http://debug") as opened:
+        answer = await opened.get("/records")
+    assert (answer.status_code, answer.text) == (503, "the store is away\n")
+    transport = httpx.ASGITransport(build_debug(service, ""))
+    async with httpx.AsyncClient(transport=transport, base_url="http://debug") as opened:
+        assert (await opened.get("/records")).status_code == 404

@@ -1,0 +1,89 @@
+"""The records that a service keeps in its own memory, asked for at its debug address."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from ..store import layout
+from ..store.base import Revision, Saved, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ..settings import Settings
+
+_TIMEOUT: Final = httpx.Timeout(30.0, connect=4.0)
+_UNKNOWN: Final = Revision(0)
+"""Nobody writes from here."""
+
+
+class RecordsOfService:
+    """Reads what a service answers at `/records`."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, upload_id: str) -> Saved | None:
+        """Return one record, or None when there is none."""
+        async for saved in self._read(id=upload_id):
+            return saved
+        return None
+
+    def in_step(self, step: str) -> AsyncIterator[Saved]:
+        """Yield the records of a step."""
+        return self._read(step=step)
+
+    def all(self) -> AsyncIterator[Saved]:
+        """Yield every record."""
+        return self._read()
+
+    async def _read(self, **asked: str) -> AsyncIterator[Saved]:
+        try:
+            async with self._client.stream("GET", "/records", params=asked) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    said = (await answer.aread()).decode(errors="replace").strip()
+                    raise StoreUnavailable(f"{self._client.base_url} answers {answer.status_code}: {said}")
+                rest = b""
+                async for piece in answer.aiter_bytes():
+                    *lines, rest = (rest + piece).split(
+                        b"\n"
+                    )  # names may have in them what httpx takes for a line's end
+                    for line in lines:
+                        yield Saved(layout.decode(line), _UNKNOWN)
+        except httpx.HTTPError as error:
+            raise StoreUnavailable(f"{self._client.base_url} does not answer: {error}") from error
+
+
+@asynccontextmanager
+async def records_of_service(settings: Settings) -> AsyncIterator[tuple[RecordsOfService | None, str]]:
+    """Yield the records of the service that these settings are of, else None and why they cannot be had."""
+    address = settings.debug_addr
+    if address is None:
+        yield None, "it has no debug address, which POSTPROCESSING_DEBUG_ADDR gives it."
+        return
+    headers = {"Authorization": f"Bearer {settings.debug_token}"} if settings.debug_token else {}
+    host = _reached(address.host)
+    url = f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=False) as client:
+        records = RecordsOfService(client)
+        try:
+            await records.get("-")
+        except StoreUnavailable as error:
+            yield None, f"{error}."
+        else:
+            yield records, ""
+
+
+def _reached(host: str) -> str:
+    """Return where to reach a service that listens on all addresses: on this machine."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host or "127.0.0.1"
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"
