@@ -14,20 +14,19 @@ import msgspec
 from ..errors import PenstockError
 from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST
 from ..uploads.errors import BadForm, BadHeader, Disconnected, Ending, Idle
-from .asgi import Answer, Body, Receive, Scope, Send
-from .cors import SENDING, is_foreign
-from .endpoint import respond
+from .asgi import Answer, Body, Scope
+from .cors import is_foreign
 from .form_body import FormBody, Part, boundary_of
 from .form_fields import Fields, Wish
 from .problems import ForeignOrigin, answer_to, method_not_allowed
 from .put import said_by_digests, space_of
 from .received import links, told
+from .whole import WholeFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..uploads.standing import Standing
-    from .services import Services
 
 PATHS: Final = ("/files", "/files/")
 _METHODS: Final = ("OPTIONS", "POST")
@@ -37,22 +36,8 @@ _SKIPPED_BYTES: Final = 16 * 1024 * 1024
 """How much of the files that were refused is read past in one request, to get at those after them."""
 
 
-class Form:
+class Form(WholeFiles):
     """The endpoint for forms."""
-
-    def __init__(self, services: Services) -> None:
-        self._receiver = services.receiver
-        self._address = services.address
-        self._callers = services.callers
-        self._cors = services.cors
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
-        """Take all files of a form in."""
-
-        def always(headers: Mapping[str, str]) -> Mapping[str, str]:
-            return self._cors.headers(scope["method"], headers, methods=SENDING)
-
-        await respond(self._answer, scope, receive, send, headers, always=always)
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         if scope["method"] not in _METHODS:
@@ -90,24 +75,16 @@ class Form:
         self, scope: Scope, headers: Mapping[str, str], form: FormBody, part: Part, wish: Wish, space: str
     ) -> Standing:
         """Take one file in; all of it, or nothing."""
-        standing = await self._receiver.create(
-            part.filename if wish.name is None else wish.name,
-            size_bytes=part.length,
+        return await self._whole(
+            scope,
+            headers,
+            form.rest(),
+            name=part.filename if wish.name is None else wish.name,
+            length=part.length,
             space=space,
             media_type=wish.media_type,
             metadata=wish.metadata,
-            owner=self._callers.owner(scope, headers),
-            trace_parent=headers.get("traceparent", ""),
         )
-        if part.length == 0:
-            return standing
-        try:
-            return await self._receiver.receive(
-                standing.upload.id, 0, form.rest(), length=part.length, ends_upload=True
-            )
-        except BaseException:
-            await self._receiver.terminate(standing.upload.id)
-            raise
 
 
 class _Taking:

@@ -1,7 +1,4 @@
-"""`PUT /files/{name}`: a whole file in one request, as `curl -T` sends it.
-
-All or nothing: there is no way to continue a PUT, so one that was cut off is given up, and its bytes are freed.
-"""
+"""`PUT /files/{name}`: a whole file in one request, as `curl -T` sends it."""
 
 from __future__ import annotations
 
@@ -14,16 +11,14 @@ from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST, WISHES, as_metadata, 
 from ..uploads.errors import BadHeader, ChecksumMismatch, DigestMismatch
 from ..uploads.metadata import checked_space, media_type_of
 from ..uploads.names import UnsafeName
-from .asgi import Answer, Body, Receive, Scope, Send
-from .cors import SENDING
-from .endpoint import respond
+from .asgi import Answer, Body, Scope
 from .received import accepted
+from .whole import WholeFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..uploads.expected import Expected
-    from .services import Services
 
 _ROOT: Final = "/files/"
 CHANGING: Final = ("COPY", "DELETE", "MOVE")
@@ -32,22 +27,8 @@ METHODS: Final = ("OPTIONS", "GET", "HEAD", "PUT", *CHANGING)
 _PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
-class Put:
-    """The endpoint for plain uploads."""
-
-    def __init__(self, services: Services) -> None:
-        self._receiver = services.receiver
-        self._address = services.address
-        self._callers = services.callers
-        self._cors = services.cors
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
-        """Take a file in; it is not there for readers before its steps have passed it, hence 202."""
-
-        def always(headers: Mapping[str, str]) -> Mapping[str, str]:
-            return self._cors.headers(scope["method"], headers, methods=SENDING)
-
-        await respond(self._answer, scope, receive, send, headers, always=always)
+class Put(WholeFiles):
+    """The endpoint for plain uploads. A file is not there for readers before its steps have passed it, hence 202."""
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         if scope["method"] == "OPTIONS":
@@ -64,27 +45,19 @@ class Put:
             return await self._take(scope, headers, body, expected)
 
     async def _take(self, scope: Scope, headers: Mapping[str, str], body: Body, expected: Expected | None) -> Answer:
-        standing = await self._receiver.create(
-            None,
+        standing = await self._whole(
+            scope,
+            headers,
+            body,
             path=name_of(scope),
-            size_bytes=body.length,
+            length=body.length,
             space=space_of(scope),
             media_type=media_type_of(headers.get("content-type", "")),
-            owner=self._callers.owner(scope, headers),
             metadata=metadata_of(headers),
-            trace_parent=headers.get("traceparent", ""),
+            expected=expected,
         )
-        upload_id = standing.upload.id
-        if body.length != 0:
-            try:
-                standing = await self._receiver.receive(
-                    upload_id, 0, body, length=body.length, ends_upload=True, expected=expected
-                )
-            except BaseException:
-                await self._receiver.terminate(upload_id)
-                raise
         base = self._address.base(scope, headers)
-        return accepted(standing, base, f"{base}/api/v1/uploads/{upload_id}")
+        return accepted(standing, base, f"{base}/api/v1/uploads/{standing.upload.id}")
 
 
 @contextmanager

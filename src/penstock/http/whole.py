@@ -1,0 +1,90 @@
+"""What the endpoints have in common that take whole files in one request: all of a file, or nothing of it.
+
+There is no way to continue such a file, so one that was cut off is given up, and its bytes are freed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .asgi import Answer, Body, Receive, Scope, Send
+from .cors import SENDING
+from .endpoint import respond
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Mapping
+
+    from ..uploads.expected import Expected
+    from ..uploads.standing import Standing
+    from .services import Services
+
+
+class WholeFiles:
+    """An endpoint for whole files: a subclass says what is in a request."""
+
+    def __init__(self, services: Services) -> None:
+        self._receiver = services.receiver
+        self._address = services.address
+        self._callers = services.callers
+        self._cors = services.cors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
+        """Answer one request."""
+
+        def always(headers: Mapping[str, str]) -> Mapping[str, str]:
+            return self._cors.headers(scope["method"], headers, methods=SENDING)
+
+        await respond(self._answer, scope, receive, send, headers, always=always)
+
+    async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
+        """Return the answer to a request."""
+        raise NotImplementedError
+
+    async def _whole(
+        self,
+        scope: Scope,
+        headers: Mapping[str, str],
+        pieces: AsyncIterable[bytes],
+        *,
+        name: str | None = None,
+        path: str | None = None,
+        length: int | None,
+        space: str,
+        media_type: str,
+        metadata: str,
+        expected: Expected | None = None,
+    ) -> Standing:
+        """Take one file in; return how it stands.
+
+        Args:
+            scope: the request.
+            headers: its headers.
+            pieces: the file's bytes.
+            name: what it is called; None: its path says that.
+            path: where it is to be; None: by its name.
+            length: how many bytes it has; None: as many as come.
+            space: the space that it is for.
+            media_type: what it is said to be.
+            metadata: what is kept with it, as tus writes it.
+            expected: digests that its bytes are to have.
+        """
+        standing = await self._receiver.create(
+            name,
+            path=path,
+            size_bytes=length,
+            space=space,
+            media_type=media_type,
+            owner=self._callers.owner(scope, headers),
+            metadata=metadata,
+            trace_parent=headers.get("traceparent", ""),
+        )
+        if length == 0:
+            return standing
+        upload_id = standing.upload.id
+        try:
+            return await self._receiver.receive(
+                upload_id, 0, pieces, length=length, ends_upload=True, expected=expected
+            )
+        except BaseException:
+            await self._receiver.terminate(upload_id)
+            raise
