@@ -6,18 +6,19 @@ For stores whose bytes are not files. Nothing depends on the address in the star
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Self
 
 from ..blobs.base import BlobMissing, BlobUnavailable
 from .base import BytesGone, BytesUnavailable, Delivered, Delivery
+from .elsewhere import BytesElsewhere
 from .folders import OwnFolder
 from .localfile import LocalBytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
-    from pathlib import Path
 
     from ..blobs.base import BlobStore
     from ..events.types import StartPostprocessingStep
@@ -44,8 +45,8 @@ class BlobDelivery(Delivery):
     async def deliver(self, start: StartPostprocessingStep) -> AsyncIterator[Delivered]:
         """Hand out the bytes of `start.upload_id`."""
         async with AsyncExitStack() as readings:
-            delivered = BlobBytes(self._blobs, start, readings)
-            await delivered.check()
+            await _check(self._blobs, start)
+            delivered = BytesElsewhere(start.filesize, partial(_pieces, self._blobs, start), readings)
             if self._folder is None:
                 yield delivered
                 return
@@ -61,71 +62,33 @@ class BlobDelivery(Delivery):
                 yield LocalBytes(self._folder.path / file.name, start.filesize)
 
 
-class BlobBytes(Delivered):
-    """The bytes of one upload, wherever its store keeps them."""
+async def _check(blobs: BlobStore, start: StartPostprocessingStep) -> None:
+    """Make sure that there are as many as announced.
 
-    is_file = False
-
-    def __init__(self, blobs: BlobStore, start: StartPostprocessingStep, readings: AsyncExitStack) -> None:
-        self._blobs = blobs
-        self._start = start
-        self._readings = readings
-
-    async def check(self) -> None:
-        """Make sure that there are as many as announced.
-
-        Raises:
-            BytesGone, BytesUnavailable: as `Delivery.deliver`.
-        """
-        try:
-            length = await self._blobs.length(self._start.upload_id)
-        except BlobMissing as error:
-            raise BytesGone(f"{error}: the upload was cancelled or has ended") from error
-        except BlobUnavailable as error:
-            raise BytesUnavailable(str(error)) from error
-        if length != self._start.filesize:
-            raise BytesUnavailable(
-                f"{length} bytes are kept, but upload {self._start.upload_id} has {self._start.filesize}"
-            )
-
-    @property
-    def path(self) -> Path:
-        """There is none.
-
-        Raises:
-            BytesUnavailable: always.
-        """
-        raise BytesUnavailable("the bytes lie in no file on this machine; they can only be read as a stream")
-
-    @property
-    def size_bytes(self) -> int:
-        """How many there are, as the start event says."""
-        return self._start.filesize
-
-    def stream(self, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes from `start` up to, not including, `stop` (None: to the end).
-
-        Raises:
-            BytesUnavailable: they could not be read, or ended early.
-        """
-        pieces = self._pieces(start, stop)
-        self._readings.push_async_callback(_close, pieces)
-        return pieces
-
-    async def _pieces(self, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
-        end = self._start.filesize if stop is None else min(stop, self._start.filesize)
-        position = start
-        try:
-            async with aclosing(self._blobs.read(self._start.upload_id, start=start, stop=end)) as pieces:
-                async for piece in pieces:
-                    position += len(piece)
-                    yield piece
-        except (BlobMissing, BlobUnavailable) as error:
-            raise BytesUnavailable(str(error)) from error
-        if position < end:
-            raise BytesUnavailable(f"upload {self._start.upload_id} ends after {position} of {end} bytes")
+    Raises:
+        BytesGone, BytesUnavailable: as `Delivery.deliver`.
+    """
+    try:
+        length = await blobs.length(start.upload_id)
+    except BlobMissing as error:
+        raise BytesGone(f"{error}: the upload was cancelled or has ended") from error
+    except BlobUnavailable as error:
+        raise BytesUnavailable(str(error)) from error
+    if length != start.filesize:
+        raise BytesUnavailable(f"{length} bytes are kept, but upload {start.upload_id} has {start.filesize}")
 
 
-async def _close(pieces: AsyncGenerator[bytes, None]) -> None:
-    with suppress(RuntimeError):  # it is being read: a call that was cancelled has not ended yet, and will close it
-        await pieces.aclose()
+async def _pieces(
+    blobs: BlobStore, wanted: StartPostprocessingStep, *, start: int, stop: int | None
+) -> AsyncGenerator[bytes, None]:
+    end = wanted.filesize if stop is None else min(stop, wanted.filesize)
+    position = start
+    try:
+        async with aclosing(blobs.read(wanted.upload_id, start=start, stop=end)) as pieces:
+            async for piece in pieces:
+                position += len(piece)
+                yield piece
+    except (BlobMissing, BlobUnavailable) as error:
+        raise BytesUnavailable(str(error)) from error
+    if position < end:
+        raise BytesUnavailable(f"upload {wanted.upload_id} ends after {position} of {end} bytes")

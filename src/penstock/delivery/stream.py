@@ -6,17 +6,18 @@ the bytes anew.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from .base import BytesUnavailable, Delivered, Delivery, DeliveryRefused
+from .base import Delivered, Delivery, DeliveryRefused
 from .download import STALL_LIMIT, Downloads, is_web_address
+from .elsewhere import BytesElsewhere
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncIterator
     from datetime import timedelta
-    from pathlib import Path
 
     from ..events.types import StartPostprocessingStep
 
@@ -41,44 +42,4 @@ class StreamDelivery(Delivery):
         if not is_web_address(start.url):
             raise DeliveryRefused("the address in the start event is not an http:// or https:// URL")
         async with AsyncExitStack() as readings:
-            yield StreamedBytes(start, self._downloads, readings)
-
-
-class StreamedBytes(Delivered):
-    """Bytes on another machine."""
-
-    is_file = False
-
-    def __init__(self, start: StartPostprocessingStep, downloads: Downloads, readings: AsyncExitStack) -> None:
-        self._start = start
-        self._downloads = downloads
-        self._readings = readings
-
-    @property
-    def path(self) -> Path:
-        """There is none.
-
-        Raises:
-            BytesUnavailable: always.
-        """
-        raise BytesUnavailable("the bytes lie in no file on this machine; they can only be read as a stream")
-
-    @property
-    def size_bytes(self) -> int:
-        """How many there are, as the start event says; `stream` makes sure of it."""
-        return self._start.filesize
-
-    def stream(self, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Fetch and yield the bytes from `start` up to, not including, `stop` (None: to the end).
-
-        Raises:
-            BytesUnavailable: they could not be fetched, or are more or fewer than announced.
-        """
-        pieces = self._downloads.pieces(self._start, start=start, stop=stop)
-        self._readings.push_async_callback(_close, pieces)
-        return pieces
-
-
-async def _close(pieces: AsyncGenerator[bytes, None]) -> None:
-    with suppress(RuntimeError):  # it is being read: a call that was cancelled has not ended yet, and will close it
-        await pieces.aclose()
+            yield BytesElsewhere(start.filesize, partial(self._downloads.pieces, start), readings)
