@@ -1,12 +1,13 @@
 """One large file to a step through each way of delivery: seconds, CPU and copies on disk.
 
-    make bench ARGS="delivery -- [GiB [WAY…]]"          (default: 1 GiB through path, pull, push, presigned)
+    make bench ARGS="delivery -- [GiB [WAY…]]"          (default: 1 GiB, all ways)
 
 Penstock runs with NATS and one step; the worker is a process of its own that reads all of the file, as a step does. The
 time is from the end of the upload to the end of the worker's reading. CPU is that of the server, and of all on the
-worker's side: for `push` that is the receiver too. Copies are those beside the one that Penstock has, at their most.
-`presigned` runs against the S3 server of the tests (moto), which is no measure of a real one: take its copies and the
-server's CPU, not its seconds. Everything lies on tmpfs where there is one. The machine's load is printed, too.
+worker's side: where files are pushed that is the receiver too (`form` is `push:form+…`). Copies are those beside the
+one that Penstock has, at their most. `presigned` runs against the S3 server of the tests (moto), which is no measure of
+a real one: take its copies and the server's CPU, not its seconds. Everything lies on tmpfs where there is one. The
+machine's load is printed, too.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ from tests.servers.s3 import running_s3
 from tests.wire.conversation import Listener
 from tests.wire.strangers import answered
 
-WAYS: Final = ("path", "pull", "push", "presigned")
-_COPIES: Final = {"path": 0, "pull": 1, "push": 1, "presigned": 2}
+WAYS: Final = ("path", "pull", "push", "form", "push-on-request", "presigned")
+_COPIES: Final = {"path": 0, "pull": 1, "push": 1, "form": 1, "push-on-request": 1, "presigned": 2}
 """Beside ours: nothing; the worker's file; the worker's file; the store's object and the worker's file."""
+_TO_RECEIVER: Final = {"push": "push:", "form": "push:form+", "push-on-request": "push-on-request:"}
 _WORKER: Final = """
 import asyncio, hashlib, sys
 from pathlib import Path
@@ -89,14 +91,14 @@ async def _measure(folder: Path, way: str, size_bytes: int) -> Figures:
     inbox.mkdir()
     with ExitStack() as stack:
         nats = stack.enter_context(running_nats(folder / "nats"))
-        receiver = stack.enter_context(running_receiver(inbox)) if way == "push" else None
+        receiver = stack.enter_context(running_receiver(inbox)) if way in _TO_RECEIVER else None
         server = PenstockServer(folder)
         server.environment = {
             "PENSTOCK_BUS": "nats",
             "OCIS_EVENTS_ENDPOINT": nats.endpoint,
             "POSTPROCESSING_STEPS": "one",
             "PENSTOCK_DELIVERY_URL": server.url,
-            "PENSTOCK_DELIVERY": f"one=push:{receiver.url}" if receiver else f"one={way}",
+            "PENSTOCK_DELIVERY": f"one={_TO_RECEIVER[way]}{receiver.url}" if receiver else f"one={way}",
             "PENSTOCK_DELIVERY_PUSH_ALLOW": "127.0.0.1",
         }
         if way == "presigned":

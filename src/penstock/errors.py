@@ -33,6 +33,9 @@ class PenstockError(Exception):
     facts: Mapping[str, object] = {}
     """What programs may want to know of it, by name; part of the public interface, like `code`."""
 
+    told: str = ""
+    """What uploaders may see, where the message names machines and folders of ours; empty: all of the message."""
+
     def telling(self, **facts: object) -> Self:
         """Return this error with facts for programs."""
         self.facts = facts

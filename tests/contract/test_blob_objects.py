@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from penstock.blobs.base import BlobMissing
 from penstock.blobs.local import LocalBlobs
 from penstock.blobs.moving import MovingFiles
 from penstock.blobs.objects import AzurePlace, S3Place
@@ -16,10 +17,11 @@ from tests.servers.azurite import KEY as ACCOUNT_KEY
 from tests.servers.s3 import KEY, REGION, SECRET, running_s3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from penstock.blobs.base import BlobStore
+    from penstock.blobs.objects.place import ObjectPlace
     from tests.servers.azurite import AzuriteServer
     from tests.servers.s3 import S3Server
 
@@ -89,3 +91,29 @@ class TestAzure(BlobContract):
     def peek(self, upload_id: str) -> bytes | None:
         here = staged(self.root, upload_id)
         return self.server.content(self.container, upload_id) if here is None else here
+
+
+@pytest.mark.parametrize("service", ["s3", "azure"])
+async def test_a_copy_with_other_bytes_has_another_tag(
+    s3: S3Server, bucket: str, azurite: AzuriteServer, container: str, service: str
+) -> None:
+    place: ObjectPlace = (
+        S3Place(bucket, endpoint=s3.endpoint, region=REGION, access_key=KEY, secret_key=SECRET)
+        if service == "s3"
+        else AzurePlace(container, endpoint=azurite.endpoint, account=ACCOUNT, account_key=ACCOUNT_KEY)
+    )
+
+    async def pieces(body: bytes) -> AsyncGenerator[bytes, None]:
+        yield body
+
+    lending, upload_id = place.lending(), "c" * 32
+    with pytest.raises(BlobMissing):
+        await lending.copy(upload_id)
+    await lending.put(upload_id, pieces(b"one"), size_bytes=3, sha256="")
+    one = await lending.copy(upload_id)
+    assert one.size_bytes == 3
+    assert one.tag
+    assert await lending.copy(upload_id) == one
+    await lending.put(upload_id, pieces(b"two"), size_bytes=3, sha256="")
+    assert (await lending.copy(upload_id)).tag != one.tag
+    await lending.remove(upload_id)

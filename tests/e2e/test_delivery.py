@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -128,6 +128,61 @@ async def test_pull_lives_and_dies_with_its_step(nats: NatsServer, tmp_path: Pat
             ).is_success
             await eventually(partial(is_over, third.payload["URL"]))
         assert token not in server.log_path.read_text()
+
+
+async def test_pull_dies_with_whatever_ends_the_step(nats: NatsServer, tmp_path: Path) -> None:
+    with serving(tmp_path, nats, "one", PENSTOCK_DELIVERY="one=pull") as server:
+        async with Listener(nats.endpoint) as listener:
+            for outcome in ("abort", "delete"):
+                upload_id = await asyncio.to_thread(put, server, f"{outcome}.bin")
+                url = (await start_of(listener, upload_id, "one")).payload["URL"]
+                assert (await ask("HEAD", url)).status_code == 200
+                await listener.say(answered(upload_id, step="one", outcome=outcome))
+                await eventually(partial(is_over, url))
+            # Also a transfer that runs, so that nobody takes a part for the whole.
+            large = bytes(48 * 1024 * 1024)
+            upload_id = await asyncio.to_thread(put, server, "large.bin", large)
+            url = (await start_of(listener, upload_id, "one")).payload["URL"]
+            async with httpx.AsyncClient(trust_env=False) as client, client.stream("GET", url, timeout=20) as answer:
+                pieces = answer.aiter_raw()
+                await anext(pieces)
+                await listener.say(answered(upload_id, step="one"))
+                await eventually(partial(is_over, url))
+                with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
+                    await slowly(pieces)
+
+
+async def slowly(pieces: AsyncIterator[bytes]) -> None:
+    """Read so slowly that the server notices the end of the step meanwhile."""
+    async for _ in pieces:
+        await asyncio.sleep(0.05)
+
+
+async def test_an_address_that_is_good_for_one_reading(nats: NatsServer, tmp_path: Path) -> None:
+    with serving(tmp_path, nats, "one", PENSTOCK_DELIVERY="one=pull:one-time") as server:
+        async with Listener(nats.endpoint) as listener:
+            upload_id = await asyncio.to_thread(put, server)
+            url = (await start_of(listener, upload_id, "one")).payload["URL"]
+            assert (await ask("HEAD", url)).status_code == 200
+            # What broke off goes on with a range; only when all was read is it over.
+            for span in ("0-1999999", "0-999999", "2000000-"):
+                part = await ask("GET", url, headers={"Range": f"bytes={span}"})
+                assert part.status_code == 206, span
+            for method in ("GET", "HEAD"):
+                assert (await ask(method, url)).status_code == 410
+            assert (await ask("GET", url)).json()["code"] == "token-used"
+            server.kill()
+            await asyncio.to_thread(server.start)
+            assert (await ask("GET", url)).status_code == 410
+            # Another attempt has an address of its own.
+            await listener.say(answered(upload_id, step="one", outcome="retry"))
+            second = (await start_of(listener, upload_id, "one", attempt=2)).payload["URL"]
+            event = StartPostprocessingStep(upload_id=upload_id, url=second, filesize=len(BODY), step_to_start="one")
+            async with PullDelivery(tmp_path) as delivery, delivery.deliver(event) as delivered:
+                assert delivered.path.read_bytes() == BODY
+            assert (await ask("GET", second)).status_code == 410
+            await listener.say(answered(upload_id, step="one"))
+            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
 
 
 async def test_pull_dies_with_the_timeout(nats: NatsServer, tmp_path: Path) -> None:

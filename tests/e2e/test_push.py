@@ -17,6 +17,7 @@ from penstock.delivery.schemes import ByScheme
 from penstock.events.types import StartPostprocessingStep
 from penstock.testing import eventually
 from tests.e2e.test_delivery import BODY, ask, is_released, put, serving, start_of
+from tests.servers.cutting import cutting
 from tests.servers.nats import NatsServer
 from tests.servers.penstock import PenstockServer
 from tests.servers.ports import free_port
@@ -65,8 +66,13 @@ async def test_a_worker_that_is_away_is_the_reason_of_the_failure(nats_server: N
 
             # It fails as any attempt of a step does: it is tried again.
             await eventually(lambda: len(failures()) >= 2, timeout_seconds=20)
-            assert failures()[0].startswith("the file could not reach the worker at 127.0.0.1:")
-            assert "tried 2 times" in failures()[0]
+            assert failures()[0].startswith("the file could not reach the worker: tried 2 times in ")
+            shown = (await ask("GET", f"{server.url}/api/v1/uploads/{upload_id}")).text
+            assert "could not reach the worker" in shown
+            # Where it was sent to is for the operator.
+            where = url.removeprefix("http://").partition("/")[0]
+            assert not any(where in text for text in (shown, *failures()))
+        assert f"the file could not reach the worker at {where}: tried 2 times" in server.log_path.read_text()
 
 
 class Narrow:
@@ -131,6 +137,30 @@ async def test_a_death_in_the_middle_of_a_push_loses_and_doubles_nothing(
             assert starts == {start.metadata["eventid"]}
 
 
+async def test_a_worker_that_speaks_tus_gets_the_rest_and_not_all_again(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """The worker's receiver is a Penstock of its own; the line to it is cut at 60 % of the file, and once more."""
+    (tmp_path / "worker").mkdir()
+    worker = PenstockServer(tmp_path / "worker")
+    worker.environment = {"POSTPROCESSING_STEPS": ""}
+    with worker, cutting(worker.port, len(LARGE) * 6 // 10) as line:
+        url = f"http://127.0.0.1:{line.port}/uploads/"
+        settings = {"PENSTOCK_DELIVERY": f"one=push:tus+{url}", **ALLOWED}
+        with serving(tmp_path, nats_server, "one", **settings) as server:
+            async with Listener(nats_server.endpoint) as listener:
+                upload_id = await asyncio.to_thread(put, server, "large.bin", LARGE)
+                start = await start_of(listener, upload_id, "one")
+                assert start.payload["URL"].startswith(url)
+                there = start.payload["URL"].rpartition("/")[2]
+                assert line.cuts == 1
+                assert line.passed_bytes < 1.05 * len(LARGE)
+                await eventually(lambda: asyncio.to_thread(is_released, worker, there), timeout_seconds=20)
+                content = (await ask("GET", f"{worker.url}/api/v1/files/{there}/content")).content
+                assert content == LARGE
+                assert (await ask("GET", f"{worker.url}/api/v1/uploads/{there}")).json()["filename"] == "large.bin"
+
+
 async def test_a_file_that_is_pushed_only_when_the_worker_asks(
     nats_server: NatsServer, tmp_path: Path, receiver: Receiver
 ) -> None:
@@ -172,7 +202,7 @@ async def test_a_push_on_request_that_fails_is_the_step_s_failure(nats_server: N
             assert second.payload["URL"] != first.payload["URL"]
             answers = [one for one in listener.said if one.kind == "PostprocessingStepFinished"]
             errors = [one.payload["Result"]["error"] for one in answers if one.upload == upload_id]
-            assert errors[0].startswith("the file could not reach the worker at 127.0.0.1:")
+            assert errors[0].startswith("the file could not reach the worker: tried once")
 
 
 def test_a_target_inside_is_refused_at_the_start(tmp_path: Path) -> None:

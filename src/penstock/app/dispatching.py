@@ -14,13 +14,18 @@ from ..delivery.sending.claims import Claims
 from ..delivery.sending.digests import Digests
 from ..delivery.sending.dispatch import Dispatcher
 from ..delivery.sending.ledger import Ledger
+from ..delivery.sending.once import Once
+from ..delivery.sending.posting import Posting
 from ..delivery.sending.presigned import PresignedWay, Returns
 from ..delivery.sending.pull import PullWay
 from ..delivery.sending.push import Pushing, PushOnRequestWay, PushWay
+from ..delivery.sending.putting import Putting
 from ..delivery.sending.targets import TargetRefused, Targets
 from ..delivery.sending.tokens import KEY_BYTES, Tokens
+from ..delivery.sending.tus import Tus
 from ..delivery.sending.volume import VolumeWay
 from ..errors import ConfigurationError
+from ..settings.deliveries import FORM, ONE_TIME, TUS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..db import Database
     from ..delivery.sending.base import Way
+    from ..delivery.sending.parcel import Manner
     from ..settings import Settings
     from ..settings.deliveries import Chosen
     from ..store.base import ProgressStore
@@ -64,11 +70,12 @@ class Dispatching:
         self._blobs = blobs
         self._folder = folder
         self._lending = lending
+        self._ledger = Ledger(database)
         self._tokens = Tokens(_key(settings.data_dir / _KEY_FILE))
         self._digests = Digests(blobs)
         self.ways = {step: self._way(step, chosen) for step, chosen in settings.delivery.items()}
         self.claims = Claims(self._tokens, store)
-        self.publisher = Dispatcher(bus, clock, ways=self.ways, store=store, ledger=Ledger(database))
+        self.publisher = Dispatcher(bus, clock, ways=self.ways, store=store, ledger=self._ledger)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""
@@ -82,7 +89,8 @@ class Dispatching:
             case "path" if isinstance(self._blobs, SupportsPath):
                 return VolumeWay(chosen.place, self._folder, self._blobs, self._digests)
             case "pull":
-                return PullWay(self._url(step, chosen), self._tokens)
+                once = Once(self._ledger) if chosen.place == ONE_TIME else None
+                return PullWay(self._url(step, chosen), self._tokens, once=once)
             case "presigned" if self._lending is not None:
                 return PresignedWay(
                     self._url(step, chosen),
@@ -97,12 +105,16 @@ class Dispatching:
             case "path":
                 raise self._wrong(step, chosen, "bytes are no files where staging is not local")
             case "push":
-                return PushWay(chosen.place, self._pushing(step, chosen))
+                return self._push(step, chosen)
             case "push-on-request":
-                push = PushWay(chosen.place, self._pushing(step, chosen))
+                push = self._push(step, chosen)
                 return PushOnRequestWay(self._url(step, chosen), self._tokens, push)
             case _:
                 raise self._wrong(step, chosen, "this server cannot do that")
+
+    def _push(self, step: str, chosen: Chosen) -> PushWay:
+        manners: dict[str, Manner] = {FORM: Posting(), TUS: Tus(self._ledger)}
+        return PushWay(chosen.place, self._pushing(step, chosen), manners.get(chosen.manner, Putting()))
 
     def _pushing(self, step: str, chosen: Chosen) -> Pushing:
         settings, parts = self._settings, urlsplit(chosen.place)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from .base import FinalPlace
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+
+class Copy(NamedTuple):
+    """What there is of a copy, without its bytes."""
+
+    size_bytes: int
+    tag: str
+    """Another one whenever other bytes were put there; empty: nobody can tell."""
 
 
 class Lending(FinalPlace, Protocol):
@@ -18,6 +26,15 @@ class Lending(FinalPlace, Protocol):
 
         Raises:
             BlobUnavailable: there is none.
+        """
+        ...
+
+    async def copy(self, upload_id: str) -> Copy:
+        """Return what there is of a copy.
+
+        Raises:
+            BlobMissing: nothing is.
+            BlobUnavailable: nobody can tell now.
         """
         ...
 

@@ -3,6 +3,8 @@
 A start event carries a URL. A delivery turns it into bytes within the step's reach, for as long as a context is open,
 and never into fewer bytes than were announced: a part of a file is not the file.
 
+Messages name hosts and folders, for the operator's log; `told` is what uploaders see.
+
 Errors::
 
     PenstockError
@@ -30,18 +32,21 @@ class DeliveryRefused(PenstockError):
     """The URL is none that this delivery may fetch from, whatever may be there. Nothing was read."""
 
     code = "delivery-refused"
+    told = "the step may not read the file from where it is. The log of the step tells the operator why."
 
 
 class BytesGone(PenstockError):
     """The bytes are not kept any more: the upload was cancelled, or its postprocessing has ended."""
 
     code = "bytes-gone"
+    told = "the file could not reach the step: its bytes are not kept any more."
 
 
 class BytesUnavailable(Unavailable):
     """The bytes cannot be read right now, or there are more or fewer of them than the start event says."""
 
     code = "bytes-unavailable"
+    told = "the file could not reach the step, or not all of it. The log of the step tells the operator why."
 
 
 class Delivered(Protocol):

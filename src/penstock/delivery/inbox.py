@@ -91,13 +91,16 @@ class InboxDelivery(Delivery):
         for _ in range(_ASKED):
             async with httpx.AsyncClient(verify=self._tls, timeout=_ANSWER_SECONDS, trust_env=False) as client:
                 try:
-                    answer = await client.post(start.url)
-                except httpx.HTTPError as error:
-                    raise BytesUnavailable(f"{server_of(start.url)} could not be asked: {error}") from error
-            if answer.status_code == HTTPStatus.GONE:
+                    # Only the status counts: nothing of the body is read, however much there is of it.
+                    async with asyncio.timeout(_ANSWER_SECONDS), client.stream("POST", start.url) as answer:
+                        status = answer.status_code
+                except (httpx.HTTPError, TimeoutError) as error:
+                    reason = str(error) or "no answer in time"
+                    raise BytesUnavailable(f"{server_of(start.url)} could not be asked: {reason}") from error
+            if status == HTTPStatus.GONE:
                 raise BytesGone(f"{server_of(start.url)} answered 410: the step is over")
-            if not answer.is_success:
-                raise BytesUnavailable(f"{server_of(start.url)} answered {answer.status_code} when asked for the file")
+            if not 200 <= status < 300:
+                raise BytesUnavailable(f"{server_of(start.url)} answered {status} when asked for the file")
             if await self._comes(path):
                 return
         raise BytesUnavailable(f"{server_of(start.url)} was asked for the file {_ASKED} times, and it did not come")
@@ -143,6 +146,7 @@ def _opened(path: Path, start: StartPostprocessingStep) -> int:
     try:
         _check(descriptor, path, start)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
+        _check_kept(descriptor, path)
     except BaseException:
         os.close(descriptor)
         raise
@@ -153,3 +157,9 @@ def _check(descriptor: int, path: Path, start: StartPostprocessingStep) -> None:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_size != start.filesize:
         raise BytesUnavailable(f"{path} is not the {start.filesize} bytes of upload {start.upload_id}")
+
+
+def _check_kept(descriptor: int, path: Path) -> None:
+    """Make sure, once it is locked, that nobody has removed it between opening and locking it."""
+    if not os.fstat(descriptor).st_nlink:
+        raise BytesUnavailable(f"{path} was removed just now: no step had come for it for too long")

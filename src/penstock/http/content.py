@@ -134,6 +134,7 @@ class FileParts:
     def __init__(self, upload: Upload, spans: Sequence[Span] | None, headers: Mapping[str, str]) -> None:
         size, media_type = upload.size_bytes or 0, served_type(upload.media_type)
         self.upload_id = upload.id
+        self.size_bytes = size
         self.status = 200 if spans is None else 206
         self.end = b""
         self.headers = {**headers, "Content-Type": media_type}

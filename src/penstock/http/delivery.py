@@ -9,9 +9,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
-from ..delivery.sending.claims import StepOver, WrongToken
+from ..delivery.sending.claims import StepOver, TokenUsed, WrongToken
 from ..delivery.sending.presigned import PresignedWay
-from ..delivery.sending.pull import ASK, PATH
+from ..delivery.sending.pull import ASK, PATH, PullWay
 from ..delivery.sending.push import PushOnRequestWay
 from ..errors import NotFound, PenstockError, Unavailable
 from ..uploads.upload import Phase
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from ..delivery.sending.claims import Claim
+    from ..delivery.sending.once import Once
     from ..uploads.upload import Upload
     from .services import Services
 
@@ -57,10 +58,14 @@ class Delivering:
             await send_answer(send, answer, head=head)
             return
 
-        def read(upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-            return self._while_it_lasts(claim, self._blobs.read(upload_id, start=start, stop=stop))
+        parts = answer
 
-        await stream(answer, send, read, head=head)
+        def read(upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+            pieces = self._while_it_lasts(claim, self._blobs.read(upload_id, start=start, stop=stop))
+            once = self._once(claim)
+            return pieces if once is None else _noted(pieces, once, claim, start, stop, parts.size_bytes)
+
+        await stream(parts, send, read, head=head)
 
     async def _claim(self, scope: Scope) -> tuple[Claim, bool]:
         """Return what the address is good for, and whether it is to have the file pushed."""
@@ -73,7 +78,14 @@ class Delivering:
         asks = below.startswith(f"{ASK}/")
         if asks is not isinstance(self._ways.get(claim.step), PushOnRequestWay):
             raise WrongToken("this address is none of this server's. Take it from the start event as it is.")
+        if (once := self._once(claim)) is not None:
+            await once.check(claim)
         return claim, asks
+
+    def _once(self, claim: Claim) -> Once | None:
+        """Return what counts the readings of an address that is good for one; None: it lasts as long as the step."""
+        way = self._ways.get(claim.step)
+        return way.once if isinstance(way, PullWay) else None
 
     async def _push(self, scope: Scope, claim: Claim) -> Answer:
         if scope["method"] != "POST":
@@ -88,8 +100,8 @@ class Delivering:
             return method_not_allowed(scope["method"], ROOT, _READING)
         way = self._ways.get(claim.step)
         if isinstance(way, PresignedWay) and scope["method"] == "GET":
-            await self._upload(claim)
-            location = {"Location": await way.link(claim.upload_id), "Cache-Control": "no-store"}
+            upload = await self._upload(claim)
+            location = {"Location": await way.link(upload.id, upload.size_bytes or 0), "Cache-Control": "no-store"}
             return Answer(307, {**location, "Referrer-Policy": "no-referrer"})
         answer = await parts_of(self._blobs, await self._upload(claim), headers_of(scope))
         # Whatever lies in between must not keep what is held back.
@@ -107,9 +119,11 @@ class Delivering:
 
     async def _while_it_lasts(self, claim: Claim, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Yield pieces until the step is over; then break off, so that nobody takes a part for the whole."""
-        looked_at = self._clock.monotonic()
+        looked_at, once = self._clock.monotonic(), self._once(claim)
         async with aclosing(pieces):
             async for piece in pieces:
+                if once is not None and once.is_used_up(claim):
+                    raise TokenUsed(f"upload {claim.upload_id}: somebody else has read it meanwhile")
                 if self._clock.monotonic() - looked_at >= _LOOK_SECONDS:
                     looked_at = self._clock.monotonic()
                     await self._check(claim)
@@ -122,3 +136,13 @@ class Delivering:
         except Unavailable:
             return  # nobody can tell now: it was good when the request came
         raise StepOver(f"upload {claim.upload_id}: the step ended while it fetched the bytes")
+
+
+async def _noted(
+    pieces: AsyncGenerator[bytes, None], once: Once, claim: Claim, start: int, stop: int | None, size_bytes: int
+) -> AsyncGenerator[bytes, None]:
+    """Yield pieces; when all of them were taken, note it."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
+    await once.note(claim, start, size_bytes if stop is None else stop, size_bytes)

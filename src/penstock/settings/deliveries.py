@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 _VOLUME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 DEFAULT_VOLUME: Final = "penstock"
+ONE_TIME: Final = "one-time"
+PUT, FORM, TUS = "put", "form", "tus"
 _TO_A_WORKER: Final = ("push", "push-on-request")
+_MANNERS: Final = (FORM, TUS)
+"""In front of a worker's address, with a plus sign; none: `put`."""
 _WAYS: Final = ("path", "presigned", "pull", *_TO_A_WORKER)
 
 
@@ -25,10 +29,13 @@ class Chosen(NamedTuple):
 
     way: str
     place: str = ""
-    """The volume's name, or the worker's address; empty for ways that need none."""
+    """The volume's name, the worker's address, or `one-time`; empty for ways that need none."""
+    manner: str = ""
+    """How a worker takes files: `put`, `form` or `tus`; empty for ways that send none."""
 
     def __str__(self) -> str:
-        return f"{self.way}:{self.place}" if self.place else self.way
+        manner = f"{self.manner}+" if self.manner in _MANNERS else ""
+        return f"{self.way}:{manner}{self.place}" if self.place else self.way
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,15 @@ def _chosen(step: str, written: object) -> Chosen:
     if way == "path":
         return Chosen(way, _volume(place or DEFAULT_VOLUME))
     if way in _TO_A_WORKER:
-        return Chosen(way, _worker(step, way, place))
+        manner, plus, url = place.partition("+")
+        if plus and manner in _MANNERS:
+            return Chosen(way, _worker(step, way, url), manner)
+        return Chosen(way, _worker(step, way, place).rstrip("/"), PUT)
+    if way == "pull" and place == ONE_TIME:
+        return Chosen(way, place)
     if place:
-        raise ValueError(f"{step!r}: {way} takes nothing more; write {step}={way}.")
+        more = f", or {step}={way}:{ONE_TIME}" if way == "pull" else ""
+        raise ValueError(f"{step!r}: {way} takes nothing more; write {step}={way}{more}.")
     return Chosen(way)
 
 
@@ -117,4 +130,4 @@ def _worker(step: str, way: str, url: str) -> str:
             f"{step!r}: {way} needs the address of the worker, without user, query and fragment, such as "
             f"{way}:https://worker.example.org/files."
         )
-    return url.rstrip("/")
+    return url

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES: Final = 1024 * 1024
 _MODE: Final = 0o640
+_TRIES: Final = 100
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -61,14 +62,9 @@ class Arriving:
         self._final = folder / name
         self._part = _part(folder, name)
         self._digest = hashlib.sha256()
-        self._file = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if anew:
-                os.ftruncate(self._file, 0)
-        except BlockingIOError:
-            os.close(self._file)
-            raise Busy(f"{name} is being written by another request") from None
+        self._file = _locked(self._part)
+        if anew:
+            os.ftruncate(self._file, 0)
         self.offset = os.fstat(self._file).st_size
         """How many bytes there are."""
 
@@ -115,6 +111,36 @@ class Arriving:
         os.close(self._file)
 
 
+def _locked(part: Path) -> int:
+    """Open and lock a part.
+
+    Whoever had the lock before may have made the whole file of what was opened, and may even be read from by a step: it
+    must not be written to any more. So the lock counts only if the part is still what has this name.
+    """
+    for _ in range(_TRIES):
+        file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if is_still(file, part):
+                return file
+        except BlockingIOError:
+            os.close(file)
+            raise Busy(f"{part.name} is being written by another request") from None
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+    raise Busy(f"{part.name} is made and finished by other requests all the time")
+
+
+def is_still(file: int, path: Path) -> bool:
+    """Tell whether an open file is what its path names now."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
 def arrived(folder: Path, name: str) -> tuple[int, str] | None:
     """Return size and SHA-256 of a file; None when it is not there as a whole."""
     try:
@@ -145,7 +171,8 @@ def collect(folder: Path, now: datetime, keep: timedelta) -> list[str]:
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if now.timestamp() - os.fstat(descriptor).st_mtime > keep.total_seconds():
+                    old = now.timestamp() - os.fstat(descriptor).st_mtime > keep.total_seconds()
+                    if old and is_still(descriptor, path):
                         path.unlink()
                         removed.append(path.name)
                 finally:

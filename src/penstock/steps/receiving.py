@@ -4,8 +4,9 @@ It is an ASGI application, to be mounted in a server of yours, or run by itself:
 
     python -m penstock.steps.receiving /var/spool/penstock 0.0.0.0:8081
 
-`PENSTOCK_DELIVERY_PUSH_SECRET` is the secret that the gateway has to show. A `penstock step run` on the same machine
-finds the files with `PENSTOCK_DELIVERY_INBOX=/var/spool/penstock`. `delivery.pushed` has the protocol.
+`PENSTOCK_DELIVERY_PUSH_SECRET` is the secret that the gateway has to show; without one, only this machine is served. A
+`penstock step run` on the same machine finds the files with `PENSTOCK_DELIVERY_INBOX=/var/spool/penstock`.
+`delivery.pushed` has the protocol; forms are taken as well (`form`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import asyncio
 import hmac
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import aclosing
 from datetime import timedelta
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -26,6 +29,7 @@ import structlog
 from ..clock import Clock, SystemClock
 from ..delivery.pushed import ID, number, read_digest, written_digest
 from ..errors import PenstockError
+from .form import BadForm, Field, form_parts
 from .inbox import Arriving, Busy, NoRoom, WrongBytes, arrived, arrived_so_far, collect
 
 log = structlog.get_logger(__name__)
@@ -60,7 +64,7 @@ class Receiving:
 
     Args:
         folder: where files arrive. It is made when it is missing.
-        secret: what the gateway has to show as a bearer token; empty: anybody may push.
+        secret: what the gateway has to show as a bearer token; empty: whoever is on this machine may push.
         keep: how long a file waits for its step.
         clock: tells the time.
     """
@@ -94,10 +98,9 @@ class Receiving:
 
     async def _answer(self, scope: Message, receive: Receive) -> _Answer:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if self._expected is not None:
-            shown = headers.get("authorization", "").encode("latin-1")
-            if not hmac.compare_digest(shown, self._expected):
-                raise _Wrong(401, "show the secret as a bearer token", WWW_Authenticate="Bearer")
+        self._check_caller(scope, headers)
+        if scope["method"] == "POST":
+            return await self._take_form(headers, receive)
         name = scope["path"].rpartition("/")[2]
         if not ID.fullmatch(name):
             raise _Wrong(404, "a file is named by the ID of a start event")
@@ -107,7 +110,17 @@ class Receiving:
             case "PUT" | "PATCH" as method:
                 return await self._take(name, headers, receive, anew=method == "PUT")
             case method:
-                raise _Wrong(405, f"{method} is not for this address", Allow="HEAD, PUT, PATCH")
+                raise _Wrong(405, f"{method} is not for this address", Allow="HEAD, PUT, PATCH, POST")
+
+    def _check_caller(self, scope: Message, headers: dict[str, str]) -> None:
+        if self._expected is None:
+            client = scope.get("client")
+            if client is not None and not is_loopback(client[0]):
+                raise _Wrong(403, "this endpoint has no secret, so it serves its own machine only: set one")
+            return
+        shown = headers.get("authorization", "").encode("latin-1")
+        if not hmac.compare_digest(shown, self._expected):
+            raise _Wrong(401, "show the secret as a bearer token", WWW_Authenticate="Bearer")
 
     def _head(self, name: str) -> _Answer:
         whole = arrived(self._folder, name)
@@ -143,6 +156,30 @@ class Receiving:
         log.info("file_received", id=name, upload=headers.get("penstock-upload", "")[:64], size_bytes=size)
         return _Answer(201, {"Upload-Offset": str(size), "Upload-Complete": "?1"})
 
+    async def _take_form(self, headers: dict[str, str], receive: Receive) -> _Answer:
+        """Take the file of a form; the fields before it say what it is."""
+        fields: dict[str, str] = {}
+        file: Arriving | None = None
+        try:
+            async with aclosing(form_parts(headers.get("content-type", ""), _body(receive))) as parts:
+                async for part in parts:
+                    if isinstance(part, Field):
+                        fields[part.name] = part.value
+                        continue
+                    if file is None:
+                        file = await asyncio.to_thread(Arriving, self._folder, _named_by(fields), anew=True)
+                    await asyncio.to_thread(file.write, part)
+            if file is None:
+                file = await asyncio.to_thread(Arriving, self._folder, _named_by(fields), anew=True)
+            await asyncio.to_thread(file.finish, fields.get("sha256", ""))
+        except BadForm as error:
+            raise _Wrong(400, str(error)) from error
+        finally:
+            if file is not None:
+                file.close()
+        log.info("file_received", id=fields["start"], upload=fields.get("upload", "")[:64], size_bytes=file.offset)
+        return _Answer(201)
+
     async def _collect(self) -> None:
         """Now and then, remove what no step came for."""
         now = self._clock.monotonic()
@@ -153,7 +190,23 @@ class Receiving:
                 log.warning("files_without_a_step_removed", files=len(removed))
 
 
-async def _body(receive: Receive) -> Any:
+def _named_by(fields: Mapping[str, str]) -> str:
+    if not ID.fullmatch(fields.get("start", "")) or not fields.get("sha256"):
+        raise _Wrong(400, "say in fields before the file: start, the ID of a start event, and sha256, in hex")
+    return fields["start"]
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is one that only this machine can reach."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+async def _body(receive: Receive) -> AsyncGenerator[bytes, None]:
     """Yield the body as it comes; it ends early when the connection does, or stands still."""
     while True:
         try:
@@ -194,8 +247,15 @@ def main() -> None:
     if len(sys.argv) != 3 or ":" not in sys.argv[2]:
         sys.exit("usage: python -m penstock.steps.receiving FOLDER HOST:PORT")
     host, _, port = sys.argv[2].rpartition(":")
-    app = Receiving(Path(sys.argv[1]), secret=os.environ.get("PENSTOCK_DELIVERY_PUSH_SECRET", ""))
-    uvicorn.run(app, host=host.strip("[]"), port=int(port), log_level="warning", access_log=False)
+    host, secret = host.strip("[]"), os.environ.get("PENSTOCK_DELIVERY_PUSH_SECRET", "")
+    if not secret and not is_loopback(host):
+        sys.stderr.write(
+            f"{sys.argv[2]}: anybody who reaches it could fill the disk. Set PENSTOCK_DELIVERY_PUSH_SECRET, here and "
+            "for `penstock serve`, or listen at 127.0.0.1.\n"
+        )
+        sys.exit(2)
+    app = Receiving(Path(sys.argv[1]), secret=secret)
+    uvicorn.run(app, host=host, port=int(port), log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

@@ -46,9 +46,9 @@ def checked(ended: Ended) -> tuple[str, Any, int]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an exception says, for people: ours speak for themselves, others need their name in front."""
+    """Return what an exception says, for uploaders: ours speak for themselves, others need their name in front."""
     if isinstance(error, PenstockError):
-        return sayable(str(error))
+        return sayable(error.told or str(error))
     if isinstance(error, asyncio.CancelledError):
         return "the step cancelled itself"
     return sayable(f"{type(error).__name__}: {error}".removesuffix(": "))

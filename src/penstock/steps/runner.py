@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import structlog
 
 from ..delivery.base import DeliveryRefused
+from ..errors import PenstockError
 from ..events.types import CancelPostprocessing, Outcome, PostprocessingStepFinished, StartPostprocessingStep
 from ..ids import derived_id
 from ..tracing import UNTRACED, Tracing
 from .answers import Answers
 from .call import begin
-from .results import StepFailed, checked, reason_of
+from .results import StepFailed, checked, reason_of, sayable
 from .run import Run, Stop
 from .upload import StepUpload
 
@@ -198,7 +199,8 @@ class StepRunner:
         except Exception as error:  # also a mistake of ours must end in an answer that people see
             outcome, message = Outcome.RETRY, reason_of(error)
             result, size_bytes = self.definition.failure(run.start, message), len(message)
-            log.warning("step_failed", **fields, error=message, exc_info=error.__cause__ or error)
+            cause = error.__cause__ or error
+            log.warning("step_failed", **fields, error=_whole(error, message), exc_info=cause)
             run.span.failed(message)
         run.span.note(outcome=outcome)
         answer = PostprocessingStepFinished(
@@ -283,6 +285,12 @@ class StepRunner:
         """Refuse upload IDs that would be a trap for a function that makes a file name of them."""
         if self.definition.own_thread and not _FILE_NAME.fullmatch(start.upload_id):
             raise DeliveryRefused(f"the upload ID {start.upload_id[:130]!r} cannot be part of a file name")
+
+
+def _whole(error: Exception, told: str) -> str:
+    """Return what the operator's log says: also what uploaders are not told."""
+    source = error.__cause__ if isinstance(error, StepFailed) else error
+    return sayable(str(source)) if isinstance(source, PenstockError) else told
 
 
 async def _first_of(*futures: asyncio.Future[Any]) -> None:

@@ -10,6 +10,7 @@ from penstock.delivery.base import BytesUnavailable, DeliveryRefused
 from penstock.delivery.inbox import InboxDelivery
 from penstock.delivery.schemes import ByScheme
 from penstock.events.types import StartPostprocessingStep
+from tests.unit.delivery.sending.test_push import unruly
 
 BODY = b"x" * 1000
 NAME = str(uuid.UUID(int=1))
@@ -61,3 +62,14 @@ async def test_what_is_not_there_is_fetched_otherwise(inbox: InboxDelivery, url:
     with pytest.raises(DeliveryRefused, match="this step can get at"):
         async with inbox.deliver(start(url)):
             pass
+
+
+async def test_whoever_is_asked_for_a_file_is_not_listened_to_without_end(tmp_path: Path) -> None:
+    with unruly("endless") as server:
+        url = f"http://127.0.0.1:{server.server_port}/delivery/push/u/{NAME}?token=t"
+        with pytest.raises(BytesUnavailable, match="answered 500 when asked for the file") as found:
+            async with InboxDelivery(tmp_path, ByScheme({})).deliver(start(url)):
+                pass
+        assert server.talked_bytes < 16 * 1024 * 1024  # what the system's buffers hold
+    assert "127.0.0.1" in str(found.value)
+    assert "127.0.0.1" not in found.value.told

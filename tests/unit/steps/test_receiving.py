@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ import pytest
 
 from penstock.delivery.pushed import written_digest
 from penstock.steps.inbox import Arriving, collect
-from penstock.steps.receiving import Receiving
+from penstock.steps.receiving import Receiving, main
 
 BODY = b"0123456789" * 1000
 
@@ -129,3 +130,76 @@ def test_what_no_step_came_for_is_removed(tmp_path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_SH)
         assert collect(tmp_path, datetime.now(UTC), timedelta(days=1)) == sorted([old, part])
     assert set(names(tmp_path)) == {read, young, "notes.txt"}
+
+
+async def test_without_a_secret_only_this_machine_is_served(tmp_path: Path) -> None:
+    app: Any = Receiving(tmp_path)
+    for address, status in (("127.0.0.1", 201), ("::1", 201), ("::ffff:127.0.0.1", 201), ("192.0.2.7", 403)):
+        transport = httpx.ASGITransport(app, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://worker") as client:
+            answer = await client.put(name(), content=BODY, headers=headers())
+            assert answer.status_code == status, address
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "worker.example.org:0"])
+def test_it_does_not_listen_to_others_without_a_secret(
+    tmp_path: Path, listen: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("PENSTOCK_DELIVERY_PUSH_SECRET", raising=False)
+    monkeypatch.setattr(sys, "argv", ["receiving", str(tmp_path / "in"), listen])
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: pytest.fail("it listens"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "Set PENSTOCK_DELIVERY_PUSH_SECRET" in capsys.readouterr().err
+    assert not (tmp_path / "in").exists()
+
+
+def test_a_part_that_was_finished_while_one_waited_for_it_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening and locking, the request before makes the whole file of the part, which a step may be reading."""
+    one, whole, flock = name(), tmp_path / "whole", fcntl.flock
+    (tmp_path / f".{one}.part").write_bytes(BODY)
+
+    def finished_before(file: int, operation: int) -> None:
+        if not whole.exists():
+            (tmp_path / f".{one}.part").rename(whole)
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", finished_before)
+    file = Arriving(tmp_path, one, anew=True)
+    file.write(b"other")
+    file.close()
+    assert whole.read_bytes() == BODY
+    assert (tmp_path / f".{one}.part").read_bytes() == b"other"
+
+
+def form(start_id: str, body: bytes = BODY, **more: str) -> dict[str, Any]:
+    fields = {"start": start_id, "sha256": hashlib.sha256(BODY).hexdigest(), "upload": "u", **more}
+    return {"data": fields, "files": {"file": ("a.bin", body)}}
+
+
+async def test_a_form_is_taken(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    one = name()
+    assert (await client.post("", **form(one))).status_code == 201
+    assert (tmp_path / one).read_bytes() == BODY
+    empty = name()
+    nothing = form(empty, b"", sha256=hashlib.sha256(b"").hexdigest())
+    assert (await client.post("", **nothing)).status_code == 201
+    assert (tmp_path / empty).read_bytes() == b""
+
+
+async def test_a_form_that_is_wrong_leaves_no_file(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    one = name()
+    assert (await client.post("", **form(one, BODY[:-1]))).status_code == 460
+    assert (await client.post("", **form("../../etc/passwd"))).status_code == 400
+    assert (await client.post("", data={"start": one, "sha256": "0"})).status_code == 400
+    assert (await client.post("", **form(one, upload="u" * 5000))).status_code == 400
+    twice = {"data": form(one)["data"], "files": [("file", ("a", BODY)), ("file", ("b", BODY))]}
+    assert (await client.post("", **twice)).status_code == 400
+    cut = client.build_request("POST", "", **form(one))
+    content = (await cut.aread())[:-30]
+    kept = {"Content-Type": cut.headers["Content-Type"]}
+    assert (await client.post("", content=content, headers=kept)).status_code == 400
+    assert not (tmp_path / one).exists()

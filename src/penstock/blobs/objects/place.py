@@ -20,7 +20,7 @@ from ...errors import ConfigurationError, PenstockError
 from ...ids import is_upload_id
 from ..base import BlobMissing, BlobUnavailable, SupportsStaging
 from ..inventory import Found, Stage, SupportsInventory
-from ..links import Lending, SupportsLinks
+from ..links import Copy, Lending, SupportsLinks
 from .bucket import STALL_SECONDS, Bucket, streamed
 from .feed import Feed, ended_with
 from .inventory import objects, remove_object
@@ -111,11 +111,16 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
 
     async def size(self, upload_id: str) -> int:
         """Return the size of an object."""
+        return (await self.copy(upload_id)).size_bytes
+
+    async def copy(self, upload_id: str) -> Copy:
+        """Return size and ETag of an object, and its version where the bucket keeps versions."""
         key = self._key(upload_id)
         try:
             with trouble_about(upload_id, self.name):
                 async with asyncio.timeout(STALL_SECONDS):
-                    return (await obstore.head_async(self._writing, key))["size"]
+                    found = await obstore.head_async(self._writing, key)
+            return Copy(found["size"], " ".join(filter(None, (found["e_tag"], found["version"]))))
         except BlobMissing:
             await self.check()  # the answer to HEAD does not tell a missing object from a missing bucket
             raise

@@ -24,6 +24,11 @@ class NotDelivered(PenstockError):
     code = "not-delivered"
     retryable = True
 
+    def __init__(self, message: str, *, told: str) -> None:
+        """`message` is for the operator's log; `told` is for uploaders, and names no host and no folder."""
+        super().__init__(message)
+        self.told = told
+
 
 class Way(Protocol):
     """One way, for one step."""

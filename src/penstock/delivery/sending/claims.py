@@ -25,6 +25,12 @@ class StepOver(PenstockError):
     code = "step-over"
 
 
+class TokenUsed(StepOver):
+    """The address was good for one reading, and the bytes were read."""
+
+    code = "token-used"
+
+
 class Claim(NamedTuple):
     """What an address lets its holder do."""
 

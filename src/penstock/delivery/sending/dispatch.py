@@ -31,6 +31,7 @@ from ...events.types import (
     VirusscanResult,
 )
 from ...ids import derived_id
+from .base import NotDelivered
 from .claims import StepOver, awaited_step
 from .reports import Reports
 
@@ -213,7 +214,7 @@ class Dispatcher(Publisher):
             return
         except PenstockError as error:
             log.warning("delivery_failed", **fields, error=str(error))
-            await self._until_said(self._fail, start, emit.event_id, str(error))
+            await self._until_said(self._fail, start, emit.event_id, _told(error))
             return
         except Exception as error:  # whatever it is, the step must not wait for ever
             log.exception("delivery_failed", **fields)
@@ -271,6 +272,13 @@ class Dispatcher(Publisher):
     def _stop_all(self) -> None:
         for _, task in list(self._running.values()):
             task.cancel()
+
+
+def _told(error: PenstockError) -> str:
+    """Return what uploaders see of a failure; the log has all of it."""
+    if isinstance(error, NotDelivered):
+        return error.told
+    return "the file could not reach the step's worker: it cannot be read from the storage right now"
 
 
 def _with_url(emit: Emit, start: StartPostprocessingStep, url: str) -> Emit:

@@ -1,12 +1,13 @@
-"""Which starts were said after their bytes were delivered, over restarts and for all instances.
+"""What is remembered of deliveries over restarts and for all instances: a line for each upload, about its latest start.
 
-Without it a restart would deliver again what its worker has long taken, and begin the same work twice where the bus has
-forgotten that it knows the event. One line for each upload, the latest; it goes when the upload ends.
+That it was said after its bytes were delivered, and with which address: without it a restart would deliver again what
+its worker has long taken, and begin the same work twice where the bus has forgotten that it knows the event. Before
+that, where its file is being sent to; or that its address was used up. The line goes when the upload ends.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete, insert, select
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ...db import Database
+
+
+_ON_ITS_WAY: Final = "on its way: "
+_USED_UP: Final = "used up: "
+"""Before the ID of a start: the line says something else than that it was said."""
 
 
 class Ledger:
@@ -34,7 +40,25 @@ class Ledger:
 
     async def note(self, upload_id: str, start_id: str, url: str) -> None:
         """Note that a start was said."""
+        await self._note(upload_id, start_id, url)
 
+    async def place(self, upload_id: str, start_id: str) -> str | None:
+        """Return where the file for a start is being sent to; None when that is not known."""
+        return await self.address(upload_id, _ON_ITS_WAY + start_id)
+
+    async def note_place(self, upload_id: str, start_id: str, url: str) -> None:
+        """Note where the file for a start is being sent to."""
+        await self._note(upload_id, _ON_ITS_WAY + start_id, url)
+
+    async def is_used_up(self, upload_id: str, start_id: str) -> bool:
+        """Tell whether the address in a start was good for one reading, and that was."""
+        return await self.address(upload_id, _USED_UP + start_id) is not None
+
+    async def use_up(self, upload_id: str, start_id: str) -> None:
+        """Note that the address in a start is good for nothing any more."""
+        await self._note(upload_id, _USED_UP + start_id, "")
+
+    async def _note(self, upload_id: str, start_id: str, url: str) -> None:
         def work(connection: Connection) -> None:
             connection.execute(delete(deliveries).where(deliveries.c.upload_id == upload_id))
             row = {"upload_id": upload_id, "start_id": start_id, "url": url}

@@ -9,6 +9,7 @@ from .base import Way
 if TYPE_CHECKING:
     from ...events.types import StartPostprocessingStep
     from .base import Report
+    from .once import Once
     from .tokens import Tokens
 
 PATH = "/delivery"
@@ -21,10 +22,18 @@ class PullWay(Way):
 
     name = "pull"
 
-    def __init__(self, url: str, tokens: Tokens, *, below: str = "") -> None:
-        """`url` is where steps reach this server; `below` comes after `PATH`, with a slash in front."""
+    def __init__(self, url: str, tokens: Tokens, *, below: str = "", once: Once | None = None) -> None:
+        """Build it.
+
+        Args:
+            url: where steps reach this server.
+            tokens: makes the secrets.
+            below: comes after `PATH`, with a slash in front.
+            once: ends addresses with the first complete reading; None: they last as long as the step.
+        """
         self._url = f"{url}{PATH}{below}"
         self._tokens = tokens
+        self.once = once
 
     at_once = True
 

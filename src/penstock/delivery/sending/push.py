@@ -1,29 +1,27 @@
 """The way `push`: the file is sent to the worker before its step is started.
 
-What breaks off is tried again after a pause, and goes on from where it was with receivers that can do that (`pushed`).
-The address of a target is checked at each try (`targets`), and no redirect is followed. Nothing has to be remembered:
-who comes after a death asks the receiver how much it has.
+What breaks off is tried again after a pause, and goes on from where it was with receivers that can do that. How a file
+is handed over is a manner of its own: `putting`, `posting`, `tus`. The address of a target is checked at each try
+(`targets`), and no redirect is followed (`line`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import httpx
 import structlog
 
 from ...errors import Unavailable
 from ..download import server_of
-from ..pushed import PARTIAL, number, read_digest, written_digest
 from .base import NotDelivered, Way
+from .line import Failed, Refused, open_line
+from .parcel import Parcel
 from .pull import ASK, PullWay
-from .targets import TargetRefused
+from .targets import TargetRefused, TargetUnknown
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator
     from datetime import timedelta
 
     from ...blobs.base import BlobStore
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from ...events.types import StartPostprocessingStep
     from .base import Report
     from .digests import Digests
+    from .parcel import Manner
     from .targets import Targets
     from .tokens import Tokens
 
@@ -38,17 +37,9 @@ log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
-_PASSING: Final = frozenset({408, 409, 423, 425, 429, 460, 500, 502, 503, 504, 507})
-"""What may be otherwise next time; any other refusal stays one."""
-_TAKEN: Final = frozenset({200, 201, 204})
-
-
-class _Failed(Exception):
-    """A try has failed; another one may not."""
-
-
-class _Refused(Exception):
-    """A try has failed, and so would every other."""
+_GETTING_ON_BYTES: Final = 1024 * 1024
+"""A try that got so much further is not counted: a line that breaks now and then is no reason to give a file up."""
+_SLOWEST_BYTES_PER_SECOND: Final = 256 * 1024
 
 
 class Pushing(NamedTuple):
@@ -71,36 +62,54 @@ class PushWay(Way):
     name = "push"
     at_once = False
 
-    def __init__(self, url: str, pushing: Pushing) -> None:
-        """`url` is the worker's address, without a slash at its end."""
+    def __init__(self, url: str, pushing: Pushing, manner: Manner) -> None:
+        """`url` is the worker's address, without a slash at its end; `manner` is how it takes files."""
         self._url = url
         self._how = pushing
+        self._manner = manner
 
     async def address(self, start: StartPostprocessingStep, start_id: str, report: Report) -> str:
         """Send the file; return where it was sent to."""
         how = self._how
-        sha256 = await how.digests.of(start, report)
-        push = _Push(how, f"{self._url}/{start_id}", start, sha256, report)
-        began_at = how.clock.monotonic()
-        for tried in range(1, how.tries + 1):
+        sha256 = await how.digests.of(start.upload_id, start.filesize, report)
+        parcel = Parcel(how.blobs, start, start_id, sha256=sha256, report=report)
+        began_at, tried, all_tries, furthest = how.clock.monotonic(), 0, 0, 0
+        while True:
+            all_tries += 1
             try:
-                await push.attempt()
-            except (_Refused, TargetRefused) as error:
-                raise self._not_delivered(tried, began_at, error) from error
-            except (_Failed, Unavailable) as error:
-                log.info("push_failed", server=server_of(self._url), upload=start.upload_id, tried=tried)
-                if tried == how.tries:
-                    raise self._not_delivered(tried, began_at, error) from error
-                report(None, f"could not send the file to {server_of(self._url)}, tries again: {error}")
-                await asyncio.sleep(min(_FIRST_PAUSE_SECONDS * 2 ** (tried - 1), _LONGEST_PAUSE_SECONDS))
-            else:
-                break
-        return push.url
+                return await self._send(parcel)
+            except (Failed, Unavailable, TargetRefused) as error:
+                tried = 1 if parcel.kept_bytes - furthest >= _GETTING_ON_BYTES else tried + 1
+                furthest = max(furthest, parcel.kept_bytes)
+                log.info("push_failed", server=server_of(self._url), upload=start.upload_id, tried=all_tries)
+                if tried >= how.tries or isinstance(error, Refused | TargetRefused):
+                    raise self._not_delivered(all_tries, began_at, error) from error
+                report(None, f"could not send the file to the worker, tries again: {_told(error)}")
+            await asyncio.sleep(min(_FIRST_PAUSE_SECONDS * 2 ** (tried - 1), _LONGEST_PAUSE_SECONDS))
+
+    async def _send(self, parcel: Parcel) -> str:
+        """Send what the receiver lacks.
+
+        Raises:
+            Failed, Refused, TargetRefused, Unavailable: it does not have all of it.
+        """
+        how = self._how
+        line = open_line(self._url, how.targets, tls=how.tls, secret=how.secret, stall_limit=how.stall_limit)
+        async with line as opened:
+            try:
+                # A receiver that trickles is given up.
+                async with asyncio.timeout(
+                    2 * how.stall_limit.total_seconds() + parcel.size_bytes / _SLOWEST_BYTES_PER_SECOND
+                ):
+                    return await self._manner.send(opened, parcel)
+            except TimeoutError as error:
+                raise Failed("it took the bytes too slowly") from error
 
     def _not_delivered(self, tried: int, began_at: float, error: Exception) -> NotDelivered:
         times = "once" if tried == 1 else f"{tried} times in {self._how.clock.monotonic() - began_at:.0f} s"
         return NotDelivered(
-            f"the file could not reach the worker at {server_of(self._url)}: tried {times}; the last time, {error}"
+            f"the file could not reach the worker at {server_of(self._url)}: tried {times}; the last time, {error}",
+            told=f"the file could not reach the worker: tried {times}; the last time, {_told(error)}",
         )
 
 
@@ -115,93 +124,14 @@ class PushOnRequestWay(PullWay):
         self.push = push
 
 
-class _Push:
-    """One file on its way to one place."""
-
-    def __init__(self, how: Pushing, url: str, start: StartPostprocessingStep, sha256: str, report: Report) -> None:
-        self.url = url
-        self._how = how
-        self._start = start
-        self._sha256 = sha256
-        self._report = report
-
-    async def attempt(self) -> None:
-        """Send what the receiver lacks.
-
-        Raises:
-            _Failed, _Refused, TargetRefused, TargetUnknown: it does not have all of it.
-        """
-        stall = self._how.stall_limit.total_seconds()
-        asked = httpx.URL(self.url)
-        port = asked.port or (443 if asked.scheme == "https" else 80)
-        address = await self._how.targets.address(asked.host, port)
-        # The address that was checked is the one that is connected to; everything else goes by the name.
-        to = asked.copy_with(host=address)
-        headers = {"Host": asked.netloc.decode("ascii")}
-        if self._how.secret:
-            headers["Authorization"] = f"Bearer {self._how.secret}"
-        async with httpx.AsyncClient(
-            verify=self._how.tls,
-            timeout=httpx.Timeout(stall, connect=min(10.0, stall), pool=None),
-            follow_redirects=False,
-            trust_env=False,
-            headers=headers,
-        ) as client:
-            try:
-                async with asyncio.timeout(self._patience_seconds):
-                    await self._send(client, to, {"sni_hostname": asked.host})
-            except httpx.HTTPError as error:
-                raise _Failed(str(error) or type(error).__name__) from error
-            except TimeoutError as error:
-                raise _Failed("it took the bytes too slowly") from error
-
-    @property
-    def _patience_seconds(self) -> float:
-        """A receiver that trickles is given up: at least 256 KiB a second are asked for, after some grace."""
-        return 2 * self._how.stall_limit.total_seconds() + self._start.filesize / (256 * 1024)
-
-    async def _send(self, client: httpx.AsyncClient, to: httpx.URL, extensions: dict[str, str]) -> None:
-        offset = await self._offset(client, to, extensions)
-        if offset is None:
-            return
-        size = self._start.filesize
-        headers = {
-            "Content-Length": str(size - offset),
-            "Content-Type": PARTIAL if offset else "application/octet-stream",
-            "Repr-Digest": written_digest(self._sha256),
-            "Penstock-Upload": self._start.upload_id,
-            "Penstock-Step": self._start.step_to_start,
-        }
-        if offset:
-            headers |= {"Upload-Offset": str(offset), "Upload-Length": str(size), "Upload-Complete": "?1"}
-        method = "PATCH" if offset else "PUT"
-        answer = await client.request(method, to, headers=headers, content=self._body(offset), extensions=extensions)
-        _check(answer)
-
-    async def _offset(self, client: httpx.AsyncClient, to: httpx.URL, extensions: dict[str, str]) -> int | None:
-        """Return from where on to send; None when all of it is there."""
-        answer = await client.head(to, extensions=extensions)
-        offset = number(answer.headers.get("Upload-Offset"))
-        if answer.status_code not in _TAKEN or offset is None or offset > self._start.filesize:
-            return 0
-        if answer.headers.get("Upload-Complete") != "?1":
-            return offset if offset < self._start.filesize else 0
-        return None if read_digest(answer.headers.get("Repr-Digest", "")) == self._sha256 else 0
-
-    async def _body(self, offset: int) -> AsyncGenerator[bytes, None]:
-        size, where = self._start.filesize, server_of(self.url)
-        async with aclosing(self._how.blobs.read(self._start.upload_id, start=offset, stop=size)) as pieces:
-            async for piece in pieces:
-                yield piece
-                offset += len(piece)
-                self._report(offset / size, f"sent {offset} of {size} bytes to {where}")
-
-
-def _check(answer: httpx.Response) -> None:
-    status = answer.status_code
-    if status in _TAKEN:
-        return
-    said = f"it answered {status} {answer.reason_phrase}".strip()
-    if answer.is_redirect:
-        said += ", which is not followed: set the address that it leads to"
-    raise _Failed(said) if status in _PASSING else _Refused(said)
+def _told(error: Exception) -> str:
+    """Return why a try failed, without the names of our machines."""
+    match error:
+        case Failed(told=told):
+            return told
+        case TargetRefused():
+            return "its address is not one that files may be sent to"
+        case TargetUnknown():
+            return "its host has no address right now"
+        case _:
+            return "the file could not be read from the storage"

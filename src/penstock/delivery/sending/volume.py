@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..volumes import OnVolume, write
 from .base import NotDelivered, Way
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ...events.types import StartPostprocessingStep
     from .base import Report
     from .digests import Digests
+
+_CLOSED: Final = "the file could not be shared with the worker: it cannot be opened in the storage"
+_LOCKED: Final = "the file could not be shared with the worker: somebody still writes to it"
 
 
 class VolumeWay(Way):
@@ -53,7 +56,7 @@ class VolumeWay(Way):
         try:
             with _locked(descriptor, path):
                 await asyncio.to_thread(os.fsync, descriptor)
-                sha256 = await self._digests.of(start, report)
+                sha256 = await self._digests.of(start.upload_id, start.filesize, report)
         finally:
             os.close(descriptor)
         return write(OnVolume(self._volume, path.relative_to(self._root).parts, start.filesize, sha256))
@@ -63,7 +66,7 @@ def _opened(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise NotDelivered(f"{path} cannot be opened: {error.strerror}") from error
+        raise NotDelivered(f"{path} cannot be opened: {error.strerror}", told=_CLOSED) from error
 
 
 @contextmanager
@@ -75,7 +78,7 @@ def _locked(descriptor: int, path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise NotDelivered(f"{path} is locked by somebody who writes to it") from error
+            raise NotDelivered(f"{path} is locked by somebody who writes to it", told=_LOCKED) from error
     try:
         yield
     finally:

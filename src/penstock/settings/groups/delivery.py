@@ -26,8 +26,9 @@ class DeliverySettings:
     delivery: Mapping[str, Chosen] = setting(
         Deliveries(),
         "",
-        "For each step named here, how it gets the bytes: `path`, `path:VOLUME`, `presigned`, `pull`, `push:URL` or"
-        " `push-on-request:URL`. The others are told where the file lies below `data_dir`.",
+        "For each step named here, how it gets the bytes: `path`, `path:VOLUME`, `presigned`, `pull`, `pull:one-time`,"
+        " `push:URL` or `push-on-request:URL`, where `form+` or `tus+` before the URL says how the worker takes files."
+        " The others are told where the file lies below `data_dir`.",
         group=_GROUP,
         services=_GIVING,
     )

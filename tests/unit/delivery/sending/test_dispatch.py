@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.blobs.base import BlobUnavailable
 from penstock.bus.local import LocalBus
 from penstock.clock import SystemClock
 from penstock.core.emit import awaited
@@ -106,7 +107,9 @@ async def test_what_a_dead_one_held_back_is_taken_up(world: World) -> None:
 
 async def test_what_cannot_be_delivered_is_the_step_s_failure(world: World) -> None:
     (emit,) = awaited(world.progress)
-    async with world.dispatching(Counting(NotDelivered("the worker is away"))) as dispatcher:
+    async with world.dispatching(
+        Counting(NotDelivered("the worker at 10.0.0.9 is away", told="the worker is away"))
+    ) as dispatcher:
         await dispatcher.emit(emit)
         await eventually(lambda: world.heard)
     answer = world.heard[0].event
@@ -127,3 +130,16 @@ async def test_a_start_that_nobody_awaits_any_more_is_not_said(world: World) -> 
         await dispatcher.catch_up()
     assert world.heard == []
     assert await world.ledger.uploads() == []
+
+
+async def test_uploaders_do_not_learn_of_our_machines(world: World) -> None:
+    (emit,) = awaited(world.progress)
+    error = BlobUnavailable("s3://inside.example.org/bucket does not answer in time.")
+    async with world.dispatching(Counting(error)) as dispatcher:
+        await dispatcher.emit(emit)
+        await eventually(lambda: world.heard)
+    answer = world.heard[0].event
+    assert isinstance(answer, PostprocessingStepFinished)
+    assert answer.result == {
+        "error": "the file could not reach the step's worker: it cannot be read from the storage right now"
+    }

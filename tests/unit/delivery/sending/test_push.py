@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import random
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,19 +15,29 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from multipart import MultipartParser  # type: ignore[import-untyped]
 
 from penstock.blobs.local import LocalBlobs
 from penstock.clock import SystemClock
 from penstock.delivery.sending.base import NotDelivered
 from penstock.delivery.sending.digests import Digests
+from penstock.delivery.sending.posting import Posting, form_around
 from penstock.delivery.sending.push import Pushing, PushWay
+from penstock.delivery.sending.putting import Putting
 from penstock.delivery.sending.targets import Targets
 from penstock.events.types import StartPostprocessingStep
 from tests.servers.nginx import running_nginx
+from tests.servers.ports import free_port
 from tests.servers.receiver import Receiver, running_receiver
 
 BODY = random.Random(3).randbytes(3_000_000)
 UPLOAD = "a" * 32
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no worker that is played by a test."""
+    monkeypatch.setattr("penstock.delivery.sending.push._FIRST_PAUSE_SECONDS", 0.001)
 
 
 @pytest.fixture
@@ -56,8 +67,12 @@ def pushing(blobs: LocalBlobs, **more: Any) -> Pushing:
     return Pushing(blobs=blobs, digests=Digests(blobs), **(how | more))
 
 
+def put(url: str, blobs: LocalBlobs, **more: Any) -> PushWay:
+    return PushWay(url, pushing(blobs, **more), Putting())
+
+
 def start(size_bytes: int = len(BODY)) -> StartPostprocessingStep:
-    return StartPostprocessingStep(upload_id=UPLOAD, filesize=size_bytes, step_to_start="ocr")
+    return StartPostprocessingStep(upload_id=UPLOAD, filename="a b.bin", filesize=size_bytes, step_to_start="ocr")
 
 
 class Reports(list[tuple[float | None, str]]):
@@ -67,20 +82,20 @@ class Reports(list[tuple[float | None, str]]):
 
 async def test_the_file_arrives_whole(blobs: LocalBlobs, receiver: Receiver) -> None:
     start_id, reports = str(uuid.uuid4()), Reports()
-    url = await PushWay(receiver.url, pushing(blobs)).address(start(), start_id, reports.take)
+    url = await put(receiver.url, blobs).address(start(), start_id, reports.take)
     assert url == f"{receiver.url}/{start_id}"
     assert (receiver.folder / start_id).read_bytes() == BODY
     assert reports[-1][0] == 1.0
     # Once more does nothing: it is there.
     before = (receiver.folder / start_id).stat().st_ino
-    await PushWay(receiver.url, pushing(blobs)).address(start(), start_id, reports.take)
+    await put(receiver.url, blobs).address(start(), start_id, reports.take)
     assert (receiver.folder / start_id).stat().st_ino == before
 
 
 async def test_it_goes_on_where_it_was(blobs: LocalBlobs, receiver: Receiver) -> None:
     start_id, reports = str(uuid.uuid4()), Reports()
     (receiver.folder / f".{start_id}.part").write_bytes(BODY[:2_000_000])
-    await PushWay(receiver.url, pushing(blobs)).address(start(), start_id, reports.take)
+    await put(receiver.url, blobs).address(start(), start_id, reports.take)
     assert (receiver.folder / start_id).read_bytes() == BODY
     sent = [fraction for fraction, message in reports if message.startswith("sent")]
     assert sent[0] is not None
@@ -90,14 +105,14 @@ async def test_it_goes_on_where_it_was(blobs: LocalBlobs, receiver: Receiver) ->
 async def test_a_part_of_something_else_is_sent_again(blobs: LocalBlobs, receiver: Receiver) -> None:
     start_id = str(uuid.uuid4())
     (receiver.folder / f".{start_id}.part").write_bytes(b"x" * 1000)
-    await PushWay(receiver.url, pushing(blobs)).address(start(), start_id, Reports().take)
+    await put(receiver.url, blobs).address(start(), start_id, Reports().take)
     assert (receiver.folder / start_id).read_bytes() == BODY
 
 
 async def test_a_wrong_secret_is_refused_at_once(blobs: LocalBlobs, receiver: Receiver) -> None:
     start_id = str(uuid.uuid4())
     with pytest.raises(NotDelivered, match=r"tried once; the last time, it answered 401 Unauthorized") as found:
-        await PushWay(receiver.url, pushing(blobs, secret="other")).address(start(), start_id, Reports().take)
+        await put(receiver.url, blobs, secret="other").address(start(), start_id, Reports().take)
     assert "other" not in str(found.value)
     assert not list(receiver.folder.glob(f"*{start_id}*"))
 
@@ -120,12 +135,29 @@ class Unruly(BaseHTTPRequestHandler):
         if status == "hang":
             server.ending.wait(20)
             return
+        if status == "endless":
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.talk()
+            return
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        server.raw.append(body)
         server.bodies.append(hashlib.sha256(body).hexdigest())
         self.send_response(status)
         if status == 302:
             self.send_header("Location", f"http://127.0.0.1:{server.server_port}/elsewhere")
         self.end_headers()
+
+    do_POST = do_PUT
+
+    def talk(self) -> None:
+        """Answer for as long as somebody listens, and note how much of it was taken."""
+        server: Any = self.server
+        self.send_response(500)
+        self.end_headers()
+        with suppress(OSError):
+            while not server.ending.is_set() and server.talked_bytes < 64 * 1024 * 1024:
+                self.wfile.write(b"<script>" * 8192)
+                server.talked_bytes += 65536
 
     def log_message(self, *arguments: object) -> None:
         del arguments
@@ -136,6 +168,8 @@ def unruly(*script: int | str) -> Iterator[Any]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Unruly) as server:
         running: Any = server
+        running.handle_error = lambda *_: None  # clients go away: that is what is tried here
+        running.raw, running.talked_bytes = [], 0
         running.script, running.requests, running.bodies, running.ending = list(script), [], [], Event()
         running.daemon_threads, running.block_on_close = True, False
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -154,7 +188,7 @@ def to(server: Any, host: str = "127.0.0.1") -> str:
 
 async def test_what_passes_is_tried_again(blobs: LocalBlobs) -> None:
     with unruly(503, "cut", 201) as server:
-        await PushWay(to(server), pushing(blobs)).address(start(), str(uuid.uuid4()), Reports().take)
+        await put(to(server), blobs).address(start(), str(uuid.uuid4()), Reports().take)
         assert server.bodies[-1] == hashlib.sha256(BODY).hexdigest()
     assert len(server.requests) == 3
     assert server.requests[0]["Penstock-Upload"] == UPLOAD
@@ -163,14 +197,85 @@ async def test_what_passes_is_tried_again(blobs: LocalBlobs) -> None:
 
 async def test_what_does_not_pass_is_said(blobs: LocalBlobs) -> None:
     with unruly(503, 503, 503) as server:
-        way = PushWay(to(server), pushing(blobs))
-        with pytest.raises(NotDelivered, match=r"127\.0\.0\.1:\d+: tried 3 times in \d+ s; .* 503 Service Unavailable"):
-            await way.address(start(), str(uuid.uuid4()), Reports().take)
+        way = put(to(server), blobs)
+        reports = Reports()
+        with pytest.raises(
+            NotDelivered, match=r"127\.0\.0\.1:\d+: tried 3 times in \d+ s; .* 503 Service Unavailable"
+        ) as found:
+            await way.address(start(), str(uuid.uuid4()), reports.take)
+    # Uploaders learn why, and not which machines there are.
+    assert found.value.told.startswith("the file could not reach the worker: tried 3 times in ")
+    assert found.value.told.endswith("the last time, it answered 503 Service Unavailable")
+    assert not any("127.0.0.1" in message for _, message in reports)
+
+
+async def test_what_a_worker_answers_is_not_read_without_end(blobs: LocalBlobs) -> None:
+    with unruly("endless") as server:
+        with pytest.raises(NotDelivered, match="it answered 500 Internal Server Error: '<script>") as found:
+            await put(to(server), blobs, tries=1).address(start(), str(uuid.uuid4()), Reports().take)
+        assert server.talked_bytes < 16 * 1024 * 1024  # what the system's buffers hold
+    assert len(str(found.value)) < 500
+    assert "script" not in found.value.told
+
+
+async def test_nobody_there_is_said_without_where(blobs: LocalBlobs) -> None:
+    with pytest.raises(NotDelivered) as found:
+        await put(f"http://127.0.0.1:{free_port()}/files", blobs, tries=1).address(
+            start(), str(uuid.uuid4()), Reports().take
+        )
+    assert found.value.told.endswith("tried once; the last time, nobody could be reached there")
+
+
+async def test_a_name_that_means_another_machine_at_the_next_try_is_refused(blobs: LocalBlobs) -> None:
+    """DNS rebinding between two tries: each one is checked."""
+    answers = iter([["127.0.0.1"], ["169.254.169.254"]])
+
+    async def resolve(host: str, port: int) -> list[str]:
+        del host, port
+        return next(answers)
+
+    with unruly(503, 201) as server:
+        targets = Targets(["127.0.0.1"], resolve=resolve)
+        with pytest.raises(
+            NotDelivered, match=r"tried 2 times .*169\.254\.169\.254.* is not out in the world"
+        ) as found:
+            await put(to(server, "worker.test"), blobs, targets=targets).address(
+                start(), str(uuid.uuid4()), Reports().take
+            )
+        assert len(server.requests) == 1
+    assert "169" not in found.value.told
+
+
+async def test_a_form_has_the_facts_and_then_the_file(blobs: LocalBlobs) -> None:
+    start_id = str(uuid.uuid4())
+    with unruly(503, 200) as server:
+        url = await PushWay(to(server), pushing(blobs), Posting()).address(start(), start_id, Reports().take)
+    assert url == f"{to(server)}/{start_id}"
+    whole = server.requests[1]
+    parser = MultipartParser(io.BytesIO(server.raw[1]), whole["Content-Type"].partition("boundary=")[2])
+    parts = list(parser)
+    assert [part.name for part in parts] == ["upload", "step", "start", "sha256", "size", "filename", "file"]
+    told = {part.name: part.value for part in parts[:-1]}
+    assert (told["start"], told["sha256"]) == (start_id, hashlib.sha256(BODY).hexdigest())
+    assert (parts[-1].filename, parts[-1].raw) == ("a b.bin", BODY)
+    for part in parts:
+        part.close()
+
+
+async def test_our_receiver_takes_forms(blobs: LocalBlobs, receiver: Receiver) -> None:
+    start_id = str(uuid.uuid4())
+    await PushWay(receiver.url, pushing(blobs), Posting()).address(start(), start_id, Reports().take)
+    assert (receiver.folder / start_id).read_bytes() == BODY
+
+
+def test_names_cannot_break_out_of_a_form() -> None:
+    before, _ = form_around("x", {}, 'a"\r\n\r\nb')
+    assert b'filename="a%22%0D%0A%0D%0Ab"\r\n' in before
 
 
 async def test_a_receiver_that_hangs_is_given_up(blobs: LocalBlobs) -> None:
     with unruly("hang") as server:
-        way = PushWay(to(server), pushing(blobs, tries=1, stall_limit=timedelta(seconds=0.5)))
+        way = put(to(server), blobs, tries=1, stall_limit=timedelta(seconds=0.5))
         with pytest.raises(NotDelivered, match="tried once"):
             await way.address(start(), str(uuid.uuid4()), Reports().take)
 
@@ -178,7 +283,7 @@ async def test_a_receiver_that_hangs_is_given_up(blobs: LocalBlobs) -> None:
 async def test_no_redirect_is_followed(blobs: LocalBlobs) -> None:
     with unruly(302) as server:
         with pytest.raises(NotDelivered, match="answered 302 Found, which is not followed"):
-            await PushWay(to(server), pushing(blobs)).address(start(), str(uuid.uuid4()), Reports().take)
+            await put(to(server), blobs).address(start(), str(uuid.uuid4()), Reports().take)
         assert len(server.requests) == 1
 
 
@@ -186,9 +291,7 @@ async def test_no_redirect_is_followed(blobs: LocalBlobs) -> None:
 async def test_nothing_is_sent_where_it_must_not_be(blobs: LocalBlobs, host: str) -> None:
     with unruly() as server:
         with pytest.raises(NotDelivered, match=r"tried once; .*not out in the world"):
-            await PushWay(to(server, host), pushing(blobs, targets=Targets())).address(
-                start(), str(uuid.uuid4()), Reports().take
-            )
+            await put(to(server, host), blobs, targets=Targets()).address(start(), str(uuid.uuid4()), Reports().take)
         assert server.requests == []
 
 
@@ -201,9 +304,7 @@ async def test_the_checked_address_is_connected_to_under_its_name(blobs: LocalBl
 
     with unruly() as server:
         targets = Targets(["127.0.0.1"], resolve=resolve)
-        await PushWay(to(server, "worker.test"), pushing(blobs, targets=targets)).address(
-            start(), str(uuid.uuid4()), Reports().take
-        )
+        await put(to(server, "worker.test"), blobs, targets=targets).address(start(), str(uuid.uuid4()), Reports().take)
         assert asked == [("worker.test", server.server_port)]
         assert server.requests[0]["Host"] == f"worker.test:{server.server_port}"
 
@@ -211,7 +312,7 @@ async def test_the_checked_address_is_connected_to_under_its_name(blobs: LocalBl
 async def test_a_damaged_file_is_not_sent(blobs: LocalBlobs) -> None:
     with unruly() as server:
         with pytest.raises(NotDelivered, match="damaged"):
-            await PushWay(to(server), pushing(blobs)).address(start(5), str(uuid.uuid4()), Reports().take)
+            await put(to(server), blobs).address(start(5), str(uuid.uuid4()), Reports().take)
         assert server.requests == []
 
 
@@ -220,5 +321,5 @@ async def test_a_plain_web_server_takes_files_too(blobs: LocalBlobs, tmp_path: P
     with running_nginx(tmp_path / "nginx") as nginx:
         start_id = str(uuid.uuid4())
         for _ in range(2):
-            await PushWay(nginx.url, pushing(blobs)).address(start(), start_id, Reports().take)
+            await put(nginx.url, blobs).address(start(), start_id, Reports().take)
             assert (nginx.folder / start_id).read_bytes() == BODY

@@ -1,0 +1,45 @@
+"""The manner `put`: `PUT` to `<address>/<ID of the start event>`, `PATCH` for the rest of what broke off (`pushed`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..pushed import PARTIAL, number, read_digest, written_digest
+from .parcel import Manner
+
+if TYPE_CHECKING:
+    from .line import Line
+    from .parcel import Parcel
+
+
+class Putting(Manner):
+    """Nothing has to be remembered: who comes after a death asks the receiver how much it has."""
+
+    async def send(self, line: Line, parcel: Parcel) -> str:
+        """Send what the receiver lacks; one that does not tell gets all of it."""
+        url, size = f"{line.url}/{parcel.start_id}", parcel.size_bytes
+        offset = await self._offset(line, url, parcel)
+        if offset is None:
+            return url
+        headers = {
+            "Content-Length": str(size - offset),
+            "Content-Type": PARTIAL if offset else "application/octet-stream",
+            "Repr-Digest": written_digest(parcel.sha256),
+            "Penstock-Upload": parcel.start.upload_id,
+            "Penstock-Step": parcel.start.step_to_start,
+        }
+        if offset:
+            headers |= {"Upload-Offset": str(offset), "Upload-Length": str(size), "Upload-Complete": "?1"}
+        (await line.ask("PATCH" if offset else "PUT", url, headers, parcel.read(offset))).check()
+        return url
+
+    async def _offset(self, line: Line, url: str, parcel: Parcel) -> int | None:
+        """Return from where on to send; None when all of it is there."""
+        answer = await line.ask("HEAD", url, {})
+        offset = number(answer.headers.get("Upload-Offset"))
+        if not answer.taken or offset is None or offset > parcel.size_bytes:
+            return 0
+        if answer.headers.get("Upload-Complete") != "?1":
+            parcel.kept_bytes = offset if offset < parcel.size_bytes else 0
+            return parcel.kept_bytes
+        return None if read_digest(answer.headers.get("Repr-Digest", "")) == parcel.sha256 else 0
