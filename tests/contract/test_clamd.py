@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from penstock.antivirus import ByteStream, LocalFile, ScanTimeout, SelfTestFailed, Source, SourceUnreadable, Verdict
+from penstock.antivirus import (
+    ByteStream,
+    LocalFile,
+    ScannerVersion,
+    ScanTimeout,
+    SelfTestFailed,
+    Source,
+    SourceUnreadable,
+    Verdict,
+)
 from penstock.antivirus.clamav import ClamavScanner
 from penstock.antivirus.clamav.address import parse_address
 from penstock.antivirus.clamav.daemon import ENGINE_LIMIT_BYTES
@@ -26,7 +35,7 @@ from penstock.antivirus.limits import TimeAllowance
 from penstock.antivirus.proven import ProvenScanner
 from penstock.antivirus.sources import opened
 from penstock.clock import SystemClock
-from penstock.testing import eventually
+from penstock.testing import ManualClock, eventually
 from penstock.testing.scanner_contract import open_files
 from tests.servers.clamd import Clamd, running_clamd
 
@@ -245,7 +254,7 @@ async def test_a_folder_that_both_see_is_read_by_clamd_itself(clamds: tuple[Clam
             assert report.verdict is Verdict.INFECTED
             return Counter(used)
 
-        assert await way_of(shared / "a: OK") == {"stream": 1}  # not before it is proven
+        assert await way_of(shared / "a: OK") == {"stream": 2}  # not before it is proven; so is its limit
         await scanner.self_test()
         assert await way_of(shared / "a: OK") == {"pass_path": 1}
         assert await way_of(elsewhere / "a: OK") == {"stream": 1}
@@ -299,3 +308,58 @@ async def test_the_largest_file_that_any_clamd_looks_at_is_the_largest_that_we_g
         ) as scanner:
             report = await scanner.scan(LocalFile(file), size_bytes=ENGINE_LIMIT_BYTES + 1)
             assert report.verdict is Verdict.TOO_LARGE
+
+
+@pytest.mark.parametrize("way", ["unix", "tcp"])
+async def test_one_that_is_started_again_with_smaller_limits_does_not_pass_what_it_does_not_look_at(
+    way: str, tmp_path: Path
+) -> None:
+    (tmp_path / "clamd").mkdir()
+    file = tmp_path / "file"
+    file.write_bytes(bytes(3 * MIB))
+    with running_clamd(tmp_path / "clamd") as clamd:
+        clock = ManualClock()
+        address = clamd.unix_address if way == "unix" else clamd.tcp_address
+        async with ClamavScanner(address, clock=clock, **LIMITS) as scanner:
+            await scanner.self_test()
+            clamd.stop()
+            clamd.set(MaxFileSize="2M")
+            clamd.start_again()
+            if way == "tcp":  # nobody can tell that it is another one, until it is tried again
+                await clock.advance(timedelta(minutes=15))
+            with pytest.raises(SelfTestFailed, match="MaxFileSize"):
+                await scanner.scan(LocalFile(file), size_bytes=3 * MIB)
+            report = await scanner.scan(ByteStream(pieces(b"x")), size_bytes=1)
+            assert report.verdict is Verdict.CLEAN
+
+
+async def test_other_signatures_may_come_with_other_limits(tmp_path: Path) -> None:
+    (tmp_path / "clamd").mkdir()
+    (tmp_path / "file").write_bytes(bytes(3 * MIB))
+    with running_clamd(tmp_path / "clamd") as clamd:
+        async with ClamavScanner(
+            clamd.tcp_address,
+            clock=SystemClock(),
+            guard=lambda one: ProvenScanner(one, clock=SystemClock(), tells_changes=False),
+            **LIMITS,
+        ) as scanner:
+            await scanner.self_test()
+            scan = partial(scanner.scan, LocalFile(tmp_path / "file"), size_bytes=3 * MIB)
+            assert (await scan()).verdict is Verdict.CLEAN
+            clamd.stop()
+            clamd.set(MaxFileSize="2M")
+            clamd.start_again()
+            scanner._members[0].clamd._version = ScannerVersion(engine="ClamAV", database="another")
+            with pytest.raises(SelfTestFailed, match="MaxFileSize"):
+                await scan()
+
+
+async def test_a_limit_for_streams_does_not_hide_a_smaller_one_for_files(tmp_path: Path) -> None:
+    (tmp_path / "clamd").mkdir()
+    (tmp_path / "file").write_bytes(bytes(3 * MIB))
+    with running_clamd(tmp_path / "clamd", StreamMaxLength="4M", MaxFileSize="2M") as clamd:
+        async with ClamavScanner(clamd.tcp_address, clock=SystemClock(), **LIMITS) as scanner:
+            with pytest.raises(SelfTestFailed, match="MaxFileSize"):
+                await scanner.scan(LocalFile(tmp_path / "file"), size_bytes=3 * MIB)
+            with pytest.raises(SelfTestFailed, match="MaxFileSize"):
+                await scanner.self_test()

@@ -38,6 +38,23 @@ GIVEN_BACK_SECONDS = 8.0
 """Less than the 10 s, or with a Go consumer 30 s, after which NATS misses an instance."""
 
 
+NO_PAUSE_ENDS = {"POSTPROCESSING_RETRY_BACKOFF_DURATION": "1h"}
+"""So long that nobody goes on because a pause is over."""
+
+
+def both(nats: NatsServer, clamd: str) -> dict[str, str]:
+    """Return the settings of a coordinator and a scanner."""
+    return {
+        "OCIS_EVENTS_ENDPOINT": nats.endpoint,
+        "POSTPROCESSING_STEPS": "virusscan",
+        "POSTPROCESSING_STORE": "nats-js-kv",
+        "POSTPROCESSING_STORE_NODES": nats.endpoint,
+        "ANTIVIRUS_CLAMAV_SOCKET": clamd,
+        "PENSTOCK_ANTIVIRUS_CLAMAV_MAX_FILE_SIZE": "1KiB",
+        "PENSTOCK_ANTIVIRUS_BREAKER_PAUSE": "1s",
+    }
+
+
 @pytest.fixture
 def nats(tmp_path: Path) -> Iterator[NatsServer]:
     (tmp_path / "nats").mkdir()
@@ -94,17 +111,11 @@ async def test_all_files_end_with_a_scanner_that_hangs_now_and_then_and_dies_twi
     files = [content_of(number) for number in range(TROUBLED)]
     with running_hanging_clamd(PLACES) as clamd:
         environment = {
-            "OCIS_EVENTS_ENDPOINT": nats.endpoint,
-            "POSTPROCESSING_STEPS": "virusscan",
-            "POSTPROCESSING_STORE": "nats-js-kv",
-            "POSTPROCESSING_STORE_NODES": nats.endpoint,
+            **both(nats, clamd.address),
             "POSTPROCESSING_RETRY_BACKOFF_DURATION": "200ms",
             "POSTPROCESSING_MAX_RETRIES": "6",
             "ANTIVIRUS_WORKERS": str(PLACES),
-            "ANTIVIRUS_CLAMAV_SOCKET": clamd.address,
             "ANTIVIRUS_CLAMAV_SCAN_TIMEOUT": "1s",
-            "PENSTOCK_ANTIVIRUS_CLAMAV_MAX_FILE_SIZE": "1KiB",
-            "PENSTOCK_ANTIVIRUS_BREAKER_PAUSE": "1s",
         }
         (tmp_path / "coordinator").mkdir()
         with (
@@ -133,19 +144,9 @@ async def test_all_are_held_while_clamd_is_away_and_go_on_without_a_command(
 ) -> None:
     files = [eicar() if number == 7 else b"harmless %d" % number for number in range(HELD)]
     (tmp_path / "clamd").mkdir()
-    (tmp_path / "coordinator").mkdir()
     with running_clamd(tmp_path / "clamd") as clamd:
-        environment = {
-            "OCIS_EVENTS_ENDPOINT": nats.endpoint,
-            "POSTPROCESSING_STEPS": "virusscan",
-            "POSTPROCESSING_STORE": "nats-js-kv",
-            "POSTPROCESSING_STORE_NODES": nats.endpoint,
-            # So long that nobody goes on because a pause is over.
-            "POSTPROCESSING_RETRY_BACKOFF_DURATION": "1h",
-            "ANTIVIRUS_CLAMAV_SOCKET": clamd.unix_address,
-            "PENSTOCK_ANTIVIRUS_CLAMAV_MAX_FILE_SIZE": "1KiB",
-            "PENSTOCK_ANTIVIRUS_BREAKER_PAUSE": "1s",
-        }
+        environment = both(nats, clamd.unix_address) | NO_PAUSE_ENDS
+        (tmp_path / "coordinator").mkdir()
         with (
             running_services(tmp_path / "coordinator", 1, *COORDINATOR, **environment),
             running_services(tmp_path, 2, *SCANNER, **environment),
@@ -170,18 +171,9 @@ async def test_what_an_instance_held_that_was_killed_goes_on_as_well(
 ) -> None:
     held = 20
     (tmp_path / "clamd").mkdir()
-    (tmp_path / "coordinator").mkdir()
     with running_clamd(tmp_path / "clamd") as clamd:
-        environment = {
-            "OCIS_EVENTS_ENDPOINT": nats.endpoint,
-            "POSTPROCESSING_STEPS": "virusscan",
-            "POSTPROCESSING_STORE": "nats-js-kv",
-            "POSTPROCESSING_STORE_NODES": nats.endpoint,
-            "POSTPROCESSING_RETRY_BACKOFF_DURATION": "1h",
-            "ANTIVIRUS_CLAMAV_SOCKET": clamd.unix_address,
-            "PENSTOCK_ANTIVIRUS_CLAMAV_MAX_FILE_SIZE": "1KiB",
-            "PENSTOCK_ANTIVIRUS_BREAKER_PAUSE": "1s",
-        }
+        environment = both(nats, clamd.unix_address) | NO_PAUSE_ENDS
+        (tmp_path / "coordinator").mkdir()
         with (
             running_services(tmp_path / "coordinator", 1, *COORDINATOR, **environment),
             running_services(tmp_path, 1, *SCANNER, **environment) as [scanner],

@@ -36,7 +36,8 @@ class Clamd:
         self.tcp_address = f"tcp://127.0.0.1:{self.port}"
         self._log = folder / "clamd.log"
         self._configuration = folder / "clamd.conf"
-        self._write_configuration(options)
+        self._options = options
+        self._write_configuration()
         self.process = self._start()
 
     @property
@@ -87,11 +88,17 @@ class Clamd:
                 pytest.fail(f"clamd did not reload:\n{self.last_words()}")
             time.sleep(0.02)
 
-    def _write_configuration(self, options: dict[str, str]) -> None:
+    def set(self, **options: str) -> None:
+        """Change its configuration, from its next start on."""
+        self._options |= options
+        self._write_configuration()
+
+    def _write_configuration(self) -> None:
         database = self.folder / "db"
-        database.mkdir()
-        (self.folder / "tmp").mkdir()
-        self.know(eicar())
+        if not database.exists():
+            database.mkdir()
+            (self.folder / "tmp").mkdir()
+            self.know(eicar())
         settings = {
             "Foreground": "yes",
             "DatabaseDirectory": str(database),
@@ -107,7 +114,7 @@ class Clamd:
             "StreamMaxLength": str(LIMIT_BYTES),
             "MaxFileSize": str(LIMIT_BYTES),
             "MaxScanSize": str(LIMIT_BYTES),
-        } | options
+        } | self._options
         self._configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -187,10 +187,10 @@ class SupportsTryNow(Protocol):
 
 @runtime_checkable
 class SupportsLimitProof(Protocol):
-    """A scanner whose self-test goes on in the background, for files as large as it is said to look at."""
+    """A scanner that has to be seen to look at files as large as it is said to, lately."""
 
-    async def limit_proved(self) -> None:
-        """Wait until that is done; raises like `Scanner.self_test`."""
+    async def limit_proved(self, size_bytes: int | None = None) -> None:
+        """Return when that is so up to `size_bytes` (None: the whole limit); raises like `Scanner.self_test`."""
         ...
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 import structlog
 
+from ..errors import PenstockError
 from .base import (
     Circuit,
     Scanner,
@@ -124,10 +125,14 @@ class GuardedScanner(Scanner):
             yield
         except _FAILURES as error:
             last = probe or (self._resting_until is None and self._failures + 1 >= self._limit)
-            if slow_files and last and isinstance(error, ScanTimeout) and await self._is_well():
+            if not (slow_files and last and isinstance(error, ScanTimeout)):
+                self._failed(error, last=last)
+            elif self._proving:
+                self._note(error)  # whether it rests is decided by who finds out just now
+            elif await self._is_well():
                 self._answered()
             else:
-                self._failed(error, probe=probe)
+                self._failed(error, last=True)
             raise
         else:
             self._answered()
@@ -154,26 +159,28 @@ class GuardedScanner(Scanner):
         return True
 
     async def _is_well(self) -> bool:
-        """Tell whether the scanner passes a self-test now; True while somebody else finds out."""
-        if self._proving:
-            return True
+        """Tell whether the scanner passes a self-test now."""
         self._proving = True
         try:
             async with give_up_after(_PROOF, f"the scanner {self.name} to pass a self-test"):
                 await self._scanner.self_test()
-        except _FAILURES:
+        except PenstockError:
             return False
         finally:
             self._proving = False
         log.info("scanner_is_well", scanner=self.name, failures=self._failures)
         return True
 
-    def _failed(self, error: Exception, *, probe: bool) -> None:
-        self._failures += 1
-        self._last_error = str(error)
-        if probe or (self._resting_until is None and self._failures >= self._limit):
+    def _failed(self, error: Exception, *, last: bool) -> None:
+        """Count a failure; after the last one that is borne, have the scanner rest."""
+        self._note(error)
+        if last:
             self._resting_until = self._clock.monotonic() + self._pause.total_seconds()
             log.warning("scanner_rests", scanner=self.name, failures=self._failures, error=self._last_error)
+
+    def _note(self, error: Exception) -> None:
+        self._failures += 1
+        self._last_error = str(error)
 
     def _answered(self) -> None:
         if self._resting_until is not None:

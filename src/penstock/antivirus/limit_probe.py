@@ -17,29 +17,37 @@ import structlog
 
 from .base import LocalFile, Scanner, ScannerUnavailable, ScanReport, SelfTestFailed, Verdict
 from .eicar import eicar
+from .limits import tells_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 log = structlog.get_logger(__name__)
 
-_SMALL_BYTES = 64 * 1024
+SMALL_BYTES = 64 * 1024
+"""Nobody has a limit below this."""
 
 
-async def check_limit(scanner: Scanner, *, limit_bytes: int, because: str) -> None:
+async def check_limit(scanner: Scanner, *, limit_bytes: int, because: str) -> bool:
     """Have a file of `limit_bytes` scanned that begins with EICAR and goes on with zeros.
+
+    Returns whether it was looked at. One that was refused says nothing of smaller ones: what refuses it may be another
+    limit than that of the engine, such as one for streams, or of a server in front of it.
 
     `because` tells people what a wrong answer comes from, and what to do.
 
     Raises:
         SelfTestFailed: it is called clean, though a small file of the same kind is not.
     """
-    if limit_bytes <= _SMALL_BYTES or (await _probe(scanner, limit_bytes)).verdict is not Verdict.CLEAN:
-        return
-    if (await _probe(scanner, _SMALL_BYTES)).verdict is Verdict.CLEAN:
+    if limit_bytes <= SMALL_BYTES:
+        return True
+    report = await _probe(scanner, limit_bytes)
+    if report.verdict is not Verdict.CLEAN:
+        return report.verdict is Verdict.INFECTED or tells_limits(report.signature)
+    if (await _probe(scanner, SMALL_BYTES)).verdict is Verdict.CLEAN:
         # Its signatures know EICAR as a file of 68 bytes only, so nothing follows from the larger one.
         log.warning("scanner_limit_not_verified", scanner=scanner.name, limit_bytes=limit_bytes)
-        return
+        return True
     raise SelfTestFailed(
         f"the scanner {scanner.name} says that a file of {limit_bytes} bytes is clean without having looked at it: "
         f"{because}"

@@ -70,8 +70,9 @@ class TimeAllowance(msgspec.Struct, frozen=True):
         return self.base + timedelta(seconds=size_bytes / self.bytes_per_second)
 
 
+_LIMITS = "Heuristics.Limits.Exceeded"
 _TOO_LARGE = ("Heuristics.Limits.Exceeded.MaxFileSize", "Heuristics.Limits.Exceeded.MaxScanSize")
-_NOT_LOOKED_INSIDE = ("Heuristics.Limits.Exceeded", "Heuristics.Encrypted", "Heuristics.Broken")
+_NOT_LOOKED_INSIDE = (_LIMITS, "Heuristics.Encrypted", "Heuristics.Broken")
 
 
 def verdict_of_signature(signature: str) -> Verdict:
@@ -86,3 +87,8 @@ def verdict_of_signature(signature: str) -> Verdict:
     if signature.startswith(_NOT_LOOKED_INSIDE):
         return Verdict.UNSCANNABLE
     return Verdict.INFECTED
+
+
+def tells_limits(signature: str) -> bool:
+    """Tell whether ClamAV says with a name that a file was over one of its limits, which it may keep to itself."""
+    return signature.startswith(_LIMITS)

@@ -4,6 +4,7 @@ A scanner may begin to miss everything while it answers as ever: clamd that was 
 signatures, an ICAP server whose engine went away. So each clean verdict waits until it is certain that nothing has
 changed since EICAR was found: the engine is asked for its version *after* the scan, and if that is a new one, or if it
 does not tell the version of its signatures, it has to find EICAR again. Verdicts that come at the same time share that.
+A new one also has to be seen to look at files as large as this one: it may have been set up anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ import msgspec
 import structlog
 
 from ..errors import Unavailable
-from .base import Scanner, ScannerState, ScannerVersion, ScanReport, SelfTestFailed, Source, SupportsStates, Verdict
+from .base import (
+    Scanner,
+    ScannerState,
+    ScannerVersion,
+    ScanReport,
+    SelfTestFailed,
+    Source,
+    SupportsLimitProof,
+    SupportsStates,
+    Verdict,
+)
 from .self_test import check_finds
 
 if TYPE_CHECKING:
@@ -96,12 +107,14 @@ class ProvenScanner(Scanner):
         """Have the scanner look at the file; see `Scanner.scan`.
 
         Raises:
-            SelfTestFailed: it says clean, but does not find EICAR any more.
+            SelfTestFailed: it says clean, but does not find EICAR any more, or not in a file of this size.
         """
         report = await self._scanner.scan(source, size_bytes=size_bytes, timeout=timeout)
         if report.verdict is not Verdict.CLEAN:
             return report
         version = await self._vouched()
+        if isinstance(self._scanner, SupportsLimitProof):
+            await self._scanner.limit_proved(size_bytes)
         return msgspec.structs.replace(report, engine_version=version.engine, database_version=version.database)
 
     async def _vouched(self) -> ScannerVersion:

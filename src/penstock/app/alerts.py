@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Self
@@ -17,10 +18,10 @@ import httpx
 import msgspec
 import structlog
 
-from ..antivirus.alert import AlertKind
+from ..antivirus.alert import Alert, AlertKind
+from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from ..antivirus.alert import Alert
     from ..clock import Clock
     from ..telemetry import Metrics
 
@@ -31,22 +32,44 @@ _TRIES: Final = 20
 """With pauses that double from 1 s up to 5 minutes: an hour and more."""
 _LONGEST_PAUSE_SECONDS: Final = 300.0
 _TIMEOUT_SECONDS: Final = 10.0
+"""For each post as a whole, up to the beginning of the answer; what follows that is not read."""
 _LAST_ONES_SECONDS: Final = 5.0
 _SCANNER_QUIET_SECONDS: Final = 300.0
 """A scanner that comes and goes is told of this often at most."""
 _AGAIN: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """An alert that is still to be posted."""
+
+    alert: Alert
+    due_at: float
+    tries: int = 0
+
+
 class Alerts:
-    """Takes alerts at once, and posts them one after the other while its context is open."""
+    """Takes alerts at once, and posts them one after the other while its context is open.
+
+    One that is not taken waits for its next turn by itself: the others go on.
+    """
 
     def __init__(self, url: str | None, *, token: str = "", clock: Clock, metrics: Metrics | None = None) -> None:
-        """`url`: where to; None: alerts are counted, and no more. `token`: sent as a bearer token, if there is one."""
+        """`url`: where to; None: alerts are counted, and no more. `token`: sent as a bearer token, if there is one.
+
+        Raises:
+            ConfigurationError: the token is none.
+        """
+        if not all("!" <= mark <= "~" for mark in token):
+            raise ConfigurationError(
+                "antivirus_alert_token: not a bearer token, for it has marks in it that a header cannot carry. Write "
+                "letters, digits and signs of ASCII, without spaces."
+            )
         self._url = url
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._clock = clock
         self._metrics = metrics
-        self._waiting: deque[Alert] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._news = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._quiet_until = float("-inf")
@@ -71,10 +94,11 @@ class Alerts:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_ONES_SECONDS):
-                while self._waiting and await self._post(self._client, self._waiting[0]):
-                    self._waiting.popleft()
-        for alert in self._waiting:
-            self._give_up(alert, "the service ended")
+                for one in list(self._waiting):
+                    if await self._post(self._client, one.alert):
+                        self._waiting.remove(one)
+        for one in self._waiting:
+            self._give_up(one.alert, "the service ended")
         await self._client.aclose()
 
     def tell(self, alert: Alert) -> None:
@@ -84,17 +108,18 @@ class Alerts:
         if self._url is None or not self._is_wanted(alert):
             return
         if len(self._waiting) >= _MOST_WAITING:
-            self._give_up(self._waiting.popleft(), f"more than {_MOST_WAITING} wait")
-        self._waiting.append(alert)
+            self._give_up(self._waiting.popleft().alert, f"more than {_MOST_WAITING} wait")
+        self._waiting.append(_Waiting(alert, self._clock.monotonic()))
         self._news.set()
 
     def _is_wanted(self, alert: Alert) -> bool:
+        """Tell whether it is news; a scanner that is not used is told of again and again, so nothing is missed."""
         if alert.kind is AlertKind.SCANNER_READY:
             wanted, self._said_not_used = self._said_not_used, False
             return wanted
         if alert.kind is AlertKind.SCANNER_NOT_USED:
             now = self._clock.monotonic()
-            if now < self._quiet_until:
+            if self._said_not_used or now < self._quiet_until:
                 return False
             self._quiet_until, self._said_not_used = now + _SCANNER_QUIET_SECONDS, True
         return True
@@ -102,38 +127,62 @@ class Alerts:
     async def _post_all(self) -> None:
         while self._client is not None:
             self._news.clear()
-            while self._waiting:
-                alert = self._waiting[0]
-                await self._post_in_time(self._client, alert)
-                if self._waiting and self._waiting[0] is alert:
-                    self._waiting.popleft()
-            await self._news.wait()
+            one = min(self._waiting, key=lambda waiting: waiting.due_at, default=None)
+            if one is None:
+                await self._news.wait()
+            elif (pause := one.due_at - self._clock.monotonic()) > 0:
+                await self._news_or(pause)
+            else:
+                await self._take_turn(self._client, one)
 
-    async def _post_in_time(self, client: httpx.AsyncClient, alert: Alert) -> None:
-        for number in range(_TRIES):
-            if await self._post(client, alert):
-                return
-            pause = min(_LONGEST_PAUSE_SECONDS, 2.0**number)
-            await self._clock.sleep(timedelta(seconds=pause))
-        self._give_up(alert, f"tried {_TRIES} times")
+    async def _news_or(self, pause_seconds: float) -> None:
+        """Wait until it is time for one that waits, or another has come."""
+        pause = asyncio.ensure_future(self._clock.sleep(timedelta(seconds=pause_seconds)))
+        news = asyncio.ensure_future(self._news.wait())
+        try:
+            await asyncio.wait({pause, news}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
+            news.cancel()
+            await asyncio.gather(pause, news, return_exceptions=True)
+
+    async def _take_turn(self, client: httpx.AsyncClient, one: _Waiting) -> None:
+        done = await self._post(client, one.alert)
+        one.tries += 1
+        if one not in self._waiting:  # it was given up meanwhile
+            return
+        if not done and one.tries < _TRIES:
+            one.due_at = self._clock.monotonic() + min(_LONGEST_PAUSE_SECONDS, 2.0 ** (one.tries - 1))
+            return
+        self._waiting.remove(one)
+        if not done:
+            self._give_up(one.alert, f"tried {_TRIES} times")
 
     async def _post(self, client: httpx.AsyncClient, alert: Alert) -> bool:
         """Post it once; return whether it is done with. The address may be a secret, and is not logged."""
-        body = msgspec.json.encode(alert)
         try:
-            async with self._one_at_a_time:
-                answer = await client.post(self._url or "", content=body, headers=self._headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            status = await self._status_of(client, alert)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are to be posted
             log.warning("alert_not_posted", kind=alert.kind, upload=alert.upload_id, error=type(error).__name__)
             return False
-        if answer.is_success:
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             self._count("sent")
             return True
-        log.warning("alert_not_posted", kind=alert.kind, upload=alert.upload_id, status=answer.status_code)
-        if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status_code not in _AGAIN:
-            self._give_up(alert, f"it was answered with status {answer.status_code}")
+        log.warning("alert_not_posted", kind=alert.kind, upload=alert.upload_id, status=status)
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _AGAIN:
+            self._give_up(alert, f"it was answered with status {status}")
             return True
         return False
+
+    async def _status_of(self, client: httpx.AsyncClient, alert: Alert) -> int:
+        """Return how it was answered; nothing but that is read, for nobody knows how long the answer is."""
+        body = msgspec.json.encode(alert)
+        async with (
+            self._one_at_a_time,
+            asyncio.timeout(_TIMEOUT_SECONDS),
+            client.stream("POST", self._url or "", content=body, headers=self._headers) as answer,
+        ):
+            return answer.status_code
 
     def _give_up(self, alert: Alert, why: str) -> None:
         self._count("failed")

@@ -1,13 +1,16 @@
 """How `penstock antivirus server` has uploads go on that were held, also those of an instance that was killed.
 
-Each upload that an instance holds is noted on the bus, and whoever has it go on takes the note first: so it is asked
-for once, whoever asks. An instance whose scanner works, and did not a moment ago or was not there, also asks for those
-that others have noted.
+Each upload that an instance holds is noted on the bus. Whoever has it go on publishes that first, under an ID that
+belongs to the note, and takes the note away afterwards: so whoever dies in between leaves it to others, and what two
+say at the same time counts once. An instance whose scanner works also asks for those that others have noted: when it
+did not work a moment ago or was not there, and every now and then, for an instance that was killed may be the only one
+that was ever without its scanner.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +26,7 @@ from ..events.types import (
     StartPostprocessingStep,
     Timestamp,
 )
+from ..ids import derived_id
 from ..steps.held import LIMIT
 
 if TYPE_CHECKING:
@@ -39,6 +43,8 @@ log = structlog.get_logger(__name__)
 _TRY_AGAIN_SECONDS: Final = 60.0
 """How long no notes are made after one could not be: each try takes time, and may not be allowed at all."""
 _TIDIED_EVERY: Final = timedelta(seconds=1)
+_ENDED_KEPT: Final = 10_000
+"""So many uploads that have ended are remembered, so that nobody is asked to go on with them."""
 
 
 class HeldUploads:
@@ -55,8 +61,11 @@ class HeldUploads:
         self._clock = clock
         self._numbers: dict[str, int | None] = {}
         """The note of each upload that this instance has held; None: there is none."""
-        self._gone: dict[str, int] = {}
-        """Notes of ours that are of no more use."""
+        self._gone: dict[str, int | None] = {}
+        """Notes that are of no more use, with their numbers; None: whichever there is."""
+        self._others: set[str] = set()
+        """Uploads that others have noted, and that are to be asked for."""
+        self._ended: OrderedDict[str, None] = OrderedDict()
         self._no_notes_until = float("-inf")
         scanning.on_held(self.keep)
 
@@ -71,6 +80,7 @@ class HeldUploads:
         event = envelope.event
         match event:
             case StartPostprocessingStep():
+                self._ended.pop(event.upload_id, None)
                 if self._scanning.held.started(event.upload_id, envelope.event_id or envelope.id):
                     self._drop(event.upload_id)
             case ResumePostprocessing():
@@ -78,6 +88,9 @@ class HeldUploads:
             case _:
                 self._scanning.held.let_go(event.upload_id)
                 self._drop(event.upload_id)
+                self._ended[event.upload_id] = None
+                if len(self._ended) > _ENDED_KEPT:
+                    self._ended.popitem(last=False)
 
     async def keep(self, upload_id: str) -> None:
         """Note an upload down. Where that is not possible it is remembered by this process alone."""
@@ -93,7 +106,10 @@ class HeldUploads:
             log.warning("held_upload_not_noted", upload=upload_id, error=str(error))
             return
         self._gone.pop(upload_id, None)
-        self._numbers[upload_id] = number
+        if upload_id in self._numbers:
+            self._numbers[upload_id] = number
+        else:  # it has begun again, or ended, while it was noted down
+            self._gone[upload_id] = number
 
     def _drop(self, upload_id: str) -> None:
         """Have our note of an upload removed that goes on by itself."""
@@ -111,7 +127,8 @@ class HeldUploads:
                 except BusUnavailable as error:
                     log.warning("notes_not_removed", notes=len(self._gone), error=str(error))
                     break
-                self._gone.pop(upload_id, None)
+                if self._gone.get(upload_id, ...) == number:  # and not a later one that came meanwhile
+                    del self._gone[upload_id]
 
     async def noted(self) -> list[str]:
         """Return the uploads that others have noted down.
@@ -120,7 +137,12 @@ class HeldUploads:
             BusUnavailable: there is no answer.
         """
         names = [] if self._notes is None else await self._notes.names()
-        return [name for name in names if name not in self._numbers and name not in self._gone]
+        for name in names:
+            if name in self._ended and name not in self._numbers:
+                self._gone.setdefault(name, None)
+        others = [name for name in names if name not in self._numbers and name not in self._gone]
+        self._others.update(others)
+        return others
 
     async def hurry(self, upload_ids: Sequence[str]) -> Sequence[str]:
         """Ask the coordinator to start the step again, as the command `resume` does, upload by upload.
@@ -130,25 +152,29 @@ class HeldUploads:
         """
         for asked, upload_id in enumerate(upload_ids):
             try:
-                if await self._is_ours(upload_id):
-                    await self._ask_for(upload_id)
-                self._numbers.pop(upload_id, None)
+                await self._have_go_on(upload_id)
             except BusUnavailable as error:
                 log.warning("uploads_not_hurried", uploads=len(upload_ids) - asked, error=str(error))
                 return upload_ids[asked:]
         return ()
 
-    async def _ask_for(self, upload_id: str) -> None:
-        now = Timestamp.of(self._clock.now())
-        await self._publisher.publish(ResumePostprocessing(upload_id=upload_id, timestamp=now))
-
-    async def _is_ours(self, upload_id: str) -> bool:
-        """Take the note of an upload; False when somebody else has. One that could not be noted down is ours."""
-        if self._notes is None:
-            return True
+    async def _have_go_on(self, upload_id: str) -> None:
+        """Ask for one upload, and then take its note away, unless somebody else has done both."""
         number = self._numbers.get(upload_id)
-        if upload_id in self._numbers and number is None:
-            return True
-        ours = await self._notes.take(upload_id, number)
-        self._numbers[upload_id] = None  # what is not said now is said later
-        return ours
+        if self._notes is not None and upload_id in self._others and upload_id not in self._numbers:
+            number = await self._notes.find(upload_id)
+            if number is None:  # whoever took it had asked before, or heard that there is nothing to ask for
+                self._others.discard(upload_id)
+                return
+        await self._ask_for(upload_id, number)
+        if self._notes is not None and number is not None:
+            await self._notes.take(upload_id, number)
+        self._others.discard(upload_id)
+        if self._numbers.get(upload_id, ...) == number:  # and it was not held once more meanwhile
+            del self._numbers[upload_id]
+
+    async def _ask_for(self, upload_id: str, number: int | None) -> None:
+        """Publish that an upload goes on; what is said of one note, by whomever and how often, is one event."""
+        now = Timestamp.of(self._clock.now())
+        event_id = "" if number is None else derived_id(upload_id, "held", number)
+        await self._publisher.publish(ResumePostprocessing(upload_id=upload_id, timestamp=now), event_id=event_id)

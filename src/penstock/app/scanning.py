@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 _SELF_TEST_AGAIN: Final = timedelta(seconds=2)
 _HURRY_PAUSE_SECONDS: Final = 10.0
 _HURRY_PAUSE_LIMIT_SECONDS: Final = 3600.0
+_NOTED_AGAIN_SECONDS: Final = 600.0
+"""How often we ask for the uploads of others although our scanner has worked all the time."""
 
 
 def places_of(state: ScannerState) -> list[Check]:
@@ -56,6 +58,7 @@ class Scanning:
         self._pause_seconds = 0.0
         self._heard_at = float("-inf")
         self._was_away = True
+        self._noted_at = float("-inf")
         self._left: Sequence[str] = ()
         """Those that could not be asked for yet, such as while the answer that failed is under way."""
 
@@ -70,25 +73,32 @@ class Scanning:
         `hurry` gets the IDs of the uploads that were held because the scanner was not there, and returns those that
         remain so. Each time costs an upload an attempt for which the scanner is away again, so the pauses between two
         times double, until an hour was quiet. `noted` tells which uploads others have held; it is asked when the
-        scanner has been away, or we have.
+        scanner has been away, or we have, and else every ten minutes: whoever held them may have been killed.
         """
         while True:
-            if any(state.circuit is Circuit.OPEN for state in self._states()):
-                await self._step.check()  # the breaker makes a probe of it as soon as the pause is over
-            if self._step.problem or any(state.circuit is not Circuit.CLOSED for state in self._states()):
-                self._was_away = True
-            elif self._clock.monotonic() - self._hurried_at >= self._pause_seconds:
-                await self._go_on(hurry, noted)
-            elif self._left:
-                await self._have_go_on(self.held.take(self._left), hurry)
+            try:
+                await self._look(hurry, noted)
+            except Exception:  # a mistake of ours must not be the end of looking
+                log.exception("held_uploads_not_looked_after")
             await self._clock.sleep(_SELF_TEST_AGAIN)
+
+    async def _look(self, hurry: Hurry, noted: Noted | None) -> None:
+        if any(state.circuit is Circuit.OPEN for state in self._states()):
+            await self._step.check()  # the breaker makes a probe of it as soon as the pause is over
+        if self._step.problem or any(state.circuit is not Circuit.CLOSED for state in self._states()):
+            self._was_away = True
+        elif self._clock.monotonic() - self._hurried_at >= self._pause_seconds:
+            await self._go_on(hurry, noted)
+        elif self._left:
+            await self._have_go_on(self.held.take(self._left), hurry)
 
     async def _go_on(self, hurry: Hurry, noted: Noted | None) -> None:
         others: Sequence[str] = ()
-        if self._was_away:
+        now = self._clock.monotonic()
+        if noted is not None and (self._was_away or now - self._noted_at >= _NOTED_AGAIN_SECONDS):
             try:
-                others = () if noted is None else await noted()
-                self._was_away = False
+                others = await noted()
+                self._was_away, self._noted_at = False, now
             except PenstockError as error:
                 log.warning("uploads_of_others_not_known", error=str(error))  # asked again next time
         held = list(dict.fromkeys([*self.held.take(), *others]))
@@ -100,12 +110,13 @@ class Scanning:
         self._left = ()
         if not held:
             return 0
+        self._left = held  # unless we hear otherwise
         try:
             self._left = await hurry(held)
         except PenstockError as error:
             log.warning("uploads_not_hurried", uploads=len(held), error=str(error))
-            self._left = held
-        self.hold(self._left)
+        finally:
+            self.hold(self._left)
         if gone := len(held) - len(self._left):
             log.info("uploads_hurried", uploads=gone)
         return gone

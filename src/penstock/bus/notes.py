@@ -25,6 +25,10 @@ class Notes(Protocol):
         """
         ...
 
+    async def find(self, name: str) -> int | None:
+        """Return the number of the note of `name`; None when there is none."""
+        ...
+
     async def names(self) -> list[str]:
         """Return the names of which there are notes."""
         ...

@@ -110,6 +110,9 @@ class Virusscan(GuardedStep):
             await self.scanner.self_test()
         except PenstockError as error:
             self._distrust(error)
+        except Exception as error:  # a mistake of ours must not be the end of testing, and lets nothing pass
+            log.exception("scanner_not_tested", scanner=self.scanner.name)
+            self._distrust(ScannerNotReady(f"the self-test failed in a way that nobody expected: {error!r}"))
         else:
             if self.problem:
                 log.info("scanner_ready", scanner=self.scanner.name)
@@ -120,10 +123,10 @@ class Virusscan(GuardedStep):
         # While it is left alone the error tells how long; that is no news.
         if self._told != error.code and not (self._told and isinstance(error, ScannerResting)):
             log.error("scanner_not_used", scanner=self.scanner.name, error=str(error), exc_info=error)
-            if not self._told:
-                text = f"The scanner {self.scanner.name} is not used, and uploads are held until it works: {error}"
-                self._alert(AlertKind.SCANNER_NOT_USED, text)
             self._told = error.code
+        # Each time: whoever is told decides how often that is news, and must not miss it for good.
+        text = f"The scanner {self.scanner.name} is not used, and uploads are held until it works: {error}"
+        self._alert(AlertKind.SCANNER_NOT_USED, text)
         self.problem = str(error)
 
     def _alert(self, kind: AlertKind, text: str, upload: StepUpload | None = None, **more: str) -> None:

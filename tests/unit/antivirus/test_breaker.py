@@ -43,6 +43,10 @@ class Moody(Scanner):
         self.asked = 0
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.tested = asyncio.Event()
+        """Set when a self-test is asked for."""
+        self.tests_begin = asyncio.Event()
+        self.tests_begin.set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,6 +69,8 @@ class Moody(Scanner):
         return ScannerVersion(engine="moody 1")
 
     async def self_test(self) -> None:
+        self.tested.set()
+        await self.tests_begin.wait()
         if not self.passes:
             await self._answer()
 
@@ -222,3 +228,30 @@ async def test_only_one_self_test_is_made_for_many_slow_files(case: Case) -> Non
     await asyncio.gather(*scans, return_exceptions=True)
     assert case.state().circuit is Circuit.OPEN
     assert case.inner.asked <= 12
+
+
+async def test_who_is_slow_while_the_scanner_is_put_to_the_test_does_not_begin_the_count_anew(case: Case) -> None:
+    await case.fail(2, ScanTimeout("slow"))
+    case.inner.tests_begin.clear()
+    third = asyncio.create_task(case.scan())
+    await asyncio.wait_for(case.inner.tested.wait(), 5)
+    await case.fail(2, ScanTimeout("slow"))
+    assert case.state().failures == 4
+    case.inner.tests_begin.set()
+    with pytest.raises(ScanTimeout):
+        await third
+    assert (case.state().circuit, case.state().failures) == (Circuit.OPEN, 5)
+
+
+async def test_one_that_fails_the_test_rests_although_a_file_went_well_meanwhile(case: Case) -> None:
+    await case.fail(2, ScanTimeout("slow"))
+    case.inner.tests_begin.clear()
+    third = asyncio.create_task(case.scan())
+    await asyncio.wait_for(case.inner.tested.wait(), 5)
+    case.inner.error = None
+    await case.scan()
+    case.inner.error = ScannerUnavailable("it is away")
+    case.inner.tests_begin.set()
+    with pytest.raises(ScanTimeout):
+        await third
+    assert case.state().circuit is Circuit.OPEN

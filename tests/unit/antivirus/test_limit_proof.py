@@ -18,7 +18,7 @@ from penstock.antivirus.base import (
     Verdict,
 )
 from penstock.antivirus.limit_proof import LimitProof
-from penstock.testing import eventually
+from penstock.testing import ManualClock, eventually
 
 KIB = 1024
 AT_ONCE = 128 * KIB
@@ -26,15 +26,20 @@ TOLD = 1024 * KIB
 
 
 class Limited(Scanner):
-    """Finds EICAR in files up to its limit, and lets larger ones pass unseen; looks when it is let."""
+    """Finds EICAR in files up to its limit, and lets larger ones pass unseen; looks when it is let.
+
+    What is larger than `takes_bytes` it refuses.
+    """
 
     name = "limited"
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
+        self.takes_bytes = 2**40
+        self.clock = ManualClock()
         self.looks = asyncio.Event()
         self.seen: list[int] = []
-        self.proof = LimitProof(self, limit_bytes=TOLD, because="lower it", at_once_bytes=AT_ONCE)
+        self.proof = LimitProof(self, limit_bytes=TOLD, because="lower it", clock=self.clock, at_once_bytes=AT_ONCE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,6 +52,8 @@ class Limited(Scanner):
         self.seen.append(size_bytes)
         if size_bytes > AT_ONCE:
             await self.looks.wait()
+        if size_bytes > self.takes_bytes:
+            return ScanReport(verdict=Verdict.TOO_LARGE, scanner="")
         return ScanReport(verdict=Verdict.INFECTED if size_bytes <= self.limit_bytes else Verdict.CLEAN, scanner="")
 
     async def version(self) -> ScannerVersion:
@@ -116,3 +123,102 @@ async def test_a_file_that_waits_when_the_scanner_is_closed_is_not_scanned() -> 
             await scanner.proof.close()
             with pytest.raises(ScannerUnavailable, match="closed"):
                 await large
+
+
+async def large(scanner: Limited, size_bytes: int = TOLD) -> ScanReport:
+    return await scanner.scan(None, size_bytes=size_bytes)  # type: ignore[arg-type]
+
+
+async def test_it_is_proved_before_a_large_file_also_where_nobody_has_made_a_self_test() -> None:
+    async with Limited(AT_ONCE) as scanner:
+        scanner.looks.set()
+        await large(scanner, 64 * KIB)
+        assert scanner.seen == [64 * KIB]
+        assert (await large(scanner, AT_ONCE)).verdict is Verdict.INFECTED
+        assert scanner.seen == [64 * KIB, AT_ONCE, AT_ONCE]
+        with pytest.raises(SelfTestFailed, match="lower it"):
+            await large(scanner)
+
+
+async def test_a_self_test_proves_it_again_every_ten_minutes() -> None:
+    async with Limited(TOLD) as scanner:
+        scanner.looks.set()
+        await scanner.self_test()
+        await scanner.proof.finish()
+        await scanner.clock.advance(timedelta(minutes=9))
+        await scanner.self_test()
+        assert scanner.seen == [AT_ONCE, TOLD]
+        await scanner.clock.advance(timedelta(minutes=2))
+        scanner.limit_bytes = AT_ONCE
+        await scanner.self_test()
+        await eventually(lambda: scanner.seen[2:4] == [AT_ONCE, TOLD])
+        with pytest.raises(SelfTestFailed):
+            await scanner.self_test()
+        with pytest.raises(SelfTestFailed):
+            await large(scanner)
+
+
+async def test_a_proof_that_is_too_old_counts_for_nothing() -> None:
+    async with Limited(TOLD) as scanner:
+        scanner.looks.set()
+        await large(scanner)
+        scanner.limit_bytes = AT_ONCE
+        await scanner.clock.advance(timedelta(minutes=14))
+        await large(scanner)  # nobody can know
+        await scanner.clock.advance(timedelta(minutes=1))
+        with pytest.raises(SelfTestFailed):
+            await large(scanner)
+
+
+async def test_after_a_failure_it_has_to_be_proved_again() -> None:
+    async with Limited(TOLD) as scanner:
+        scanner.looks.set()
+        await large(scanner)
+        await large(scanner)
+        assert scanner.seen == [TOLD, TOLD, TOLD]
+        scanner.proof.doubt()
+        scanner.limit_bytes = AT_ONCE
+        with pytest.raises(SelfTestFailed):
+            await large(scanner)
+
+
+async def test_what_was_being_proved_of_another_scanner_is_begun_anew() -> None:
+    async with Limited(TOLD) as scanner, scanning(scanner, TOLD) as waiting:
+        await eventually(lambda: scanner.seen == [TOLD])
+        scanner.proof.forget()
+        scanner.looks.set()
+        await waiting
+        assert scanner.seen == [TOLD, TOLD, TOLD]
+
+
+async def test_who_gives_up_waiting_does_not_take_the_proof_from_the_others() -> None:
+    async with Limited(TOLD) as scanner, scanning(scanner, TOLD) as first, scanning(scanner, TOLD) as second:
+        await eventually(lambda: scanner.seen == [TOLD])
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        scanner.looks.set()
+        await second
+        assert scanner.seen == [TOLD, TOLD]
+
+
+async def test_what_is_refused_says_nothing_of_smaller_files() -> None:
+    """A limit for streams, or of a server in front, hides that of the engine, which tells nobody of its own."""
+    async with Limited(TOLD // 4 - 1) as scanner:
+        scanner.looks.set()
+        scanner.takes_bytes = TOLD // 2 - 1
+        for size_bytes in (TOLD, TOLD // 4):
+            with pytest.raises(SelfTestFailed):
+                await large(scanner, size_bytes)
+
+
+async def test_a_size_between_what_is_looked_at_and_what_is_refused_is_tried_itself() -> None:
+    async with Limited(TOLD // 4 + 100) as scanner:
+        scanner.looks.set()
+        scanner.takes_bytes = TOLD // 4 + 200
+        assert (await large(scanner, TOLD // 4 + 100)).verdict is Verdict.INFECTED
+        before = len(scanner.seen)
+        await large(scanner, TOLD // 4 + 50)
+        assert len(scanner.seen) == before + 1
+        with pytest.raises(SelfTestFailed):
+            await large(scanner, TOLD // 4 + 150)
+        assert (await large(scanner, TOLD // 4 + 201)).verdict is Verdict.TOO_LARGE

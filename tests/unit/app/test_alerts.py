@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from penstock.antivirus import ScannerUnavailable
 from penstock.antivirus.alert import Alert, AlertKind
+from penstock.antivirus.handling import Handling
 from penstock.app.alerts import Alerts
+from penstock.errors import ConfigurationError
+from penstock.steps.virusscan import Virusscan
 from penstock.telemetry import Metrics
 from penstock.testing import ManualClock, eventually
 from tests.servers.webhook import Webhook, running_webhook
@@ -28,6 +34,19 @@ def alert(kind: AlertKind = AlertKind.VIRUS_FOUND, name: str = "1", **more: Any)
 
 def counted(metrics: Metrics, name: str, **labels: str) -> float:
     return metrics.registry.get_sample_value(f"{name}_total", labels) or 0.0
+
+
+class Away:
+    """A scanner that is not there, until it is."""
+
+    name = "clamav"
+
+    def __init__(self) -> None:
+        self.error: Exception | None = ScannerUnavailable("away")
+
+    async def self_test(self) -> None:
+        if self.error is not None:
+            raise self.error
 
 
 async def test_it_is_posted_once_with_all_that_is_known(hook: Webhook) -> None:
@@ -56,18 +75,62 @@ async def test_it_is_posted_once_with_all_that_is_known(hook: Webhook) -> None:
 
 async def test_what_is_not_taken_is_posted_again_after_a_pause_and_what_is_refused_is_not(hook: Webhook) -> None:
     metrics, clock = Metrics(), ManualClock()
-    hook.statuses = [503, 429, 204, 403]
+    hook.statuses = [503, 204, 429, 403]
     async with Alerts(hook.url, clock=clock, metrics=metrics) as alerts:
-        for name in ("1", "2", "3"):
-            alerts.tell(alert(name=name))
-        for pause in (1, 2):
-            await eventually(lambda: clock.sleepers == 1)
-            assert not hook.posted
-            await clock.advance(timedelta(seconds=pause))
+        alerts.tell(alert(name="1"))
+        alerts.tell(alert(name="2"))  # goes on although the other is not taken
+        await eventually(lambda: [one["id"] for one in hook.posted] == ["2"] and clock.sleepers == 1)
+        await clock.advance(timedelta(seconds=0.9))
+        assert len(hook.headers) == 2
+        await clock.advance(timedelta(seconds=0.1))
+        await eventually(lambda: len(hook.headers) == 3 and clock.sleepers == 1)
+        await clock.advance(timedelta(seconds=1.9))
+        assert len(hook.headers) == 3
+        await clock.advance(timedelta(seconds=0.1))
+        await eventually(lambda: len(hook.headers) == 4)
+        alerts.tell(alert(name="3"))
         await eventually(lambda: len(hook.posted) == 2)
-    assert [one["id"] for one in hook.posted] == ["1", "3"]
+    assert [one["id"] for one in hook.posted] == ["2", "3"]
     assert len(hook.headers) == 5
-    assert counted(metrics, "penstock_alerts", result="failed") == 1
+    assert counted(metrics, "penstock_alerts", result="failed") == 1  # the first, when it was refused
+
+
+async def test_one_that_cannot_be_written_holds_no_other_up(hook: Webhook, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = ManualClock()
+    async with Alerts(hook.url, clock=clock) as alerts:
+        alerts.tell(alert(name="1", filename="\udcff"))
+        alerts.tell(alert(name="2"))
+        await eventually(lambda: [one["id"] for one in hook.posted] == ["2"])
+    assert "UnicodeEncodeError" in "".join(capsys.readouterr())
+
+
+async def test_an_answer_without_end_is_not_read() -> None:
+    sent_bytes = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent_bytes
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(65536))
+                await writer.drain()
+                sent_bytes += 65536
+        writer.close()
+
+    metrics = Metrics()
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Alerts(f"http://127.0.0.1:{port}/", clock=ManualClock(), metrics=metrics) as alerts:
+            alerts.tell(alert())
+            await eventually(lambda: counted(metrics, "penstock_alerts", result="sent") == 1)
+    assert sent_bytes < 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize("token", ["schl\u00fcssel", "two words", "line\nend"])
+def test_a_token_that_no_header_can_carry_is_refused_at_start(token: str) -> None:
+    with pytest.raises(ConfigurationError, match="antivirus_alert_token"):
+        Alerts("http://127.0.0.1:1/", token=token, clock=ManualClock())
 
 
 async def test_what_waits_at_the_end_is_tried_once_more(hook: Webhook) -> None:
@@ -77,7 +140,7 @@ async def test_what_waits_at_the_end_is_tried_once_more(hook: Webhook) -> None:
         alerts.tell(alert(name="1"))
         alerts.tell(alert(name="2"))
         await eventually(lambda: clock.sleepers == 1)
-    assert [one["id"] for one in hook.posted] == ["1", "2"]
+    assert sorted(one["id"] for one in hook.posted) == ["1", "2"]
 
 
 async def test_one_that_is_away_holds_nothing_up_and_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +162,23 @@ async def test_a_scanner_that_comes_and_goes_is_told_of_now_and_then(hook: Webho
             await clock.advance(timedelta(seconds=200))
         await eventually(lambda: len(hook.posted) == 4)
     assert [one["id"] for one in hook.posted] == ["away 1", "back 1", "away 3", "back 3"]
+
+
+async def test_one_that_stays_away_is_told_of_although_it_was_back_a_moment_ago(hook: Webhook) -> None:
+    clock = ManualClock()
+    async with Alerts(hook.url, clock=clock) as alerts:
+        scanner = Away()
+        step = Virusscan(scanner, clock=clock, workers=1, handling=Handling())  # type: ignore[arg-type]
+        step.on_alert = alerts.tell
+        await step.check()
+        scanner.error = None
+        await step.check()
+        scanner.error = ScannerUnavailable("away")
+        for _ in range(12):
+            await step.check()
+            await clock.advance(timedelta(minutes=1))
+        await eventually(lambda: len(hook.posted) == 3)
+    assert [one["kind"] for one in hook.posted] == ["scanner-not-used", "scanner-ready", "scanner-not-used"]
 
 
 async def test_without_an_address_it_is_counted_only() -> None:

@@ -129,3 +129,18 @@ async def test_so_many_remarks_are_told(tmp_path: Path) -> None:
     noted = tuple(f"Rule{number} (low)" for number in range(5000))
     answer, _ = await scanned(tmp_path, {"verdict": Verdict.CLEAN, "noted": noted})
     assert len(result_of(answer)[1].noted) == 100
+
+
+async def test_a_self_test_that_fails_in_a_way_nobody_expected_lets_nothing_pass(tmp_path: Path) -> None:
+    scanner = Scripted({"verdict": Verdict.CLEAN})
+    step = Virusscan(scanner, clock=ManualClock(), workers=1, handling=Handling())
+    (tmp_path / "file").write_bytes(b"x")
+    await step.check()
+    scanner.answer = RuntimeError("a mistake")
+    await step.check()
+    assert "a mistake" in step.problem
+    with pytest.raises(Unavailable, match="a mistake"):
+        await step.scan(StepUpload.from_file(tmp_path / "file"))
+    scanner.answer = {"verdict": Verdict.CLEAN}
+    await step.scan(StepUpload.from_file(tmp_path / "file"))
+    assert not step.problem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,8 @@ _CONNECT_SECONDS = 10.0
 """clamd accepts at once even when all its threads are busy."""
 _QUEUE_FULL_SECONDS = 0.05
 """Between two looks whether clamd has taken somebody from its queue (MaxConnectionQueueLength)."""
+_CREDENTIALS = struct.Struct("3i")
+"""What the kernel tells of the other side of a unix socket: process, user, group."""
 _CLOSE_SECONDS = 5.0
 """How long after its answer the other side may take to close the connection, and after a broken pipe to say why."""
 
@@ -37,6 +40,14 @@ class Connection:
         self._sock = sock
         self._address = address
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def process_id(self) -> int:
+        """The process that listens at a unix socket; 0 for a port, or when the kernel does not tell."""
+        if self._sock.family != socket.AF_UNIX:
+            return 0
+        told = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(told)[0])
 
     async def send(self, data: bytes | memoryview) -> None:
         """Send all of `data`.

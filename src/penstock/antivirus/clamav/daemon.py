@@ -19,7 +19,7 @@ from ..base import (
     Verdict,
 )
 from ..deadline import give_up_after
-from ..limit_probe import check_limit
+from ..limit_proof import LimitProof
 from ..limits import verdict_of_signature
 from ..self_test import check_scanner
 from ..sources import opened, pieces_of
@@ -77,8 +77,9 @@ class Clamd(Scanner):
     everybody wait (`ConcurrentDatabaseReload no`), for which there is room in the time allowed.
 
     clamd says "OK" of files above its MaxFileSize or MaxScanSize without having looked at them, and does not tell
-    these limits. So they must be given, and above them the verdict is `TOO_LARGE` without clamd being asked. The
-    first self-test finds out whether clamd's own limits are below those given.
+    these limits. So they must be given, and above them the verdict is `TOO_LARGE` without clamd being asked. Whether
+    clamd's own limits are below those given is found out before the first large file passes, and again every ten
+    minutes, after failures, and when it is another clamd or another version (see `LimitProof`).
 
     Args:
         address: Where it listens.
@@ -105,44 +106,51 @@ class Clamd(Scanner):
         self._clock = clock
         self._file_limit = min(limits.max_file_bytes, ENGINE_LIMIT_BYTES)
         self._stream_limit = min(limits.stream_max_bytes, self._file_limit)
-        self._line = Line(address, allowance)
+        self._line = Line(address, allowance, self._is_another)
         self._by_descriptor = isinstance(address, UnixAddress) and local_way in {LocalWay.AUTO, LocalWay.DESCRIPTOR}
         self._shared_folder = shared_folder if local_way in {LocalWay.AUTO, LocalWay.PATH} else None
         self._sees_folder = False
         self._version = ScannerVersion(engine="")
         self._version_until = float("-inf")
-        self._limit_checked = False
+        limit = self._file_limit if self._by_descriptor else self._stream_limit
+        self._limit = LimitProof(self, limit_bytes=limit, because=_LIMITS_ARE_SMALLER, clock=clock)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        return None
+        await self._limit.close()
 
     async def version(self) -> ScannerVersion:
         """Ask clamd; see `Scanner.version`."""
-        self._version = await self._line.version()
+        before, self._version = self._version, await self._line.version()
+        if before.engine and self._version != before:
+            self._limit.forget()
         self._version_until = self._clock.monotonic() + _VERSION_KEPT_SECONDS
         return self._version
 
     async def self_test(self) -> None:
-        """Prove that EICAR is found, the first time also in a file as large as clamd is said to look at.
-
-        See `Scanner.self_test`.
-        """
+        """Prove that EICAR is found, now and then also in a large file; see `Scanner.self_test` and `LimitProof`."""
         await self.version()
         await check_scanner(self)
         if self._shared_folder is not None and not self._by_descriptor:
             self._sees_folder = await self._prove(self._shared_folder)
-        if not self._limit_checked:
-            limit = self._file_limit if self._by_descriptor else self._stream_limit
-            await check_limit(self, limit_bytes=limit, because=_LIMITS_ARE_SMALLER)
-            self._limit_checked = True
+        await self._limit.go_on()
+
+    async def limit_proved(self, size_bytes: int | None = None) -> None:
+        """Wait until EICAR was found in files as large as these, lately; see `SupportsLimitProof`."""
+        await (self._limit.finish() if size_bytes is None else self._limit.wait_for(size_bytes))
 
     def forget(self) -> None:
         """Take nothing for proven: it may be another clamd by now, or have other settings."""
-        self._limit_checked = self._sees_folder = False
+        self._limit.doubt()
+        self._sees_folder = False
         self._version_until = float("-inf")
+
+    def _is_another(self) -> None:
+        log.info("clamd_started_again", address=str(self.address))
+        self.forget()
+        self._limit.forget()
 
     def limit_for(self, source: Source) -> int:
         """Return how large a file like this one may be for clamd to look at it.
@@ -176,7 +184,10 @@ class Clamd(Scanner):
             async with give_up_after(timeout, f"clamd at {self.address} to scan {size_bytes} bytes"):
                 if started >= self._version_until:
                     await self.version()
+                await self._limit.wait_for(size_bytes)
                 finding = await self._look_at(source, size_bytes)
+                if finding.verdict is Verdict.CLEAN:
+                    await self._limit.wait_for(size_bytes)  # it may have turned out to be another clamd
         return ScanReport(
             verdict=finding.verdict,
             scanner=self.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from .protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -47,15 +48,28 @@ class Line:
         ScanTimeout: there was none in the time allowed.
     """
 
-    def __init__(self, address: Address, allowance: TimeAllowance) -> None:
+    def __init__(
+        self, address: Address, allowance: TimeAllowance, on_another: Callable[[], None] | None = None
+    ) -> None:
+        """`on_another` is called when another process listens there than before; over a unix socket that is known."""
         self._address = address
         self._allowance = allowance
+        self._on_another = on_another
+        self._process_id: int | None = None
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        async with connected(self._address) as connection:
+            before, self._process_id = self._process_id, connection.process_id
+            if before not in {None, self._process_id} and self._on_another is not None:
+                self._on_another()
+            yield connection
 
     async def version(self) -> ScannerVersion:
         """Ask for the versions of engine and signatures."""
         async with (
             give_up_after(_SHORT_ANSWER, f"clamd at {self._address} to tell its version"),
-            connected(self._address) as connection,
+            self._connected() as connection,
         ):
             await connection.send(VERSION)
             received = await connection.receive()
@@ -65,7 +79,7 @@ class Line:
 
     async def pass_descriptor(self, file: OpenFile) -> ScanReply:
         """Have it look at an open file; over a unix socket only."""
-        async with connected(self._address) as connection:
+        async with self._connected() as connection:
             await connection.send(FILDES)
             all_sent = True
             try:
@@ -76,7 +90,7 @@ class Line:
 
     async def pass_path(self, path: Path, size_bytes: int) -> ScanReply:
         """Have it open a file and look at it."""
-        async with connected(self._address) as connection:
+        async with self._connected() as connection:
             await connection.send(command := scan_command(path))
             return await self._reply(connection, command, size_bytes)
 
@@ -86,7 +100,7 @@ class Line:
         Raises:
             SourceUnreadable: they came more slowly than clamd waits. So does what `pieces` raises.
         """
-        async with connected(self._address) as connection:
+        async with self._connected() as connection:
             receiving = asyncio.create_task(connection.receive())
             sending = asyncio.create_task(self._send(connection, pieces))
             try:

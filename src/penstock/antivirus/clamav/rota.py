@@ -78,12 +78,12 @@ class Member:
     def failed(self, error: Exception) -> None:
         """Have it rest, each time longer, unless it is its first ERROR."""
         self.last_error = error
+        self.clamd.forget()
         if self.rest_left:
             return  # it was asked before its rest began, or for want of another
         self._failures += 1
         if isinstance(error, ClamdFailed) and self._failures < _ERRORS_IN_A_ROW and not self.rests:
             return
-        self.clamd.forget()
         rest = min(_LONGEST_REST, _FIRST_REST * 2 ** min(self._failures - 1, 10))
         self._rests_until = self._clock.monotonic() + rest.total_seconds()
         log.warning("clamd_rests", address=str(self.clamd.address), seconds=rest.total_seconds(), error=str(error))

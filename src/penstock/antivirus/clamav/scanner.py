@@ -50,8 +50,8 @@ class ClamavScanner(Scanner):
     back when it passes a self-test in the background.
 
     clamd says "OK" of files above its MaxFileSize or MaxScanSize without having looked at them, and does not tell
-    these limits. So they must be given, and above them the verdict is `TOO_LARGE` without clamd being asked. The
-    first self-test finds out whether clamd's own limits are below those given.
+    these limits. So they must be given, and above them the verdict is `TOO_LARGE` without clamd being asked. Whether
+    clamd's own limits are below those given is found out again and again (see `LimitProof`).
 
     Args:
         addresses: `/path`, `unix:///path` or `tcp://host:port`, one or several; all with the same limits.
@@ -119,6 +119,8 @@ class ClamavScanner(Scanner):
         for task in self._tests:
             task.cancel()
         await asyncio.gather(*self._tests, return_exceptions=True)
+        for member in self._members:
+            await member.scanner.__aexit__(*exc_info)
 
     def states(self) -> list[ScannerState]:
         """Tell which of several are left alone, as far as that is known."""
@@ -141,7 +143,7 @@ class ClamavScanner(Scanner):
     async def self_test(self) -> None:
         """Put all to the test that are asked; pass when one does. See `Scanner.self_test`.
 
-        Each proves that EICAR is found, the first time also in a file as large as clamd is said to look at. One that
+        Each proves that EICAR is found, now and then also in a file as large as clamd is said to look at. One that
         does not is not asked again before it does.
         """
         tested = [member for member in self._members if not member.rests] or self._members
@@ -149,6 +151,10 @@ class ClamavScanner(Scanner):
         failures = [error for error in said if error is not None]
         if len(failures) == len(tested):
             raise failures[0]
+
+    async def limit_proved(self, size_bytes: int | None = None) -> None:
+        """Wait until EICAR was found in files as large as these by each of them; see `SupportsLimitProof`."""
+        await asyncio.gather(*(member.clamd.limit_proved(size_bytes) for member in self._members))
 
     async def scan(self, source: Source, *, size_bytes: int, timeout: timedelta | None = None) -> ScanReport:
         """Have one of them look at the file; see `Scanner.scan`."""
@@ -194,6 +200,7 @@ class ClamavScanner(Scanner):
     async def _test(self, member: Member) -> PenstockError | None:
         try:
             await member.scanner.self_test()
+            await member.clamd.limit_proved()
         except PenstockError as error:
             await self._failed(member, error)
             return error
@@ -215,7 +222,11 @@ class ClamavScanner(Scanner):
                 await self._rests.wait_for(lambda: member.rests)
             await self._clock.sleep(member.rest_left)
             if member.rests and not member.rest_left:
-                await self._test(member)
+                try:
+                    await self._test(member)
+                except Exception as error:  # a mistake of ours must not be the end of trying
+                    log.exception("clamd_not_tested", address=str(member.clamd.address))
+                    member.failed(error)
 
 
 class _Readings:

@@ -31,11 +31,15 @@ _BAD = {"1", "yes", "true", "block", "blocked", "deny", "denied", "infected", "v
 _SUSPECT = _BAD | {"suspected", "suspicious", "malware", "spyware", "riskware", "spam", "phishing"}
 _CONTAINER = {"encrypted archive", "encrypted document", "encrypted", "password protected", "password-protected"}
 _NOT_LOOKED = re.compile(
-    r"encrypt|password|not supported|unsupported|(media|file|content) ?type|size|exceed|limit|too (large|deep)|nest|"
-    r"corrupt|damaged|fail|error|time ?out|timed out",
+    r"encrypt|password|not supported|unsupported|\b(media|file|content) ?type|\b(max|over)?size|exceed|\blimit|"
+    r"\btoo (large|deep)|\bnest(ed|ing)|corrupt|damaged|\bfail|\berror|\btime ?out|\btimed out",
     re.IGNORECASE,
 )
 """What a reason says, never the name of a virus, when the service did not look, or not everywhere."""
+_FOUND = re.compile(
+    r"\binfected\b|\b(virus|malware|trojan|worm|threat)\W+(was |were )?(found|detected)\b", re.IGNORECASE
+)
+"""What a reason says when something was found, whatever the name has in it."""
 _THREAT = re.compile(r"Threat=(?P<name>.*?)\s*;?\s*$", re.IGNORECASE | re.DOTALL)
 _TYPE = re.compile(r"(?:^|;)\s*Type=(?P<type>\d+)", re.IGNORECASE)
 _CONTAINER_TYPE = "2"
@@ -205,7 +209,7 @@ def _named(signature: str) -> Finding:
 
 
 def _for_a_reason(reason: str) -> Finding:
-    return _not_inside(reason) if _NOT_LOOKED.search(reason) else _named(reason)
+    return _named(reason) if _FOUND.search(reason) or not _NOT_LOOKED.search(reason) else _not_inside(reason)
 
 
 def _not_inside(signature: str) -> Finding:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
-from ..base import Scanner, ScannerProtocolError, ScannerUnavailable, ScannerVersion, ScanReport, Source, Verdict
+from ..base import (
+    Scanner,
+    ScannerProtocolError,
+    ScannerUnavailable,
+    ScannerVersion,
+    ScanReport,
+    ScanTimeout,
+    Source,
+    Verdict,
+)
 from ..deadline import give_up_after
 from ..limit_proof import LimitProof
 from ..limits import TimeAllowance
@@ -20,13 +29,14 @@ from .address import Address, parse_address
 from .connection import Connection, connect
 from .exchange import Exchange, Heard, Plan
 from .judgement import Finding, judge
-from .kept import KeptConnections, some_of, with_sign_of_life
+from .kept import KeptConnections, with_sign_of_life
+from .options import ask_options
 from .places import Places
 from .profiles import profile_of
-from .protocol import LONGEST_PREVIEW_BYTES, AnswerReader, Method, Options, options_of, options_request, scan_request
+from .protocol import LONGEST_PREVIEW_BYTES, Method, Options, scan_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from ...clock import Clock
 
@@ -34,7 +44,6 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_LIMIT_BYTES: Final = 25 * 1024 * 1024
 """What Debian's clamd looks at, which is often what stands behind an ICAP server."""
-_SHORT_ANSWER: Final = timedelta(seconds=30)
 _OPTIONS_KEPT_SECONDS: Final = 300.0
 """How long we believe what a service can do, if it does not say: signatures change, and with them the ISTag."""
 _CLOSE_SECONDS: Final = 0.5
@@ -50,8 +59,9 @@ class IcapScanner(Scanner):
     """Has files scanned by one ICAP service. Everything is streamed.
 
     A service may pass files above some size without having looked at them, and does not tell. So the limit must be
-    given; above it the verdict is `TOO_LARGE` without the service being asked. The first self-test finds out whether it
-    is below; of a large one, in the background, while larger files wait (see `LimitProof`).
+    given; above it the verdict is `TOO_LARGE` without the service being asked. Whether it is below is found out before
+    the first large file passes, and again every ten minutes, after failures, and when the ISTag is a new one (see
+    `LimitProof`).
 
     Args:
         url: `icap://host:port` or `icaps://host:port`; a path in it is the service.
@@ -102,7 +112,9 @@ class IcapScanner(Scanner):
         self._options: Options | None = None
         self._options_until = float("-inf")
         self._kept = KeptConnections(self._address, clock)
-        self._limit = LimitProof(self, limit_bytes=max_file_bytes, because=_LIMIT_IS_SMALLER)
+        self._limit = LimitProof(self, limit_bytes=max_file_bytes, because=_LIMIT_IS_SMALLER, clock=clock)
+        self._latest_tag = ""
+        """The ISTag of the latest answer about a file; "" while there was none."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,45 +125,35 @@ class IcapScanner(Scanner):
 
     async def version(self) -> ScannerVersion:
         """Ask the service what it is; its ISTag stands for what it knows. See `Scanner.version`."""
-        what = f"the ICAP service {self._address} to tell what it can do"
-        async with give_up_after(_SHORT_ANSWER, what):
-            connection = await connect(self._address, self._tls)
-            try:
-                with suppress(ScannerUnavailable):  # what it said before it broke off is to be heard
-                    await connection.send(options_request(self._address))
-                reader = AnswerReader()
-                while (answer := reader.feed(await some_of(connection, what))) is None:
-                    pass
-            finally:
-                connection.close()
-        if answer.icap.status == 404:
-            raise ScannerUnavailable(
-                f"the ICAP server has no service {self._address}. Look at the setting antivirus_icap_service."
-            )
-        if answer.icap.status >= 400:
-            raise ScannerUnavailable(f"the ICAP service {self._address} answered {answer.icap.status}")
-        options = options_of(answer)
-        if self._method is not None and self._method not in options.methods:
-            raise ScannerUnavailable(
-                f"the ICAP service {self._address} knows {', '.join(sorted(options.methods))}, not {self._method}. "
-                "Look at the setting antivirus_icap_method."
-            )
+        with self._doubting():
+            options = await ask_options(self._address, self._tls, self._method)
+        if self._options is not None and options.istag != self._options.istag:
+            self._limit.forget()
         self._options = options
         kept = min(_OPTIONS_KEPT_SECONDS, options.ttl_seconds or _OPTIONS_KEPT_SECONDS)
         self._options_until = self._clock.monotonic() + kept
         self._places.limit_to(options.max_connections)
         return _version(options)
 
+    @contextmanager
+    def _doubting(self) -> Iterator[None]:
+        """After a failure, take nothing for proved any more: it may have been started again."""
+        try:
+            yield
+        except (ScannerUnavailable, ScannerProtocolError, ScanTimeout):
+            self._limit.doubt()
+            raise
+
     async def self_test(self) -> None:
-        """Prove that EICAR is found, the first time also in a large file; see `Scanner.self_test` and `LimitProof`."""
+        """Prove that EICAR is found, now and then also in a large file; see `Scanner.self_test` and `LimitProof`."""
         self._kept.forget()  # a test of the service, not of a connection that may be of no use any more
         await self.version()
         await check_scanner(self)
         await self._limit.go_on()
 
-    async def limit_proved(self) -> None:
-        """Wait until EICAR was found in a file as large as it is said to look at; see `SupportsLimitProof`."""
-        await self._limit.finish()
+    async def limit_proved(self, size_bytes: int | None = None) -> None:
+        """Wait until EICAR was found in files as large as these, lately; see `SupportsLimitProof`."""
+        await (self._limit.finish() if size_bytes is None else self._limit.wait_for(size_bytes))
 
     async def scan(self, source: Source, *, size_bytes: int, timeout: timedelta | None = None) -> ScanReport:
         """Have the service look at the file; see `Scanner.scan`."""
@@ -162,13 +164,17 @@ class IcapScanner(Scanner):
             too_large = f"the ICAP service is set up to look at no more than {self._limit_bytes} bytes"
             finding = Finding(Verdict.TOO_LARGE, detail=f"{too_large}; the file was not scanned")
         else:
-            async with give_up_after(timeout, f"the ICAP service {self._address} to scan {size_bytes} bytes"):
-                await self._limit.wait_for(size_bytes)
-                await self._places.wait()
-                with self._places.taken():
-                    options = await self._known_options()
-                    finding = await self._look_at(source, size_bytes, options)
-                    version = _version(options)
+            what = f"the ICAP service {self._address} to scan {size_bytes} bytes"
+            with self._doubting():
+                async with give_up_after(timeout, what):
+                    await self._limit.wait_for(size_bytes)
+                    await self._places.wait()
+                    with self._places.taken():
+                        options = await self._known_options()
+                        finding = await self._look_at(source, size_bytes, options)
+                        version = _version(options)
+                    if finding.verdict is Verdict.CLEAN:
+                        await self._limit.wait_for(size_bytes)  # it may have turned out to be another service
         return ScanReport(
             verdict=finding.verdict,
             scanner=self.name,
@@ -192,8 +198,7 @@ class IcapScanner(Scanner):
             first = await anext(pieces, b"")
             plan = self._plan(options, size_bytes, len(first))
             heard = await self._ask(plan, size_bytes, first, pieces)
-        if (heard.answer.icap.fields.get("ISTag") or "").strip('"')[:200] != options.istag:
-            self._options_until = float("-inf")  # it knows more than before, or is another one
+        self._hear_tag((heard.answer.icap.fields.get("ISTag") or "").strip('"')[:200], options)
         return judge(
             heard.answer,
             plan.method,
@@ -202,6 +207,15 @@ class IcapScanner(Scanner):
             could_say_204=options.allows_204,
             sent_back=heard.sent_back,
         )
+
+    def _hear_tag(self, tag: str, options: Options) -> None:
+        """Notice that the service knows more than before, or is another one."""
+        if tag != options.istag:
+            self._options_until = float("-inf")
+        if tag:
+            before, self._latest_tag = self._latest_tag, tag
+            if before not in {"", tag}:
+                self._limit.forget()
 
     def _plan(self, options: Options, size_bytes: int, first_bytes: int) -> Plan:
         method = self._method or (Method.REQMOD if Method.REQMOD in options.methods else Method.RESPMOD)

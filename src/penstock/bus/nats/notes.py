@@ -49,14 +49,22 @@ class NatsNotes(Notes):
 
     async def take(self, name: str, number: int | None = None) -> bool:
         """Purge it up to its number; see the port."""
+        if number is None and (number := await self.find(name)) is None:
+            return False
         try:
-            if number is None:
-                message = await self._manager.get_last_msg(HELD, _subject(name))
-                number = message.seq or 0
             question = {"filter": _subject(name), "seq": number + 1}
             return bool((await self._ask(f"$JS.API.STREAM.PURGE.{HELD}", question)).get("purged"))
         except NotFoundError:
             return False
+        except NATS_ERRORS as error:
+            raise _unavailable(error) from error
+
+    async def find(self, name: str) -> int | None:
+        """Ask for its message; see the port."""
+        try:
+            return (await self._manager.get_last_msg(HELD, _subject(name))).seq
+        except NotFoundError:
+            return None
         except NATS_ERRORS as error:
             raise _unavailable(error) from error
 

@@ -11,11 +11,17 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from penstock.antivirus.limits import TimeAllowance
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+BRIEF = TimeAllowance(base=timedelta(seconds=0.3), bytes_per_second=10**12)
+"""For who does not want to wait for one that hangs."""
 
 Script = Callable[[socket.socket], None]
 
@@ -111,6 +117,12 @@ def read_some_and_answer(read_bytes: int, reply: bytes) -> Script:
     return script
 
 
+def read_all_and_hang(connection: socket.socket) -> None:
+    """Read the stream to its end, and say nothing until the client closes."""
+    read_stream(connection)
+    connection.recv(1)
+
+
 def reset_after(read_bytes: int) -> Script:
     """Read the beginning, then break the connection off."""
 
@@ -145,3 +157,15 @@ def read_until_nul(connection: socket.socket) -> bytes:
     while not data.endswith(b"\0"):
         data += read_exactly(connection, 1)
     return data
+
+
+def nobody() -> str:
+    """Return an address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+
+
+async def pieces(data: bytes, piece_bytes: int = 300_000) -> AsyncIterator[bytes]:
+    """Give bytes in pieces."""
+    for start in range(0, len(data), piece_bytes):
+        yield data[start : start + piece_bytes]

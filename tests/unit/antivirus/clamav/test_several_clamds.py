@@ -24,26 +24,29 @@ from penstock.antivirus import (
 )
 from penstock.antivirus.clamav import ClamavScanner
 from penstock.antivirus.eicar import eicar
-from penstock.antivirus.limits import TimeAllowance
 from penstock.errors import ConfigurationError
 from penstock.testing import ManualClock, eventually
 from tests.unit.antivirus.clamav.fake_clamd import (
+    BRIEF,
     FakeClamd,
     Script,
     answer,
     fake_clamd,
+    nobody,
+    pieces,
     read_all_and_answer,
+    read_all_and_hang,
     read_some_and_answer,
     read_stream,
     reset_after,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-BRIEF = TimeAllowance(base=timedelta(seconds=0.3), bytes_per_second=10**12)
-DATA = bytes(range(256)) * 4096
+DATA = bytes(range(256)) * 256
+"""As much as is scanned without a proof that larger files are looked at."""
 
 
 def find(connection: socket.socket) -> None:
@@ -51,15 +54,10 @@ def find(connection: socket.socket) -> None:
     connection.sendall(b"stream: Eicar FOUND\0" if eicar() in read_stream(connection) else b"stream: OK\0")
 
 
-def hold(connection: socket.socket) -> None:
-    read_stream(connection)
-    connection.recv(1)  # until the client closes
-
-
 FAILING: dict[str, tuple[Script, type[Exception]]] = {
     "resets in the middle": (reset_after(1000), ScannerUnavailable),
     "says nothing and closes": (read_all_and_answer(b""), ScannerUnavailable),
-    "hangs": (hold, ScanTimeout),
+    "hangs": (read_all_and_hang, ScanTimeout),
     "talks nonsense": (read_all_and_answer(b"HTTP/1.1 400 Bad Request\r\n"), ScannerProtocolError),
     "says OK too early": (read_some_and_answer(1000, b"stream: OK\0"), ScannerProtocolError),
     "answers ERROR": (read_all_and_answer(b"stream: Can't allocate memory ERROR\0"), ScannerUnavailable),
@@ -87,16 +85,6 @@ class Clamds:
 def run() -> Iterator[Callable[..., Clamds]]:
     with ExitStack() as stack:
         yield lambda *scripts: Clamds(stack, list(scripts))
-
-
-def nobody() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-
-
-async def pieces(data: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), 300_000):
-        yield data[start : start + 300_000]
 
 
 async def scan(scanner: ClamavScanner, data: bytes = DATA) -> ScanReport:
@@ -187,6 +175,32 @@ async def test_one_that_failed_rests_and_comes_back_when_it_finds_eicar(run: Cal
         await scan(scanner)
         await scan(scanner)
         assert clamds.scans()[0] == before + 1
+
+
+async def test_a_mistake_of_ours_is_not_the_end_of_trying(
+    run: Callable[..., Clamds], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = ManualClock()
+    clamds = run(reset_after(1000), find)
+    async with ClamavScanner(clamds.addresses, clock=clock) as scanner:
+        first = scanner._members[0]
+        while not first.rests:
+            await scan(scanner)
+        clamds.scripts[0] = find
+        test = first.clamd.self_test
+
+        async def mistaken() -> None:
+            monkeypatch.setattr(first.clamd, "self_test", test)
+            raise RuntimeError("a mistake")
+
+        monkeypatch.setattr(first.clamd, "self_test", mistaken)
+
+        async def is_back() -> bool:
+            await clock.advance(timedelta(seconds=1))
+            return not first.rests
+
+        await eventually(is_back)
+    assert "clamd_not_tested" in "".join(capsys.readouterr())
 
 
 async def test_they_share_the_work(run: Callable[..., Clamds]) -> None:

@@ -301,6 +301,10 @@ def test_what_is_put_in_the_place_of_the_file_is_a_verdict(status: str, verdict:
     ("reason", "verdict"),
     [
         ("Malware found", Verdict.INFECTED),
+        ("Worm.Terror", Verdict.INFECTED),
+        ("Virus found: Win32.Nested.A", Verdict.INFECTED),
+        ("File size over the maximum", Verdict.UNSCANNABLE),
+        ("Nested too deeply", Verdict.UNSCANNABLE),
         ("Archive not supported", Verdict.UNSCANNABLE),
         ("Media Type (Block List)", Verdict.UNSCANNABLE),
         ("Scan failed", Verdict.UNSCANNABLE),

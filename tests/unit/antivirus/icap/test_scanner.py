@@ -24,6 +24,7 @@ from penstock.antivirus.eicar import eicar
 from penstock.antivirus.icap import IcapScanner, kept
 from penstock.clock import SystemClock
 from penstock.errors import ConfigurationError
+from penstock.testing import ManualClock
 from tests.servers.cicap import DEBIAN_TYPES, running_cicap
 from tests.servers.clamd import running_clamd
 from tests.servers.fake_icap import CLEAN, INFECTED, OPTIONS, Peer, Script, running_fake
@@ -38,8 +39,12 @@ NO_204 = OPTIONS.replace(b"Allow: 204\r\n", b"")
 SOON_SECONDS = 1.0
 
 
-def scanner(url: str, **options: object) -> IcapScanner:
-    return IcapScanner(url, clock=SystemClock(), **options)  # type: ignore[arg-type]
+def scanner(url: str, *, proved: bool = True, **options: object) -> IcapScanner:
+    """Return one of which it is known, or not, that it looks at large files: a proof is a conversation of its own."""
+    made = IcapScanner(url, clock=SystemClock(), **options)  # type: ignore[arg-type]
+    if proved:
+        made._limit._keep(2**40, None, SystemClock().monotonic())
+    return made
 
 
 async def pieces(data: bytes) -> AsyncIterator[bytes]:
@@ -495,13 +500,45 @@ async def test_a_service_with_a_smaller_limit_than_told_fails_the_self_test() ->
         await peer.say(INFECTED if eicar() in request.data and len(request.data) <= MIB else CLEAN)
 
     async with running_fake(script) as fake:
-        async with scanner(fake.url, max_file_bytes=MIB) as client:
+        async with scanner(fake.url, proved=False, max_file_bytes=MIB) as client:
             await client.self_test()
-        async with scanner(fake.url, max_file_bytes=MIB + 1) as client:
+        async with scanner(fake.url, proved=False, max_file_bytes=MIB + 1) as client:
             with pytest.raises(SelfTestFailed, match="smaller limit"):
                 await client.self_test()
             report = await scan(client, bytes(MIB + 2))
     assert (report.verdict, report.bytes_scanned) == (Verdict.TOO_LARGE, 0)
+
+
+@pytest.mark.parametrize("news", ["a tag in its answers", "a tag in its options", "a failure", "time"])
+async def test_a_service_that_may_be_another_one_has_to_look_at_large_files_again(news: str) -> None:
+    limit, answers = MIB, CLEAN
+
+    async def script(peer: Peer) -> None:
+        request = await peer.request()
+        if request.data == b"break off":
+            peer.reset()
+            return
+        await peer.say(INFECTED if eicar() in request.data and len(request.data) <= limit else answers)
+
+    clock = ManualClock()
+    async with running_fake(script) as fake, IcapScanner(fake.url, clock=clock, max_file_bytes=MIB) as client:
+        await client.self_test()
+        assert (await scan(client, bytes(MIB))).verdict is Verdict.CLEAN
+        limit = MIB - 1
+        assert (await scan(client, bytes(MIB))).verdict is Verdict.CLEAN  # nobody can know
+        if news == "a tag in its answers":
+            answers = CLEAN.replace(b"one", b"two")
+        elif news == "a tag in its options":
+            fake.options = OPTIONS.replace(b"one", b"two")
+            await client.version()
+        elif news == "a failure":
+            with pytest.raises(ScannerUnavailable):
+                await scan(client, b"break off")
+        else:
+            await clock.advance(timedelta(minutes=15))
+        with pytest.raises(SelfTestFailed, match="smaller limit"):
+            await scan(client, bytes(MIB))
+        assert (await scan(client, SMALL)).verdict is Verdict.CLEAN
 
 
 async def test_tls(tmp_path: Path) -> None:

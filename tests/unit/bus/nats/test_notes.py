@@ -37,9 +37,11 @@ async def test_a_newer_note_stays_when_an_older_one_is_taken(new_bus: NewBus) ->
         notes = bus.notes()
         older = await notes.add("one")
         newer = await notes.add("one")
+        assert await notes.find("one") == newer > older
         assert not await notes.take("one", older)
         assert await notes.names() == ["one"]
         assert await notes.take("one", newer)
+        assert await notes.find("one") is None
 
 
 async def test_what_others_write_there_is_left_out(new_bus: NewBus, server: NatsServer) -> None:
@@ -56,7 +58,7 @@ async def test_a_server_that_is_away_is_told(new_bus: NewBus, server: NatsServer
     async with new_bus() as bus:
         server.freeze()
         try:
-            for asked in (bus.notes().add("one"), bus.notes().take("one", 1)):
+            for asked in (bus.notes().add("one"), bus.notes().take("one", 1), bus.notes().find("one")):
                 with pytest.raises(BusUnavailable, match="no notes on NATS"):
                     await asked
         finally:
