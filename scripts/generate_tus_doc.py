@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/reference/tus.md from the tests of tests/tus; with --check it only compares."""
+"""Writes docs/reference/tus.md and resumable.md from the tests that prove them; with --check it only compares."""
 
 from __future__ import annotations
 
@@ -10,15 +10,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ROOT / "tests" / "tus"
-TARGET = ROOT / "docs" / "reference" / "tus.md"
-HEAD = """# tus 1.0.0, requirement by requirement
+TESTS = ROOT / "tests"
+TARGETS = ROOT / "docs" / "reference"
+_LEVELS = """MUST, SHOULD and MAY are the protocol's words. TRAP is not in its text, but servers fail there, and clients
+suffer."""
+HEADS = {
+    "tus": f"""# tus 1.0.0, requirement by requirement
 
 Made from the tests in `tests/tus` by `scripts/generate_tus_doc.py`. Each requirement has one test, which
 talks to a running `penstock serve` over a bare socket: no HTTP library is between them that would mend what is wrong.
 
-MUST, SHOULD and MAY are the protocol's words. TRAP is not in its text, but servers fail there, and clients suffer.
-"""
+{_LEVELS}
+""",
+    "resumable": f"""# Resumable Uploads for HTTP, requirement by requirement
+
+The IETF's draft (draft-ietf-httpbis-resumable-upload) at interop versions 3 to 10, and as the RFC is to have it:
+without a version. Made from the tests in `tests/resumable` by `scripts/generate_tus_doc.py`; they talk to a running
+`penstock serve` over a bare socket, in each version where these differ.
+
+{_LEVELS}
+""",
+}
+"""The beginning of each page, by the folder of its tests."""
 
 
 class Row(NamedTuple):
@@ -30,10 +43,10 @@ class Row(NamedTuple):
     test: str
 
 
-def page() -> str:
-    """Return the page."""
-    parts = [HEAD]
-    for path in sorted(TESTS.glob("test_*.py")):
+def page(suite: str) -> str:
+    """Return the page of a folder of tests."""
+    parts = [HEADS[suite]]
+    for path in sorted((TESTS / suite).glob("test_*.py")):
         module = ast.parse(path.read_text())
         rows = [row for node in module.body for row in _rows(node, path.name)]
         title = (ast.get_docstring(module) or "").splitlines()[0].rstrip(".")
@@ -65,14 +78,16 @@ def _order(row: Row) -> tuple[str, int]:
 
 
 def main() -> int:
-    """Write the page, or compare it."""
-    if "--check" not in sys.argv:
-        TARGET.write_text(page())
-        return 0
-    if TARGET.exists() and TARGET.read_text() == page():
-        return 0
-    print(f"{TARGET} is not what the tests say; run scripts/generate_tus_doc.py", file=sys.stderr)
-    return 1
+    """Write the pages, or compare them."""
+    wrong = 0
+    for suite in HEADS:
+        target = TARGETS / f"{suite}.md"
+        if "--check" not in sys.argv:
+            target.write_text(page(suite))
+        elif not target.exists() or target.read_text() != page(suite):
+            print(f"{target} is not what the tests say; run scripts/generate_tus_doc.py", file=sys.stderr)
+            wrong = 1
+    return wrong
 
 
 if __name__ == "__main__":

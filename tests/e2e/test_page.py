@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from penstock.antivirus.eicar import eicar
 from tests.servers.chromium import running_chromium
@@ -71,6 +71,29 @@ def test_an_upload_in_processing_can_be_cancelled(page: Page, tmp_path: Path) ->
     expect(row).to_have_attribute("data-phase", "processing")
     row.get_by_role("button", name="Cancel").click()
     expect(row).to_have_attribute("data-phase", "cancelled")
+
+
+def test_a_name_is_text_whatever_is_in_it(page: Page, tmp_path: Path) -> None:
+    """Nor does anything run that got into the page all the same: its policy is asked, and not only its code."""
+    said: list[str] = []
+
+    def hear(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", hear)
+    name = "<img src=x onerror=alert(1)>.txt"
+    (tmp_path / name).write_text("hello")
+    choose(page, tmp_path / name)
+    row = page.locator("tr", has_text=name)
+    expect(row).to_have_attribute("data-phase", "released", timeout=15_000)
+    assert row.locator("img").count() == 0
+    blocked = """() => new Promise((resolve) => {
+        document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+        document.body.insertAdjacentHTML("beforeend", "<img src='/static/icon.svg' onload='alert(2)'>");
+    })"""
+    assert page.evaluate(blocked) == "script-src-attr"
+    assert said == []
 
 
 def test_a_reload_shows_the_same(page: Page, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]
         "POSTPROCESSING_STEPS": "delay",
         "POSTPROCESSING_DELAY": "1h",
         "PENSTOCK_MAX_SIZE": str(MAX_SIZE),
+        "PENSTOCK_ALLOWED_HOSTS": "*",
     }
     with PenstockServer(tmp_path_factory.mktemp("tus"), **environment) as running:
         yield running

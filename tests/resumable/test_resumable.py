@@ -1,4 +1,7 @@
-"""draft-ietf-httpbis-resumable-upload against a server, over a bare socket. Sections are those of draft 12."""
+"""Creation, length, limits, offset, append, cancellation, and requests that meet each other.
+
+Sections are those of draft 12.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pytest
 
 from tests.resumable.conftest import MAX_SIZE, Released
 from tests.tus.client import TUS, Client, Connection, Response
+from tests.tus.requirement import requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +76,11 @@ def create(client: Client, version: int | None = 10, body: bytes = b"", *, compl
 # 4.2: creation
 
 
+@requirement(
+    "resumable-create-1",
+    "MUST",
+    "A creation with `?1` and all bytes completes the upload; from version 3 on, a 104 tells its address at once.",
+)
 @pytest.mark.parametrize("version", [*VERSIONS, None])
 def test_all_in_one_request(client: Client, released: Released, version: int | None) -> None:
     with client.connect() as connection:
@@ -92,6 +101,11 @@ def test_all_in_one_request(client: Client, released: Released, version: int | N
     assert released(answer["location"]) == ("a b.bin", BODY)
 
 
+@requirement(
+    "resumable-append-1",
+    "MUST",
+    "Bytes are added by PATCH; 201 or 204 tells the offset and `?0`, until `?1` ends the upload.",
+)
 @pytest.mark.parametrize("version", [*VERSIONS, None])
 def test_in_parts(client: Client, released: Released, version: int | None) -> None:
     with client.connect() as connection:
@@ -113,7 +127,8 @@ def test_in_parts(client: Client, released: Released, version: int | None) -> No
     assert released(path)[1] == BODY
 
 
-@pytest.mark.parametrize("version", [4, 10])
+@requirement("resumable-create-2", "MUST", "A creation that was cut off goes on at the address that the 104 has told.")
+@pytest.mark.parametrize("version", VERSIONS)
 def test_an_interrupted_creation_is_gone_on_with(client: Client, released: Released, version: int) -> None:
     with begun(client, spoken(version, complete=True)) as (connection, path):
         connection.send(BODY[:HALF])
@@ -127,6 +142,7 @@ def test_an_interrupted_creation_is_gone_on_with(client: Client, released: Relea
     assert released(path)[1] == BODY
 
 
+@requirement("resumable-create-3", "MAY", "A PUT of a file becomes resumable by the same fields.")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_put_of_a_file_can_be_gone_on_with(client: Client, released: Released, version: int) -> None:
     with client.connect() as connection:
@@ -139,12 +155,14 @@ def test_put_of_a_file_can_be_gone_on_with(client: Client, released: Released, v
     assert released(path) == ("x.bin", BODY)
 
 
+@requirement("resumable-create-4", "MUST", "A field that is no structured boolean counts as absent.")
 def test_a_put_without_its_header_is_a_plain_one(client: Client) -> None:
     answer = client.ask("PUT", "/files/x.bin", {"Content-Length": len(BODY), "Upload-Complete": "yes"}, BODY)
     assert answer.status == 202
     assert "upload-complete" not in answer
 
 
+@requirement("resumable-create-5", "TRAP", "A file of no bytes is complete with its creation.")
 @pytest.mark.parametrize("chunked", [True, False])
 def test_an_empty_file(client: Client, released: Released, chunked: bool) -> None:
     with client.connect() as connection:
@@ -157,6 +175,7 @@ def test_an_empty_file(client: Client, released: Released, chunked: bool) -> Non
     assert released(answer["location"])[1] == b""
 
 
+@requirement("resumable-create-6", "MAY", "The length need not be known before the end.")
 def test_a_stream_of_unknown_length(client: Client, released: Released) -> None:
     with client.connect() as connection:
         connection.begin("POST", "/uploads/", spoken(10, complete=True, Transfer_Encoding="chunked"))
@@ -168,6 +187,7 @@ def test_a_stream_of_unknown_length(client: Client, released: Released) -> None:
     assert released(path)[1] == BODY
 
 
+@requirement("resumable-interim-1", "TRAP", "A client that waits for 100 gets it besides the 104.")
 def test_100_is_sent_besides_104(client: Client) -> None:
     with client.connect() as connection:
         connection.begin("POST", "/uploads/", spoken(10, complete=True, Content_Length=2, Expect="100-continue"))
@@ -177,6 +197,7 @@ def test_100_is_sent_besides_104(client: Client) -> None:
         assert connection.answer(to="POST").status == 202
 
 
+@requirement("resumable-version-1", "TRAP", "Who speaks no version, or one that is not known, is served, without 104.")
 @pytest.mark.parametrize("version", [2, 11, "7.0", "?1"])
 def test_an_unknown_version_is_served_without_interim_responses(client: Client, version: str | int) -> None:
     head: dict[str, str | int] = {"Upload-Draft-Interop-Version": version, "Upload-Complete": "?1"}
@@ -188,6 +209,7 @@ def test_an_unknown_version_is_served_without_interim_responses(client: Client, 
 # 4.1.3: length
 
 
+@requirement("resumable-length-1", "MUST", "`Upload-Length` is told as soon as it is known.")
 def test_length_is_told_before_the_end(client: Client) -> None:
     path = create(client, Upload_Length=30)
     assert client.ask("HEAD", path, spoken(10))["upload-length"] == "30"
@@ -195,6 +217,9 @@ def test_length_is_told_before_the_end(client: Client) -> None:
     assert "upload-length" not in client.ask("HEAD", other, spoken(10))
 
 
+@requirement(
+    "resumable-complete-1", "MUST", "An upload is complete when a request says so, not when its length is reached."
+)
 def test_reaching_the_length_does_not_complete(client: Client, released: Released) -> None:
     path = create(client, body=b"0123456789", Upload_Length=10)
     for _ in range(2):
@@ -204,6 +229,11 @@ def test_reaching_the_length_does_not_complete(client: Client, released: Release
     assert released(path)[1] == b"0123456789"
 
 
+@requirement(
+    "resumable-complete-2",
+    "TRAP",
+    "Up to version 6, reaching the length completes it: clients of that time rely on it.",
+)
 @pytest.mark.parametrize("version", [3, 4, 5, 6])
 def test_reaching_the_length_completes_in_old_versions(client: Client, released: Released, version: int) -> None:
     """tus-js-client says ?0 of the last part of a file that it resumes."""
@@ -214,6 +244,9 @@ def test_reaching_the_length_completes_in_old_versions(client: Client, released:
     assert released(path)[1] == BODY
 
 
+@requirement(
+    "resumable-length-2", "MUST", "Lengths that contradict each other are refused with 400 and their problem type."
+)
 @pytest.mark.parametrize(
     "head",
     [
@@ -228,6 +261,7 @@ def test_lengths_that_contradict_each_other(client: Client, head: dict[str, str 
     assert json.loads(answer.body)["type"] == f"{PROBLEMS}inconsistent-upload-length"
 
 
+@requirement("resumable-length-3", "MUST", "A length that is known does not change: 400, and nothing is kept.")
 @pytest.mark.parametrize("complete", [True, False])
 def test_a_length_cannot_change(client: Client, complete: bool) -> None:
     path = create(client, Upload_Length=10)
@@ -238,6 +272,9 @@ def test_a_length_cannot_change(client: Client, complete: bool) -> None:
     assert client.ask("HEAD", path, spoken(10))["upload-offset"] == "0"
 
 
+@requirement(
+    "resumable-length-4", "MUST", "A stream that says `?1` before the length is reached is 400, and the upload goes on."
+)
 def test_a_stream_that_ends_before_its_length_is_not_complete(client: Client) -> None:
     path = create(client, Upload_Length=10)
     with client.connect() as connection:
@@ -251,6 +288,7 @@ def test_a_stream_that_ends_before_its_length_is_not_complete(client: Client) ->
     assert (found["upload-offset"], found["upload-complete"]) == ("5", "?0")
 
 
+@requirement("resumable-length-5", "MUST", "More bytes than the length are 400; from version 8 on, the upload is gone.")
 @pytest.mark.parametrize(("version", "after"), [(6, 204), (7, 204), (8, 410), (10, 410), (None, 410)])
 @pytest.mark.parametrize("chunked", [True, False])
 def test_more_than_the_length(client: Client, version: int | None, after: int, chunked: bool) -> None:
@@ -272,6 +310,11 @@ def test_more_than_the_length(client: Client, version: int | None, after: int, c
 # 4.1.4: limits
 
 
+@requirement(
+    "resumable-limit-1",
+    "MUST",
+    "`Upload-Limit` is told by OPTIONS, creation and HEAD, from version 6 on; the age as each version calls it.",
+)
 def test_limits_are_told(client: Client) -> None:
     options = client.ask("OPTIONS", "/uploads/", {})
     assert options["upload-limit"] == f"max-size={MAX_SIZE}"
@@ -283,6 +326,7 @@ def test_limits_are_told(client: Client) -> None:
     assert "upload-limit" not in client.ask("HEAD", create(client), spoken(5))
 
 
+@requirement("resumable-limit-2", "MUST", "A length over `max-size` is refused with 413 and the limit.")
 def test_over_the_limit(client: Client) -> None:
     head = spoken(10, complete=False, Upload_Length=MAX_SIZE + 1)
     answer = client.ask("POST", "/uploads/", head, b"x")
@@ -290,6 +334,7 @@ def test_over_the_limit(client: Client) -> None:
     assert answer["upload-limit"] == f"max-size={MAX_SIZE}"
 
 
+@requirement("resumable-limit-3", "MUST", "A stream over `max-size` is refused with 413 and the limit.")
 def test_a_stream_over_the_limit(client: Client) -> None:
     path = create(client)
     with client.connect() as connection:
@@ -303,6 +348,9 @@ def test_a_stream_over_the_limit(client: Client) -> None:
 # 4.3 and 4.4: offset retrieval, append
 
 
+@requirement(
+    "resumable-offset-1", "MUST", "HEAD, and GET as well, tell offset and state with 204, and forbid caches to keep it."
+)
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 @pytest.mark.parametrize("version", [*VERSIONS, None])
 def test_the_state(client: Client, version: int | None, method: str) -> None:
@@ -313,6 +361,9 @@ def test_the_state(client: Client, version: int | None, method: str) -> None:
     assert answer["cache-control"] == "no-store"
 
 
+@requirement(
+    "resumable-offset-2", "MUST", "The state of a complete upload is `?1` with its length, and where to follow it."
+)
 def test_the_state_of_a_complete_upload(client: Client) -> None:
     answer = client.ask("HEAD", create(client, body=b"abc", complete=True), spoken(10))
     assert answer.status == 204
@@ -320,6 +371,7 @@ def test_the_state_of_a_complete_upload(client: Client) -> None:
     assert "status" in answer["link"]
 
 
+@requirement("resumable-offset-3", "MUST", "What is not there is 404 for every method.")
 def test_nothing_is_there(client: Client) -> None:
     for method in ("HEAD", "GET", "PATCH", "DELETE"):
         head = adding(10, 0, complete=True) if method == "PATCH" else spoken(10)
@@ -327,16 +379,24 @@ def test_nothing_is_there(client: Client) -> None:
     assert client.ask("HEAD", NOWHERE, {}).status == 404
 
 
-def test_a_wrong_offset(client: Client) -> None:
-    path = create(client, body=b"abc")
-    answer = client.ask("PATCH", path, adding(10, 1, complete=True), b"xyz")
+@requirement("resumable-append-2", "MUST", "A wrong offset is 409, with the right one, `?0` and the problem type.")
+@pytest.mark.parametrize("version", [*VERSIONS, None])
+def test_a_wrong_offset(client: Client, version: int | None) -> None:
+    path = create(client, version, body=b"abc")
+    answer = client.ask("PATCH", path, adding(version, 1, complete=True), b"xyz")
     assert answer.status == 409
-    assert (answer["upload-offset"], answer["upload-complete"]) == ("3", "?0")
+    assert answer["upload-offset"] == "3"
+    assert not is_complete(answer, version)
     told = json.loads(answer.body)
     assert told["type"] == f"{PROBLEMS}mismatching-upload-offset"
     assert (told["expected-offset"], told["provided-offset"]) == (3, 1)
 
 
+@requirement(
+    "resumable-append-3",
+    "MUST",
+    "An append needs offset, state and media type, each well-formed; else 400 or 415, and nothing is kept.",
+)
 @pytest.mark.parametrize(
     ("head", "status"),
     [
@@ -356,6 +416,7 @@ def test_what_is_missing_or_malformed(client: Client, head: dict[str, str | int]
     assert client.ask("HEAD", path, spoken(10))["upload-offset"] == "0"
 
 
+@requirement("resumable-append-4", "TRAP", "Structured fields may have parameters.")
 def test_parameters_of_fields_are_allowed(client: Client, released: Released) -> None:
     path = create(client)
     head: dict[str, str | int] = {
@@ -367,6 +428,7 @@ def test_parameters_of_fields_are_allowed(client: Client, released: Released) ->
     assert released(path)[1] == b"abc"
 
 
+@requirement("resumable-append-5", "MUST", "Nothing is added to a complete upload: 400 with the problem type.")
 @pytest.mark.parametrize(("body", "kind"), [(b"", "completed-upload"), (b"x", "inconsistent-upload-length")])
 def test_nothing_is_added_to_a_complete_upload(client: Client, released: Released, body: bytes, kind: str) -> None:
     path = create(client, body=b"abc", complete=True)
@@ -376,6 +438,9 @@ def test_nothing_is_added_to_a_complete_upload(client: Client, released: Release
     assert released(path)[1] == b"abc"
 
 
+@requirement(
+    "resumable-interim-2", "MAY", "104 tells progress meanwhile, without the address, and only of bytes that are kept."
+)
 def test_progress_is_told_of_what_would_survive(client: Client, storage: str) -> None:
     """Not before a second has passed, and without the address. An object store is written to in larger pieces."""
     path = create(client, Upload_Length=3 * MIB)
@@ -396,13 +461,16 @@ def test_progress_is_told_of_what_would_survive(client: Client, storage: str) ->
 # 4.5 and 4.6: cancellation, concurrency
 
 
-def test_an_upload_is_cancelled(client: Client) -> None:
-    path = create(client, body=b"abc")
-    assert client.ask("DELETE", path, {}).status == 204
-    assert client.ask("HEAD", path, spoken(10)).status == 410
-    assert client.ask("PATCH", path, adding(10, 3, complete=True), b"x").status == 410
+@requirement("resumable-cancel-1", "MUST", "DELETE cancels an upload; from then on it is 410.")
+@pytest.mark.parametrize("version", [*VERSIONS, None])
+def test_an_upload_is_cancelled(client: Client, version: int | None) -> None:
+    path = create(client, version, body=b"abc")
+    assert client.ask("DELETE", path, spoken(version)).status == 204
+    assert client.ask("HEAD", path, spoken(version)).status == 410
+    assert client.ask("PATCH", path, adding(version, 3, complete=True), b"x").status == 410
 
 
+@requirement("resumable-lock-1", "MUST", "A new request takes over from one that stands still.")
 @pytest.mark.parametrize("method", ["HEAD", "PATCH", "DELETE"])
 def test_a_new_request_takes_over(client: Client, released: Released, method: str) -> None:
     with begun(client, spoken(10, complete=True)) as (connection, path):
@@ -420,6 +488,9 @@ def test_a_new_request_takes_over(client: Client, released: Released, method: st
 # Beside tus
 
 
+@requirement(
+    "resumable-beside-tus-1", "TRAP", "tus and this protocol share one address, and are not taken for each other."
+)
 def test_both_protocols_at_one_address(client: Client) -> None:
     tus = client.ask("POST", "/uploads/", {**TUS, "Upload-Length": 3})
     ours = create(client)
@@ -428,6 +499,7 @@ def test_both_protocols_at_one_address(client: Client) -> None:
     assert client.ask("HEAD", path_of(tus["location"]), {}).status == 412
 
 
+@requirement("resumable-cors-1", "TRAP", "Pages in browsers may read what they need.")
 def test_pages_in_browsers_see_what_they_need(client: Client) -> None:
     answer = client.ask("HEAD", create(client), {**spoken(10), "Origin": "https://elsewhere.example"})
     needed = {"upload-complete", "upload-offset", "upload-limit", "location"}

@@ -25,6 +25,7 @@ def tus_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         "PENSTOCK_ASYNC_UPLOADS": "false",
         "PENSTOCK_MAX_SIZE": str(MAX_SIZE),
         "PENSTOCK_TRUSTED_PROXIES": PROXY,
+        "PENSTOCK_ALLOWED_HOSTS": "*",
     }
     folder = tmp_path_factory.mktemp("tus")
     with running_store(request.param, folder) as store, PenstockServer(folder, **environment, **store) as running:

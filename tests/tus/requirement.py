@@ -1,4 +1,4 @@
-"""Marks a test as the proof of one requirement; docs/reference/tus.md lists all of them."""
+"""Marks a test as the proof of one requirement; docs/reference/tus.md and resumable.md list all of them."""
 
 from __future__ import annotations
 

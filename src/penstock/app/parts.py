@@ -56,6 +56,12 @@ class Parts:
     stalled_after: timedelta
     public_url: str | None
     """The server's address as clients see it; None: as each request names it."""
+    listens_at: str
+    """The address or name that the server listens at."""
+    allowed_hosts: Sequence[str]
+    """Further names under which it answers; `*`: all."""
+    delivery_url: str | None
+    """The server's address as steps see it; None: as clients do."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network]
     """Whose word about the address that a request was sent to is believed, and about who sends it."""
     user_header: str

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InvalidRequest
 from .kind import DatabaseUnavailable, kind_of
 from .readers import Readers
 from .schema import upgrade
@@ -187,6 +187,8 @@ class Database:
             del self._busy[connection]
 
     def _translated(self, error: DBAPIError) -> Exception:
+        if isinstance(error, DataError) and "NUL" in str(error.orig):  # PostgreSQL keeps none, SQLite finds none
+            return InvalidRequest("there is a NUL character in what was asked for. No name has one.")
         if not self._kind.is_unavailable(error):
             return error
         return DatabaseUnavailable(f"database {self}: {str(error.orig).strip()}. Try again once that is mended.")

@@ -18,6 +18,7 @@ from .delivery import ROOT as DELIVERY
 from .delivery import Delivering
 from .form import PATHS as FORM_PATHS
 from .form import Form
+from .guard import only_as, only_small
 from .named import Named
 from .problems import install
 from .put import CHANGING, Put
@@ -46,7 +47,7 @@ def build(services: Services) -> Asgi:
     content = Content(services)
     delivering = Delivering(services)
     named = Named(services)
-    api = _api(services)
+    api = only_small(services.address, _api(services))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
@@ -73,7 +74,7 @@ def build(services: Services) -> Asgi:
         else:
             await api(scope, receive, send)
 
-    return app
+    return only_as(services.hosts, app)
 
 
 class Uploading:
@@ -109,7 +110,18 @@ def _api(services: Services) -> FastAPI:
     @api.get("/", include_in_schema=False)
     async def page(request: Request) -> FileResponse:
         del request
-        return FileResponse(web.STATIC / "index.html")
+        return FileResponse(web.STATIC / "index.html", headers=_page_headers(services.public_url))
 
     install(api)
     return api
+
+
+def _page_headers(public_url: str | None) -> dict[str, str]:
+    """Return what keeps the page to its own scripts, and out of other people's frames, whatever a file is called."""
+    sent_to = "'self'" if public_url is None else f"'self' {public_url}/uploads/"
+    return {
+        "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        f"connect-src {sent_to}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+    }

@@ -32,6 +32,12 @@ class ForeignOrigin(InvalidRequest):
     code = "foreign-origin"
 
 
+class UnknownHost(InvalidRequest):
+    """A request is for a name that is none of this server's."""
+
+    code = "unknown-host"
+
+
 class MethodNotAllowed(InvalidRequest):
     """This address does not take that method."""
 
@@ -57,6 +63,7 @@ _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (errors.TooLarge, 413),
     (errors.FormTooLarge, 413),
     (errors.UnsupportedBody, 415),
+    (UnknownHost, 421),
     (errors.Locked, 423),
     (file_errors.StillProcessing, 425),
     (errors.TooMany, 429),
@@ -99,7 +106,12 @@ def problem(
     title = _TITLES.get(status) or HTTPStatus(status).phrase
     kind = _TYPES.get(code, "about:blank")
     body = {"type": kind, "title": title, "status": status, "code": code, "detail": detail, **(members or {})}
-    sent = {"Content-Type": "application/problem+json", "Cache-Control": "no-store", **(headers or {})}
+    sent = {
+        "Content-Type": "application/problem+json",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",  # it repeats what was asked for
+        **(headers or {}),
+    }
     if status in _RETRY_AFTER_SECONDS:
         sent.setdefault("Retry-After", str(_RETRY_AFTER_SECONDS[status]))
     return Answer(status, sent, msgspec.json.encode(body))

@@ -14,6 +14,7 @@ from ..uploads.upload import Phase, Upload
 from .address import PublicAddress
 from .caller import Callers
 from .cors import Cors
+from .hosts import Hosts
 from .views import RecordView, UploadView
 
 
@@ -22,6 +23,7 @@ class Services(Parts):
     """The parts of the application, and what several routes do with them."""
 
     address: PublicAddress
+    hosts: Hosts
     cors: Cors
     callers: Callers
 
@@ -31,6 +33,9 @@ class Services(Parts):
         return cls(
             **{field.name: getattr(parts, field.name) for field in fields(parts)},
             address=PublicAddress(parts.public_url, parts.trusted_proxies),
+            hosts=Hosts(
+                parts.listens_at, parts.allowed_hosts, (parts.public_url, parts.delivery_url), parts.trusted_proxies
+            ),
             cors=Cors(parts.cors_origins),
             callers=Callers(parts.user_header, parts.trusted_proxies),
         )

@@ -5,7 +5,9 @@ uvicorn parses (llhttp, by httptools), keeps connections alive and frames answer
 - Bytes that arrived before a connection was cut are handed out; uvicorn forgets them.
 - Interim responses, such as 104 (Upload Resumption Supported), which ASGI has no words for.
 - Trailers are told apart from headers, and kept for whoever wants them.
-- Bounds on a request's head: its size, and how long it may take.
+- Bounds on a request's head: its size, the number of its fields, and how long it may take; and on what else is not
+  bytes of a file, such as the fields after a body. Two `Host` fields are refused.
+- A client that takes nothing of an answer for a while is gone.
 - The rest of a body that was refused is read and forgotten, up to a bound, so that the client gets to see the answer.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import socket
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
@@ -32,10 +35,15 @@ log = structlog.get_logger(__name__)
 # What it has to say is said by `exchanging`, and it would say it in another form.
 logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
+_VERSIONS: Final = ("1.0", "1.1")
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 _HEAD_BYTES: Final = 64 * 1024
+_HEAD_FIELDS: Final = 200
+"""Headers and trailers; clients send thirty at the most. Each costs much more than its bytes."""
 _HEAD_SECONDS: Final = 30.0
 """How long a request's line and headers may take; for the first one, from the opening of the connection on."""
+_STANDSTILL_SECONDS: Final = 60.0
+"""How long a client may take nothing of what is sent to it. Whoever goes on after that asks for the rest."""
 _DRAIN_BYTES: Final = 64 * 1024 * 1024
 _DRAIN_SECONDS: Final = 5.0
 """How much of the rest of a refused body is read and forgotten, and for how long: a client that only listens after it
@@ -72,7 +80,10 @@ class Connection(HttpToolsProtocol):
         self._unanswered: list[Exchange] = []
         self._in_head = False
         self._head_bytes = 0
+        self._fields = 0
         self._partial_bytes = 0
+        """What has come since the last byte of a body or the end of a request, in reads that had neither."""
+        self._progressed = False
         self._repeats_head = False
         self._refused = False
         self._drained_bytes = 0
@@ -81,6 +92,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Wait for a first request, not for ever."""
         super().connection_made(transport)
+        _give_up_after(transport, _STANDSTILL_SECONDS)
         self._close_in(_HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -116,16 +128,19 @@ class Connection(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> bytes:
         """Parse data; return what is left of it after a head that asks for another protocol."""
+        self._progressed = False
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
             self._stay_with_http()
             return data[upgrade.args[0] :]
-        if self._in_head:  # what has come of a line that has not ended is not in any callback yet
-            self._partial_bytes += len(data)
-            if self._partial_bytes > _HEAD_BYTES:
-                self._head_bytes = self._partial_bytes
-                raise HttpParserError
+        # What has come of a line that has not ended is in no callback yet, nor is what follows the size of a chunk.
+        self._partial_bytes = 0 if self._progressed else self._partial_bytes + len(data)
+        if self._partial_bytes > _HEAD_BYTES:
+            self._head_bytes = self._partial_bytes
+            raise HttpParserError
+        if not (self._in_head or self._unanswered) and self._deadline is None:
+            self._close_in(_HEAD_SECONDS)  # empty lines, with which no request begins
         return b""
 
     def _stay_with_http(self) -> None:
@@ -143,7 +158,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._exchange = Exchange(self.transport, self.flow)
         self.scope["extensions"] = {EXCHANGE: self._exchange}  # type: ignore[dict-item]  # ASGI leaves it open what
-        self._head_bytes = self._partial_bytes = 0
+        self._head_bytes = self._fields = 0
         self._in_head = True
         self._close_in(_HEAD_SECONDS)
 
@@ -158,8 +173,10 @@ class Connection(HttpToolsProtocol):
         """Take in a header, or a trailer."""
         if self._repeats_head:
             return
-        self._count(len(name) + len(value))
+        self._count(len(name) + len(value), fields=1)
         if self._in_head:
+            if name.lower() == b"host" and any(known == b"host" for known, _ in self.headers):
+                raise HttpParserError
             super().on_header(name, value)
         elif self._exchange is not None:
             self._exchange.add_trailer(name, value)
@@ -168,6 +185,9 @@ class Connection(HttpToolsProtocol):
         """Have the request handled."""
         if self._repeats_head:
             return
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS or (version == "1.1" and not any(name == b"host" for name, _ in self.headers)):
+            raise HttpParserError  # RFC 9112, sections 2.3 and 3.2; a line without a version is one of 1991
         self._in_head = False
         self._keep_open()
         self.server_state.default_headers = _date_header(int(time.time()))
@@ -178,6 +198,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Hand on a piece of the body, or forget it."""
+        self._progressed = True
         if self._exchange is None:
             return
         if self._exchange.answered:
@@ -187,6 +208,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Take note of the end of a request."""
+        self._progressed = True
         if self.parser.should_upgrade():
             return  # see `_stay_with_http`
         super().on_message_complete()
@@ -213,7 +235,7 @@ class Connection(HttpToolsProtocol):
         """
         self._refused = True
         if self._unanswered:
-            self._end_input()
+            self._end_input(hears=True)
             return
         title = {400: "Bad Request", 431: "Request Header Fields Too Large"}[status]
         body = f'{{"title": "{title}", "status": {status}, "detail": "{detail}"}}\n'
@@ -223,9 +245,9 @@ class Connection(HttpToolsProtocol):
         )
         self._linger(ended=True)
 
-    def _end_input(self) -> None:
+    def _end_input(self, *, hears: bool = False) -> None:
         for exchange in self._unanswered:
-            exchange.lose()
+            exchange.lose(hears=hears)
 
     def _linger(self, *, ended: bool) -> None:
         """Read and forget what still comes in; `ended`: tell the client that nothing more will be sent."""
@@ -239,8 +261,11 @@ class Connection(HttpToolsProtocol):
         if self._drained_bytes > _DRAIN_BYTES:
             self.transport.close()
 
-    def _count(self, head_bytes: int) -> None:
+    def _count(self, head_bytes: int, *, fields: int = 0) -> None:
         self._head_bytes += head_bytes
+        self._fields += fields
+        if self._fields > _HEAD_FIELDS:
+            self._head_bytes = _HEAD_BYTES + 1
         if self._head_bytes > _HEAD_BYTES:
             raise HttpParserError
 
@@ -252,6 +277,13 @@ class Connection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _give_up_after(transport: asyncio.Transport, seconds: float) -> None:
+    """Have the system end a connection whose other side acknowledges, or makes room for, nothing for so long."""
+    own: socket.socket | None = transport.get_extra_info("socket")
+    if own is not None and own.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 @functools.lru_cache(maxsize=1)

@@ -31,6 +31,7 @@ class Exchange:
         self._held_bytes = 0
         self._trailers: dict[str, str] = {}
         self._lost = False
+        self._hears = True
         self._told_end = False
         self.cycle: RequestResponseCycle | None = None
         """How uvicorn answers it; None until its head has ended."""
@@ -62,9 +63,12 @@ class Exchange:
         self.arrived = True
         self._wake()
 
-    def lose(self) -> None:
-        """Take note that nothing more will come: the client is gone, or has ended its side."""
-        self._lost = True
+    def lose(self, *, hears: bool = False) -> None:
+        """Take note that nothing more will come: the client is gone, or has ended its side.
+
+        With `hears`, it still sends what cannot be read, and is to get the answer all the same.
+        """
+        self._lost, self._hears = True, hears
         if self.cycle is not None:
             self.cycle.keep_alive = False
         self._wake()
@@ -111,7 +115,7 @@ class Exchange:
         if not self.arrived:
             if message["type"] == "http.response.start" and cycle.waiting_for_100_continue:
                 cycle.keep_alive = False  # it was never told to send its body, and may not do so
-            elif self._is_last(message) and not cycle.keep_alive and not self._lost:
+            elif self._is_last(message) and not cycle.keep_alive and self._hears:
                 cycle.keep_alive = self.closes = True  # not yet: closing now might reset what it still sends
         await cycle.send(message)  # type: ignore[arg-type]  # one of those that it knows
 

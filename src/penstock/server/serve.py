@@ -13,7 +13,7 @@ from ..http.app import build
 from ..http.services import Services
 from ..steps.load import load_steps
 from .embed import check_free, serve, stop_signal
-from .starting import begin_logging
+from .starting import allow_open_files, begin_logging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,4 +56,5 @@ def run(settings: Settings) -> None:
     definitions = load_steps(settings.step_files)
     check_handlers(settings, definitions)
     check_free(settings.http_addr.host, settings.http_addr.port)
+    allow_open_files()
     uvloop.run(serve_forever(settings, definitions))

@@ -1,10 +1,11 @@
-"""Kinds of settings that say whom to believe: proxies by their network, web pages by their origin."""
+"""Kinds of settings that say whom to believe: proxies by their network, pages by their origin, names of our own."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from .kinds import Kind, Words, texts
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Network: TypeAlias = IPv4Network | IPv6Network
+_HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,34 @@ class Origins(Kind[tuple[str, ...]]):
         for origin in origins:
             _check_origin(origin)
         return tuple(origin.lower() for origin in origins)
+
+    def from_toml(self, value: object, folder: Path) -> tuple[str, ...]:
+        """Take an array of texts too."""
+        if isinstance(value, list):
+            return self.from_text(",".join(texts(value)), folder)
+        return super().from_toml(value, folder)
+
+    def show(self, value: Sequence[str]) -> str:
+        """Return them with commas."""
+        return ",".join(value)
+
+
+@dataclass(frozen=True)
+class HostNames(Kind[tuple[str, ...]]):
+    """Names of a server, without a port; or `*` for all."""
+
+    form: str = "list of host names, separated by commas, or `*`"
+    empty_is_value: bool = True
+
+    def from_text(self, text: str, folder: Path) -> tuple[str, ...]:
+        """Take `files.example.org` and the like, or `*` alone."""
+        names = tuple(word.lower().rstrip(".") for word in Words().from_text(text, folder))
+        if names == ("*",):
+            return names
+        for name in names:
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a host name. Write it like files.example.org, without a port; or *.")
+        return names
 
     def from_toml(self, value: object, folder: Path) -> tuple[str, ...]:
         """Take an array of texts too."""

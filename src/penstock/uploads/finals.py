@@ -68,7 +68,8 @@ class Finals:
             StorageFull: there is no room for it beside its parts.
             ChecksumMismatch: it is not what its metadata says.
         """
-        if (known := await self._catalogue.same_final(final)) is not None:
+        known = await self._catalogue.same_final(final)
+        if known is not None and known.owner == final.owner:
             return self._checked(await self._gateway.complete(known.id))
         entered = await self._enter(final)
         try:
@@ -93,7 +94,7 @@ class Finals:
 
     async def _enter(self, final: Upload) -> Upload:
         parts = await self._catalogue.get_many(set(final.parts))
-        size_bytes = sum(_size_of(part_id, parts) for part_id in final.parts)
+        size_bytes = sum(_size_of(part_id, parts, final.owner) for part_id in final.parts)
         self._admission.check_size(final.space, final.owner, size_bytes)
         final = msgspec.structs.replace(final, size_bytes=size_bytes)
         await self._room.begin(final.id, size_bytes)
@@ -115,9 +116,9 @@ class Finals:
         return final
 
 
-def _size_of(part_id: str, known: Mapping[str, Upload]) -> int:
+def _size_of(part_id: str, known: Mapping[str, Upload], owner: str) -> int:
     part = known.get(part_id)
-    if part is None:
+    if part is None or part.owner != owner:  # that of another user is not told apart from none
         raise NotAPart(f"Upload-Concat: there is no upload {part_id}. Name parts that were created here.")
     if not part.is_part:
         raise NotAPart(f"Upload-Concat: {part_id} is no part: it was created without Upload-Concat: partial.")

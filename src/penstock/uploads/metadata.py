@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import BadHeader
 from .integrity import KEY, read_file_checksum
+from .names import misleading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,7 @@ LONGEST_BYTES: Final = 16 * 1024
 UNKNOWN_TYPE: Final = "application/octet-stream"
 _KEY: Final = re.compile(r"[\x21-\x2b\x2d-\x7e]+", re.ASCII)
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}", re.ASCII)
-_SPACE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_LONGEST_SPACE: Final = 200
 
 
 class Metadata(NamedTuple):
@@ -76,8 +77,10 @@ def checked_space(text: str) -> str:
     Raises:
         BadHeader: it is too long, or not printable.
     """
-    if not _SPACE.fullmatch(text):
-        raise BadHeader(f"space {text[:80]!r}: the name of a space has 1 to 200 characters, and no control characters")
+    if not 1 <= len(text) <= _LONGEST_SPACE:
+        raise BadHeader(f"space {text[:80]!r}: the name of a space has 1 to {_LONGEST_SPACE} characters.")
+    if reason := misleading(text):
+        raise BadHeader(f"space {text[:80]!r}: {reason}. Choose another name.")
     return text
 
 

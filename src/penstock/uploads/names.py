@@ -22,7 +22,8 @@ _CONTROL: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _DIRECTION: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Turn the direction of what follows, so that `…gnp.exe` reads as `…exe.png`."""
 _DEVICE: Final = re.compile(
-    r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE
+    r"(con|prn|aux|nul|conin\$|conout\$|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])( *[.:].*)?",
+    re.IGNORECASE,
 )
 """Windows opens a device for these, whatever the extension."""
 
@@ -56,6 +57,15 @@ def checked_path(path: str) -> str:
     return "/".join([checked_name(name) for name in path.split("/")])
 
 
+def misleading(text: str) -> str:
+    """Return what keeps a text from being shown as it is, in a list or a terminal; empty: nothing."""
+    if any(unicodedata.category(character) in _CONTROL for character in text):
+        return "has a control character"
+    if _DIRECTION & set(text):
+        return "has a character that turns the direction of the text"
+    return ""
+
+
 def _objection(name: str) -> str:
     if not name.strip():
         return "is empty"
@@ -63,10 +73,8 @@ def _objection(name: str) -> str:
         return "names a folder"
     if _SEPARATORS & set(name):
         return "has a path separator"
-    if any(unicodedata.category(character) in _CONTROL for character in name):
-        return "has a control character"
-    if _DIRECTION & set(name):
-        return "has a character that turns the direction of the text"
+    if reason := misleading(name):
+        return reason
     if _DEVICE.fullmatch(name.rstrip(" ")):
         return "is reserved for a device on Windows"
     if len(name.encode()) > LONGEST_BYTES:

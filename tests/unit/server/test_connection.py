@@ -75,6 +75,15 @@ class Seen:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
         raise ValueError("a bug")
 
+    async def pour(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await receive()
+        gone = asyncio.ensure_future(receive())
+        while not gone.done():
+            await send({"type": "http.response.body", "body": bytes(256 * 1024), "more_body": True})
+            await asyncio.sleep(0)
+        self.lost.set()
+
     async def wait(self, scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -303,11 +312,12 @@ async def test_a_head_that_does_not_end_is_not_waited_for(
     [
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 40_000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X:\r\n" * 200 + b"\r\n",
         b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000,
         b"GET /" + b"x" * 70_000,
     ],
-    ids=["one header", "many", "target", "an unfinished header", "an unfinished target"],
+    ids=["one header", "many", "too many", "target", "an unfinished header", "an unfinished target"],
 )
 async def test_a_head_may_only_be_so_large(app: Seen, connect: Connect, head: bytes) -> None:
     async with connect() as client:
@@ -328,8 +338,15 @@ async def test_a_head_may_only_be_so_large(app: Seen, connect: Connect, head: by
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n folded: y\r\n\r\nabc",
         b"POST / HTTP/1.1\r\nHost: x\nContent-Length: 3\r\n\r\nabc",
+        b"GET / HTTP/1.1\r\nHost: x\r\nhOST: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
     ],
-    ids=["TLS", "two lengths", "length and chunked", "not chunked last", "space", "sign", "folded", "bare LF"],
+    ids=[
+        *("TLS", "two lengths", "length and chunked", "not chunked last", "space", "sign", "folded", "bare LF"),
+        *("two hosts", "no host", "no version", "version 2"),
+    ],
 )
 async def test_what_can_be_read_in_two_ways_is_refused(app: Seen, connect: Connect, request_: bytes) -> None:
     async with connect() as client:
@@ -337,6 +354,64 @@ async def test_what_can_be_read_in_two_ways_is_refused(app: Seen, connect: Conne
         assert (await client.head()).startswith("http/1.1 400")
         assert b'"status": 400' in await client.closed()
     assert not app.requests
+
+
+async def test_a_head_may_have_many_fields(app: Seen, connect: Connect) -> None:
+    async with connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 199 + b"\r\n")
+        assert (await client.head()).startswith("http/1.1 200")
+
+
+async def test_requests_that_come_together_are_not_taken_for_one_large_head(app: Seen, connect: Connect) -> None:
+    request = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000)
+    async with connect() as client:
+        client.send(request * 6 + request[:30])
+        for _ in range(6):
+            assert (await client.head()).startswith("http/1.1 200")
+            await client.exactly(100)
+        client.send(request[30:])
+        assert (await client.head()).startswith("http/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"0\r\nX: " + b"x" * 400_000,
+        b"0\r\n" + b"X: y\r\n" * 60_000,
+        b"1;" + b"x" * 400_000,
+        b"0\r\n" + b"X: y\r\n" * 201,
+    ],
+    ids=["a field", "fields", "an extension", "too many fields"],
+)
+async def test_what_is_no_body_is_not_collected_behind_it(app: Seen, connect: Connect, rest: bytes) -> None:
+    async with connect() as client:
+        client.send(b"POST /salvage HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n" + rest)
+        head = await client.head()
+        assert "connection: close" in head
+        assert await client.closed() == b"ab"
+
+
+async def test_lines_without_a_request_keep_nothing_open(
+    app: Seen, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.head()
+        monkeypatch.setattr(module, "_HEAD_SECONDS", 0.1)
+        client.send(b"\r\n")
+        assert await client.closed() == b""
+
+
+async def test_who_takes_nothing_of_an_answer_is_gone(
+    app: Seen, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receive window that stays shut holds neither the request nor the file behind it open."""
+    monkeypatch.setattr(module, "_STANDSTILL_SECONDS", 0.3)
+    async with connect() as client:
+        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as one that only writes
+        client.send(b"GET /pour HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(app.lost.wait(), LONG)
 
 
 @pytest.mark.parametrize("end", [b"nothing\r\n", None], ids=["no chunk", "half-closed"])

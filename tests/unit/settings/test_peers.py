@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.settings.peers import Networks, Origins
+from penstock.settings.peers import HostNames, Networks, Origins
 
 HERE = Path()
 
@@ -49,3 +49,19 @@ def test_origins() -> None:
 def test_no_origins(text: str) -> None:
     with pytest.raises(ValueError, match="not an origin"):
         Origins().from_text(text, HERE)
+
+
+def test_host_names() -> None:
+    read = HostNames().from_text("Files.example.org., penstock , a_b", HERE)
+    assert read == ("files.example.org", "penstock", "a_b")
+    assert HostNames().from_text(HostNames().show(read), HERE) == read
+    assert HostNames().from_toml(["*"], HERE) == ("*",)
+    assert HostNames().from_text("", HERE) == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["a:80", "https://a", "a/b", "*.example.org", "*,a", "a b", "a..b", "-a", "wörker", "[::1]"]
+)
+def test_no_host_names(text: str) -> None:
+    with pytest.raises(ValueError, match="not a host name"):
+        HostNames().from_text(text, HERE)

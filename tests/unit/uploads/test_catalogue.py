@@ -398,3 +398,15 @@ async def test_everything_is_there_for_the_next_process(tmp_path: Path, clock: M
         feed = Feed(database, clock)
         assert await Catalogue(database, feed, clock).get(after.id) == after
         assert await kinds(feed, after) == [Kind.CREATED, Kind.RECEIVED]
+
+
+async def test_what_no_name_has_finds_nothing(catalogue: Catalogue) -> None:
+    """A NUL is refused by the one kind of database, and by the other nothing is found; neither fails for good."""
+    await catalogue.add(upload())
+    for space, ids in (("a\0b", None), (None, ["\0"])):
+        try:
+            found = (await catalogue.list(space=space, ids=ids)).uploads
+        except InvalidRequest:
+            found = []
+        assert found == []
+    assert await catalogue.get(new_upload_id()) is None

@@ -159,6 +159,20 @@ async def test_what_is_no_part_is_refused(tmp_path: Path) -> None:
                 await parts.receiver.create(None, size_bytes=None, concat=of(wrong))
 
 
+async def test_the_parts_of_others_are_none_of_ones_own(tmp_path: Path) -> None:
+    """Neither to make something of them, nor to be given what somebody has made of them."""
+    async with way_in(tmp_path) as parts:
+        made = await parts.receiver.create(None, size_bytes=3, concat="partial", owner="alice")
+        await parts.receiver.receive(made.upload.id, 0, body(b"one"), length=3)
+        for owner in ("bob", ""):
+            with pytest.raises(NotAPart, match="there is no upload"):
+                await parts.receiver.create(None, size_bytes=None, concat=of(made.upload.id), owner=owner)
+        own = await parts.receiver.create(None, size_bytes=None, concat=of(made.upload.id), owner="alice")
+        assert await parts.content(own.upload.id) == b"one"
+        with pytest.raises(NotAPart, match="there is no upload"):
+            await parts.receiver.create(None, size_bytes=None, concat=of(made.upload.id), owner="bob")
+
+
 async def test_a_final_that_is_not_what_was_announced_ends(tmp_path: Path) -> None:
     async with way_in(tmp_path) as parts:
         one = await part(parts, b"one")

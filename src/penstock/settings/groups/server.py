@@ -9,7 +9,7 @@ from pathlib import Path
 from ..entries import setting
 from ..kinds import Text
 from ..measures import Duration
-from ..peers import Network, Networks, Origins
+from ..peers import HostNames, Network, Networks, Origins
 from ..places import Address, Folder, Listen, MaybeListen, WebAddress
 from ..services import COORDINATING, Service
 
@@ -39,6 +39,15 @@ class ServerSettings:
         WebAddress(),
         "",
         "The server's address as clients see it, for a server behind a proxy. Empty: what each request names.",
+        group=_GROUP,
+        services=(Service.SERVE,),
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        HostNames(),
+        "",
+        "Names under which the server answers, beside `localhost`, addresses, and the names in `http_addr`,"
+        " `public_url` and `delivery_url`; `*`: all. Requests with another `Host` are refused, so that no foreign page"
+        " has its own name point here. Empty: all, unless `http_addr` is one that only this machine reaches.",
         group=_GROUP,
         services=(Service.SERVE,),
     )
