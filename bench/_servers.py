@@ -55,9 +55,11 @@ SERVERS: dict[str, Callable[[int, Path], tuple[list[str], str]]] = {
 
 
 @contextmanager
-def running(name: str, *, steps: str = "") -> Iterator[Target]:
-    """Run one of `SERVERS` in a folder in memory while the context is open."""
+def running(name: str, *, steps: str = "", fill: Callable[[Path], None] | None = None) -> Iterator[Target]:
+    """Run one of `SERVERS` in a folder in memory while the context is open; `fill` puts something into it before."""
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108  tmpfs is the point
+    if fill is not None:
+        fill(folder)
     port = free_port()
     command, path = SERVERS[name](port, folder)
     environment = os.environ | {"POSTPROCESSING_STEPS": steps, "PENSTOCK_LOG_LEVEL": "error"}
