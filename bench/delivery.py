@@ -4,10 +4,10 @@
 
 Penstock runs with NATS and one step; the worker is a process of its own that reads all of the file, as a step does. The
 time is from the end of the upload to the end of the worker's reading. CPU is that of the server, and of all on the
-worker's side: where files are pushed that is the receiver too (`form` is `push:form+…`). Copies are those beside the
-one that Penstock has, at their most. `presigned` runs against the S3 server of the tests (moto), which is no measure of
-a real one: take its copies and the server's CPU, not its seconds. Everything lies on tmpfs where there is one. The
-machine's load is printed, too.
+worker's side: where files are pushed that is the receiver too (`form` is `push:form+…`, `tus` is `push:tus+…` to
+@tus/server, from which the worker fetches the file). Copies are those beside the one that Penstock has, at their most.
+`presigned` runs against the S3 server of the tests (moto), which is no measure of a real one: take its copies and the
+server's CPU, not its seconds. Everything lies on tmpfs where there is one. The machine's load is printed, too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import httpx
+from _servers import running
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests know how to start the servers
 
@@ -31,15 +32,15 @@ from penstock.testing import eventually
 from tests.e2e.test_object_storage import settings_of as s3_settings
 from tests.servers.nats import running_nats
 from tests.servers.penstock import PenstockServer
-from tests.servers.receiver import running_receiver
+from tests.servers.receiver import Receiver, running_receiver
 from tests.servers.s3 import running_s3
 from tests.wire.conversation import Listener
 from tests.wire.strangers import answered
 
-WAYS: Final = ("path", "pull", "push", "form", "push-on-request", "presigned")
-_COPIES: Final = {"path": 0, "pull": 1, "push": 1, "form": 1, "push-on-request": 1, "presigned": 2}
-"""Beside ours: nothing; the worker's file; the worker's file; the store's object and the worker's file."""
-_TO_RECEIVER: Final = {"push": "push:", "form": "push:form+", "push-on-request": "push-on-request:"}
+WAYS: Final = ("path", "pull", "push", "form", "tus", "push-on-request", "presigned")
+_COPIES: Final = {"path": 0, "pull": 1, "push": 1, "form": 1, "tus": 2, "push-on-request": 1, "presigned": 2}
+"""Beside ours: the worker's file, but for `path`; before it the store's object, or that of the worker's tus server."""
+_TO_RECEIVER: Final = {"push": "push:", "form": "push:form+", "tus": "push:tus+", "push-on-request": "push-on-request:"}
 _WORKER: Final = """
 import asyncio, hashlib, sys
 from pathlib import Path
@@ -75,12 +76,12 @@ def main() -> None:
     size_bytes = int(float(sys.argv[1]) * 2**30) if len(sys.argv) > 1 else 2**30
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  tmpfs is the point
     print(f"{size_bytes / 2**30:.2f} GiB; load at the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print(f"{'way':12} {'seconds':>9} {'server CPU s':>14} {'worker CPU s':>14} {'more copies':>12}")
+    print(f"{'way':15} {'seconds':>9} {'server CPU s':>14} {'worker CPU s':>14} {'more copies':>12}")
     for way in sys.argv[2:] or WAYS:
         with tempfile.TemporaryDirectory(dir=memory) as name:
             found = asyncio.run(_measure(Path(name), way, size_bytes))
         print(
-            f"{way:12} {found.seconds:9.2f} {found.server_cpu:14.2f} {found.worker_cpu:14.2f} {_COPIES[way]:12}",
+            f"{way:15} {found.seconds:9.2f} {found.server_cpu:14.2f} {found.worker_cpu:14.2f} {_COPIES[way]:12}",
             flush=True,
         )
 
@@ -91,7 +92,7 @@ async def _measure(folder: Path, way: str, size_bytes: int) -> Figures:
     inbox.mkdir()
     with ExitStack() as stack:
         nats = stack.enter_context(running_nats(folder / "nats"))
-        receiver = stack.enter_context(running_receiver(inbox)) if way in _TO_RECEIVER else None
+        receiver = _receiver(stack, way, inbox)
         server = PenstockServer(folder)
         server.environment = {
             "PENSTOCK_BUS": "nats",
@@ -109,7 +110,16 @@ async def _measure(folder: Path, way: str, size_bytes: int) -> Figures:
             return await _one_file(listener, server, receiver, inbox, size_bytes)
 
 
-async def _one_file(listener: Listener, server: PenstockServer, receiver: Any, inbox: Path, size_bytes: int) -> Figures:
+def _receiver(stack: ExitStack, way: str, inbox: Path) -> Receiver | None:
+    if way == "tus":
+        target = stack.enter_context(running("@tus/server"))
+        return Receiver(f"http://127.0.0.1:{target.port}{target.path}", inbox, target.pid)
+    return stack.enter_context(running_receiver(inbox)) if way in _TO_RECEIVER else None
+
+
+async def _one_file(
+    listener: Listener, server: PenstockServer, receiver: Receiver | None, inbox: Path, size_bytes: int
+) -> Figures:
     upload_id = await asyncio.to_thread(_put, server, size_bytes)
     began_at = time.perf_counter()
     before = _cpu(server.pid)

@@ -13,6 +13,7 @@ from tests.servers.nats import NatsServer
 from tests.servers.receiver import running_receiver
 from tests.servers.s3 import running_s3
 from tests.servers.single import running_services
+from tests.servers.tus_peer import running_tus_peer
 from tests.wire.conversation import Listener
 
 STEPS = """
@@ -30,7 +31,11 @@ def looked(upload: StepUpload) -> StepResult:
 
 async def test_every_way_reaches_a_step_of_the_kit(nats_server: NatsServer, tmp_path: Path) -> None:
     secret = {"PENSTOCK_DELIVERY_PUSH_SECRET": "s3cret"}
-    with running_s3(tmp_path) as s3, running_receiver(tmp_path / "inbox", secret="s3cret") as receiver:
+    with (
+        running_s3(tmp_path) as s3,
+        running_tus_peer() as peer,
+        running_receiver(tmp_path / "inbox", secret="s3cret") as receiver,
+    ):
         ways = {
             "shared": "path",
             "pulled": "pull",
@@ -38,6 +43,8 @@ async def test_every_way_reaches_a_step_of_the_kit(nats_server: NatsServer, tmp_
             "lent": "presigned",
             "pushed": f"push:{receiver.url}",
             "posted": f"push:form+{receiver.url}",
+            "by-tus": f"push:tus+{peer.url}",
+            "asked-form": f"push-on-request:form+{receiver.url}",
             "asked": f"push-on-request:{receiver.url}",
         }
         settings = {
@@ -47,7 +54,7 @@ async def test_every_way_reaches_a_step_of_the_kit(nats_server: NatsServer, tmp_
             **s3_settings(s3, s3.new_bucket()),
         }
         steps = tmp_path / "steps.py"
-        steps.write_text(STEPS + "\n".join(f'{step} = step("{step}")(looked)' for step in ways))
+        steps.write_text(STEPS + "\n".join(f'{step.replace("-", "_")} = step("{step}")(looked)' for step in ways))
         with serving(tmp_path, nats_server, ",".join(ways), **settings) as server:
             worker = {
                 "OCIS_EVENTS_ENDPOINT": nats_server.endpoint,
@@ -64,5 +71,6 @@ async def test_every_way_reaches_a_step_of_the_kit(nats_server: NatsServer, tmp_
         sha256 = hashlib.sha256(BODY).hexdigest()
         assert answers == {step: {"sha256": sha256} for step in ways}
         assert urls["shared"].startswith("volume://penstock/")
+        assert urls["by-tus"].startswith(peer.url)
         assert urls["posted"].startswith(receiver.url)
         assert receiver.files == []  # each was removed when its step was done

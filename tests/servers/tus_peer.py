@@ -64,6 +64,17 @@ class _Handler(BaseHTTPRequestHandler):
         at = len(peer.uploads[self.path])
         self.answer(200, Upload_Offset=str(at), Upload_Length=str(peer.lengths[self.path]))
 
+    def do_GET(self) -> None:
+        """Give a file, as tus servers may."""
+        found = self.peer.uploads.get(self.path)
+        if found is None:
+            self.answer(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(found)))
+        self.end_headers()
+        self.wfile.write(found)
+
     def do_PATCH(self) -> None:
         peer = self.peer
         peer.asked.append(("PATCH", self.path))

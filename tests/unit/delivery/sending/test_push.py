@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ from penstock.delivery.sending.push import Pushing, PushWay
 from penstock.delivery.sending.putting import Putting
 from penstock.delivery.sending.targets import Targets
 from penstock.events.types import StartPostprocessingStep
+from tests.servers.nats import Certificate
 from tests.servers.nginx import running_nginx
 from tests.servers.ports import free_port
 from tests.servers.receiver import Receiver, running_receiver
@@ -307,6 +309,31 @@ async def test_the_checked_address_is_connected_to_under_its_name(blobs: LocalBl
         await put(to(server, "worker.test"), blobs, targets=targets).address(start(), str(uuid.uuid4()), Reports().take)
         assert asked == [("worker.test", server.server_port)]
         assert server.requests[0]["Host"] == f"worker.test:{server.server_port}"
+
+
+async def test_a_certificate_has_to_be_that_of_the_name_and_not_of_the_address(
+    blobs: LocalBlobs, tmp_path: Path
+) -> None:
+    certificate = Certificate.make(tmp_path)  # for 127.0.0.1
+    trusting = ssl.create_default_context(cafile=certificate.certificate)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+
+    async def resolve(host: str, port: int) -> list[str]:
+        del host, port
+        return ["127.0.0.1"]
+
+    with unruly() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        how: dict[str, Any] = {"targets": Targets(["127.0.0.1"], resolve=resolve), "tries": 1}
+        url = to(server).replace("http:", "https:")
+        with pytest.raises(NotDelivered, match="CERTIFICATE_VERIFY_FAILED") as found:
+            await put(url.replace("127.0.0.1", "worker.test"), blobs, tls=trusting, **how).address(
+                start(), str(uuid.uuid4()), Reports().take
+            )
+        assert found.value.told.endswith("its certificate is not one that is trusted")
+        await put(url, blobs, tls=trusting, **how).address(start(), str(uuid.uuid4()), Reports().take)
+    assert len(server.requests) == 1
 
 
 async def test_a_damaged_file_is_not_sent(blobs: LocalBlobs) -> None:
