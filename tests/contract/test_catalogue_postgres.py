@@ -10,6 +10,7 @@ from penstock.db import Database
 from penstock.db.tables import metadata
 from tests.servers.postgres import PostgresServer, running_postgres
 from tests.unit.uploads.test_catalogue import *  # noqa: F403  # every test of the catalogue, on this database
+from tests.unit.uploads.test_paths import *  # noqa: F403  # and of the files in it
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

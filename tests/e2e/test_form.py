@@ -349,3 +349,25 @@ def test_what_else_is_not_taken(client: Client) -> None:
         assert (answer.status, answer["allow"]) == (405, "OPTIONS, POST")
     refused = post(client, file("a", b"a"), headers={"Content-Digest": "sha-256=:AAAA:"})
     assert refused.status == 400
+
+
+def test_files_go_to_paths_and_into_folders(client: Client, server: PenstockServer) -> None:
+    answer = post(
+        client,
+        field("space", "forms"),
+        field("path", "docs/renamed.txt"),
+        file("one.txt", b"1"),
+        field("path", "docs/2026/"),
+        file("two.txt", b"2"),
+        file("three.txt", b"3"),
+        field("path", "docs/../up.txt"),
+        file("four.txt", b"4"),
+    )
+    assert answer.status == 207
+    *taken, refused = told(answer)
+    assert refused["problem"]["code"] == "unsafe-name"
+    paths = ["docs/renamed.txt", "docs/2026/two.txt", "docs/2026/three.txt"]
+    assert [one["path"] for one in taken] == paths
+    for one, path, content in zip(taken, paths, (b"1", b"2", b"3"), strict=True):
+        assert released(server, one) == content
+        assert httpx.get(f"{server.url}/files/{path}?space=forms").content == content

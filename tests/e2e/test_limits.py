@@ -261,6 +261,26 @@ def test_my_unfinished_uploads_are_listed_and_continued_by_another_client(server
     assert uploads(server, {"X-User": "eve"}, unfinished=True, mine=True) == []
 
 
+def test_a_copy_counts_for_who_copies(server: PenstockServer) -> None:
+    def copy(user: str, *, by_name: bool) -> str:
+        to = f"copy-{user}-{by_name}.bin"
+        if by_name:
+            headers = {"X-User": user, "Destination": f"/files/{to}"}
+            answer = httpx.request("COPY", f"{server.url}/files/original.bin", headers=headers)
+        else:
+            wanted = {"path": "original.bin", "to_path": to}
+            answer = httpx.post(f"{server.url}/api/v1/paths/copy", json=wanted, headers={"X-User": user})
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    original = httpx.put(f"{server.url}/files/original.bin", content=b"x", headers={"X-User": "copied"})
+    wait(lambda: httpx.get(f"{server.url}/files/original.bin").status_code == 200)
+    copies = {copy("copier", by_name=by_name) for by_name in (True, False)}
+    owners = {upload["id"]: upload["owner"] for upload in uploads(server)}
+    assert owners[original.json()["id"]] == "copied"
+    assert [owners[one] for one in copies] == ["copier", "copier"]
+
+
 # --- the ways to ask --------------------------------------------------------------------------------------------------
 
 

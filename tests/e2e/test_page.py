@@ -162,3 +162,31 @@ def test_a_form_without_any_script(page: Page, tmp_path: Path) -> None:
     listed = page.request.get(f"{page.url}api/v1/uploads?space=lab").json()
     assert sorted(upload["filename"] for upload in listed["uploads"]) == sorted(names)
     assert {upload["size"] for upload in listed["uploads"]} == {len(name.encode()) * 10_000 for name in names}
+
+
+def test_versions_are_listed_read_restored_and_deleted(page: Page, server: PenstockServer, tmp_path: Path) -> None:
+    file = tmp_path / "versions.txt"
+    newest = page.locator("#uploads tr", has_text="versions.txt").first
+    for content in ("first", "second one"):
+        file.write_text(content)
+        choose(page, file)
+        expect(newest.locator(".number").first).to_have_text(f"{len(content)} B")
+        expect(newest).to_have_attribute("data-phase", "released", timeout=15_000)
+    newest.get_by_role("button", name="Versions").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading")).to_have_text("versions.txt")
+    rows = dialog.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("the file")
+    with page.expect_download() as download:
+        rows.nth(1).get_by_role("link").click()
+    assert Path(download.value.path()).read_text() == "first"
+    rows.nth(1).get_by_role("button", name="Make current").click()
+    expect(rows.first.locator(".number")).to_have_text("5 B")
+    assert page.request.get(f"{server.url}/files/versions.txt").text() == "first"
+    page.once("dialog", lambda asked: asked.accept())
+    rows.nth(1).get_by_role("button", name="Delete").click()
+    expect(rows).to_have_count(1)
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#uploads tr", has_text="versions.txt").first).to_have_attribute("data-phase", "cancelled")

@@ -40,6 +40,10 @@ def holding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer
         yield running
 
 
+ON_THE_DISK = pytest.mark.parametrize("server", ["local"], indirect=True)
+"""For what has nothing to do with where the bytes are."""
+
+
 def wait(server: PenstockServer, upload_id: str) -> str:
     ends_at = time.monotonic() + 20
     while (view := httpx.get(f"{server.url}/api/v1/uploads/{upload_id}").json())["phase"] != "released":
@@ -85,7 +89,8 @@ def test_a_file_has_versions_that_are_read_restored_moved_and_deleted(server: Pe
     other = f"{server.url}/files/life/b.txt"
     refused = httpx.request("MOVE", url, headers={"Destination": other, "If-Match": f'"{second}"'})
     assert (refused.status_code, refused.json()["code"]) == (412, "precondition")
-    assert httpx.request("MOVE", url, headers={"Destination": other}).status_code == 201
+    moved = httpx.request("MOVE", url, headers={"Destination": other, "If-Match": f'"x", "{first}"'})
+    assert (moved.status_code, moved.headers["location"]) == (201, other)
     assert (httpx.get(url).status_code, httpx.get(other).content) == (404, b"one")
     third = put(server, "life/a.txt", b"third")
     kept = httpx.request("MOVE", url, headers={"Destination": other, "Overwrite": "F"})
@@ -133,9 +138,16 @@ def test_all_that_processing_forbids_is_forbidden_in_the_same_words(holding: Pen
         httpx.get(f"{holding.url}/api/v1/files/{upload_id}/content"),
         httpx.request("MOVE", url, headers=there),
         httpx.request("COPY", url, headers=there),
-        httpx.post(f"{holding.url}/api/v1/paths/move", json={"path": "held/a.txt", "to_path": "held/b.txt"}),
+        *(
+            httpx.post(f"{holding.url}/api/v1/paths/{verb}", json={"path": "held/a.txt", "to_path": "held/b.txt"})
+            for verb in ("move", "copy")
+        ),
+        httpx.post(f"{holding.url}/api/v1/paths/restore", json={"path": "held/a.txt", "version": upload_id}),
+        httpx.get(url, params={"version": upload_id}),
+        httpx.put(url, content=b"other", headers={"If-None-Match": "*"}),
+        httpx.put(url, content=b"other", headers={"If-Match": "*", "Upload-Complete": "?1"}),
     ]
-    assert [answer.status_code for answer in answers] == [425] * 5
+    assert [answer.status_code for answer in answers] == [425] * 10
     assert len({answer.content for answer in answers}) == 1
     assert answers[0].json()["code"] == "processing"
     assert all("retry-after" in answer.headers for answer in answers)
@@ -164,6 +176,7 @@ def test_lists_come_in_pages_with_folders(server: PenstockServer) -> None:
     assert "default" in httpx.get(f"{server.url}/api/v1/paths/spaces").json()["spaces"]
 
 
+@ON_THE_DISK
 @pytest.mark.parametrize("path", ["a//b", "..%2Fa", "a/%2e%2e/b", "a%5Cb", "%2Fa", "a/", "con/a"])
 def test_paths_that_lead_elsewhere_are_refused(server: PenstockServer, path: str) -> None:
     assert httpx.put(f"{server.url}/files/{path}", content=b"x").status_code == 400
@@ -173,6 +186,7 @@ def test_paths_that_lead_elsewhere_are_refused(server: PenstockServer, path: str
         assert httpx.request("MOVE", f"{server.url}/files/x", headers=wrong).status_code == 400
 
 
+@ON_THE_DISK
 def test_the_command_does_it_all(server: PenstockServer, tmp_path: Path) -> None:
     first, second = put(server, "cli/a.txt", b"one"), put(server, "cli/a.txt", b"second")
     listed = json.loads(penstock(server, "list", "cli/", "--json"))
@@ -192,11 +206,16 @@ def test_the_command_does_it_all(server: PenstockServer, tmp_path: Path) -> None
     penstock(server, "move", "cli/a.txt", "cli/b.txt")
     put(server, "cli/a.txt", b"third")
     penstock(server, "move", "cli/a.txt", "cli/b.txt", status=2)
+    copied = json.loads(penstock(server, "copy", "cli/a.txt", "cli/b.txt", "--overwrite", "--json"))
+    wait(server, copied["id"])
+    assert json.loads(penstock(server, "stat", "cli/b.txt", "--version", first, "--json"))["size"] == 3
+    assert "default" in json.loads(penstock(server, "spaces", "--json"))
     penstock(server, "delete", "cli/b.txt", status=2)
     penstock(server, "delete", "cli/b.txt", "--yes")
     penstock(server, "stat", "cli/b.txt", status=2)
 
 
+@ON_THE_DISK
 def test_pages_of_other_origins_may_send_files_and_not_change_them(server: PenstockServer) -> None:
     put(server, "foreign.txt", b"here to stay")
     address = f"{server.url}/files/foreign.txt"
@@ -211,6 +230,7 @@ def test_pages_of_other_origins_may_send_files_and_not_change_them(server: Penst
     assert httpx.request("DELETE", address, headers={"Origin": server.url}).status_code == 204
 
 
+@ON_THE_DISK
 @pytest.mark.parametrize("said", ["http://[/files/x", "/elsewhere/x", ""])
 def test_a_destination_that_is_none_is_refused(server: PenstockServer, said: str) -> None:
     put(server, "stays.txt", b"here")
@@ -226,3 +246,108 @@ def test_only_a_field_of_that_name_is_a_space(server: PenstockServer) -> None:
     )
     assert answer.status_code == 201
     assert httpx.get(f"{server.url}/files/moved.txt?space=lab").content == b"here"
+
+
+@ON_THE_DISK
+def test_a_file_does_not_go_to_another_server(server: PenstockServer) -> None:
+    put(server, "home.txt", b"here")
+    for method in ("MOVE", "COPY"):
+        answer = httpx.request(
+            method, f"{server.url}/files/home.txt", headers={"Destination": "http://elsewhere.example/files/home.txt"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (502, "foreign-destination")
+        assert "elsewhere.example" in answer.json()["detail"]
+    assert httpx.get(f"{server.url}/files/home.txt").content == b"here"
+
+
+@ON_THE_DISK
+def test_who_says_what_is_there_is_not_taken_at_other_times(server: PenstockServer) -> None:
+    """Conditions of whoever changes a file (RFC 9110, 13): nothing is done unless they hold."""
+    url = f"{server.url}/files/conditions.txt"
+
+    def asked(method: str = "PUT", **conditions: str) -> tuple[int, str]:
+        headers = {name.replace("_", "-"): value for name, value in conditions.items()}
+        answer = httpx.request(method, url, headers=headers, content=b"more" if method == "PUT" else b"")
+        if answer.status_code == 202:
+            wait(server, answer.json()["id"])
+        return answer.status_code, answer.json().get("code", "") if answer.content else ""
+
+    assert asked(If_Match="*") == asked(If_Match='"x"') == (412, "precondition")
+    assert asked(If_None_Match="*") == (202, "")
+    assert asked(If_None_Match="*") == (412, "file-exists")
+    [version] = versions(server, "conditions.txt")
+    assert asked(If_None_Match=f'"{version}"') == asked(If_Match='"x"') == (412, "precondition")
+    assert asked(If_Unmodified_Since="Thu, 01 Jan 2015 00:00:00 GMT") == (412, "precondition")
+    assert asked(If_Match=f'"x", "{version}"') == (202, "")
+    assert asked(If_Match=f'"{version}"', Upload_Complete="?1") == (412, "precondition")
+    for method in ("DELETE", "MOVE", "COPY"):
+        there = {"Destination": "/files/conditions-2.txt"}
+        assert asked(method, If_Match=f'"{version}"', **there) == (412, "precondition")
+        assert asked(method, If_None_Match="*", **there) == (412, "file-exists")
+        assert asked(method, If_Unmodified_Since="Thu, 01 Jan 2015 00:00:00 GMT", **there) == (412, "precondition")
+    assert len(versions(server, "conditions.txt")) == 2
+    assert asked("DELETE", If_Match="*") == (204, "")
+    assert asked("DELETE", If_Match="*") == (404, "not-found")
+
+
+def test_what_is_read_may_have_been_another_version_a_moment_ago(server: PenstockServer) -> None:
+    first, second = put(server, "read.txt", b"the first"), put(server, "read.txt", b"the second")
+    url = f"{server.url}/files/read.txt"
+    newer = httpx.head(url).headers["last-modified"]
+    assert httpx.get(url, headers={"If-Modified-Since": newer}).status_code == 304
+    part = {"Range": "bytes=4-", "If-Range": newer}
+    assert httpx.get(url, headers=part).status_code == 200
+    assert httpx.get(url, params={"version": second}, headers=part).status_code == 206
+    assert httpx.get(url, headers={"Range": "bytes=4-", "If-Range": f'"{second}"'}).content == b"second"
+    assert httpx.get(url, headers={"Range": "bytes=-3, 0-2"}).status_code == 206
+    head = httpx.head(url, headers={"Range": "bytes=4-"})
+    assert (head.status_code, head.headers["content-length"]) == (200, "10")
+    httpx.post(f"{server.url}/api/v1/paths/restore", json={"path": "read.txt", "version": first})
+    later = "Fri, 01 Jan 2100 00:00:00 GMT"
+    assert httpx.get(url, headers={"If-Modified-Since": later}).content == b"the first"
+    put(server, "empty.txt", b"")
+    empty = httpx.get(f"{server.url}/files/empty.txt", headers={"Range": "bytes=0-"})
+    assert (empty.status_code, empty.content) == (200, b"")
+
+
+def test_a_copy_to_its_own_path_is_a_new_version_that_steps_have_passed(server: PenstockServer) -> None:
+    first = put(server, "again.txt", b"the same")
+    copied = httpx.request("COPY", f"{server.url}/files/again.txt", headers={"Destination": "/files/again.txt"})
+    assert copied.status_code == 202
+    second = wait(server, copied.json()["id"])
+    assert versions(server, "again.txt") == [second, first]
+    assert httpx.get(f"{server.url}/files/again.txt").content == b"the same"
+
+
+@ON_THE_DISK
+def test_versions_come_in_pages(server: PenstockServer) -> None:
+    all_of_them = [put(server, "pages.txt", b"%d" % number) for number in range(3)][::-1]
+    asked: dict[str, str] = {"path": "pages.txt", "limit": "2"}
+    first = httpx.get(f"{server.url}/api/v1/paths/versions", params=asked).json()
+    second = httpx.get(f"{server.url}/api/v1/paths/versions", params={**asked, "cursor": first["next"]}).json()
+    assert [one["version"] for page in (first, second) for one in page["versions"]] == all_of_them
+    assert second["next"] is None
+    stat = f"{server.url}/api/v1/paths/stat"
+    assert httpx.get(stat, params={"path": "pages.txt", "version": all_of_them[2]}).json()["size"] == 1
+    assert httpx.get(stat, params={"path": "pages.txt", "version": "f" * 32}).status_code == 404
+
+
+@ON_THE_DISK
+def test_the_shell_offers_spaces_paths_and_versions(server: PenstockServer) -> None:
+    version = put(server, "tab/a.txt?space=tabs", b"x")
+
+    def offered(*words: str) -> list[str]:
+        line = ["penstock", "files", *words]
+        asking = {
+            "_PENSTOCK_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(line),
+            "COMP_CWORD": str(len(line) - 1),
+            "PENSTOCK_URL": server.url,
+            "PATH": os.environ["PATH"],
+        }
+        command = [str(Path(sys.executable).with_name("penstock"))]
+        return subprocess.run(command, env=asking, capture_output=True, text=True, check=False).stdout.split()
+
+    assert offered("stat", "--space", "ta") == ["tabs"]
+    assert offered("stat", "--space", "tabs", "tab/") == ["tab/a.txt"]
+    assert offered("restore", "--space", "tabs", "tab/a.txt", version[:4]) == [version]

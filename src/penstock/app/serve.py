@@ -260,13 +260,13 @@ class App:
         await processing.reconciler.announce()
         loops = [*processing.loops(), *dispatching.loops()]
         if locks is None:
-            loops += [sweeper.run(), garbage.run(), files.run()]
+            loops += [sweeper.run(), garbage.run(), files.removal.run()]
         else:
             alone: list[Callable[[], Coroutine[Any, Any, None]]] = [
                 partial(finish_what_the_dead_have_left, gateway, locks, clock, settings.instance_lease),
                 sweeper.run,
                 garbage.run,
-                files.run,
+                files.removal.run,
             ]
             loops.append(lead(alone, locks, clock))
         if scanning is not None:

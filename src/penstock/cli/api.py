@@ -86,7 +86,7 @@ class Api:
         except httpx.TransportError as error:
             raise away(self.url, error) from error
 
-    def pages(self, path: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
+    def pages(self, path: str, key: str, /, **parameters: Any) -> list[dict[str, Any]]:
         """Return the items of all pages of a list."""
         items: list[dict[str, Any]] = []
         cursor: str | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import typer
+
 _PATIENCE_SECONDS: Final = 1.0
 _OFFERED: Final = 200
 
@@ -32,11 +34,24 @@ def quarantined(incomplete: str) -> list[tuple[str, str]]:
     return [(one["id"], one["filename"]) for one in found if one["id"].startswith(incomplete)]
 
 
-def paths(incomplete: str) -> list[str]:
-    """Return the files and folders of the default space that begin so."""
-    files = _asked("/paths", "files", prefix=incomplete, delimiter="/", limit=_OFFERED)
-    folders = _asked("/paths", "folders", prefix=incomplete, delimiter="/", limit=_OFFERED)
-    return [*map(str, folders), *(one["path"] for one in files)]
+def paths(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the files and folders that begin so, in the space that was named before."""
+    page = _page(ctx, "/paths", space=_space(ctx), prefix=incomplete, delimiter="/", limit=_OFFERED)
+    return [*map(str, page.get("folders", [])), *(one["path"] for one in page.get("files", []))]
+
+
+def spaces(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the spaces in which there are files that begin so."""
+    found = _page(ctx, "/paths/spaces", limit=_OFFERED).get("spaces", [])
+    return [space for space in found if space.startswith(incomplete)]
+
+
+def versions(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the versions of the file that was named before, with the times of their release."""
+    path = ctx.params.get("path")
+    found = _page(ctx, "/paths/versions", space=_space(ctx), path=path, limit=_OFFERED) if path else {}
+    known = found.get("versions", [])
+    return [(one["version"], one["modified_at"]) for one in known if one["version"].startswith(incomplete)]
 
 
 def scanners(incomplete: str) -> list[str]:
@@ -48,14 +63,24 @@ def scanners(incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in names("scanner") if name.startswith(last) and name not in named]
 
 
-def _asked(path: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
+def _space(ctx: typer.Context) -> str:
+    return ctx.params.get("space") or "default"
+
+
+def _asked(path: str, key: str, /, **parameters: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _page(None, path, **parameters).get(key, [])
+    return found
+
+
+def _page(ctx: typer.Context | None, path: str, /, **parameters: Any) -> dict[str, Any]:
+    """Return what the server answers that the command would ask; nothing if it does not at once."""
     from ..errors import PenstockError
     from .api import Api
     from .options import server_url
 
     try:
-        with Api(server_url(None), timeout_seconds=_PATIENCE_SECONDS) as api:
-            found: list[dict[str, Any]] = api.get(path, **parameters)[key]
-    except (PenstockError, KeyError):  # whoever presses the tab key wants no errors
-        return []
-    return found
+        url = None if ctx is None else ctx.params.get("url")
+        with Api(server_url(url), timeout_seconds=_PATIENCE_SECONDS) as api:
+            return api.get(path, **parameters)
+    except PenstockError:  # whoever presses the tab key wants no errors
+        return {}

@@ -68,7 +68,7 @@ class EventDesk:
     def records(self, step: str | None, limit: int, take: Take) -> int:
         """Hand over the records of one step, or of all, at most `limit` (0: all); return how many more there are."""
         from ..clock import SystemClock
-        from ..http.views import RecordView
+        from ..http.record_views import RecordView
 
         now, stalled_after = SystemClock().now(), self._settings.stalled_after.total_seconds()
 

@@ -15,7 +15,8 @@ from .options import AsJson, ServerUrl, server_url
 from .show import complain, moment, print_json, print_table, size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from typing import BinaryIO
 
 app = typer.Typer(help="List, read, move and delete released files, and their versions.", no_args_is_help=True)
 
@@ -24,8 +25,23 @@ _COLUMNS: Final = ("path", "size", "type", "released", "version", "phase")
 FilePath: TypeAlias = Annotated[
     str, typer.Argument(metavar="PATH", help="The file's path in its space.", autocompletion=complete.paths)
 ]
-Space: TypeAlias = Annotated[str, typer.Option("--space", metavar="NAME", help="The space.")]
-Version: TypeAlias = Annotated[str | None, typer.Option("--version", metavar="ID", help="Not the present version.")]
+Space: TypeAlias = Annotated[
+    str, typer.Option("--space", metavar="NAME", help="The space.", autocompletion=complete.spaces)
+]
+Version: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--version", metavar="ID", help="This version, and not the present one.", autocompletion=complete.versions
+    ),
+]
+ToPath: TypeAlias = Annotated[str, typer.Argument(metavar="TO", help="Its new path.", autocompletion=complete.paths)]
+ToSpace: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--to-space", metavar="NAME", help="Its new space; else the same.", autocompletion=complete.spaces),
+]
+Overwrite: TypeAlias = Annotated[
+    bool, typer.Option("--overwrite", help="There may be a file: it becomes an older version.")
+]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -64,12 +80,29 @@ def list_files(
 
 
 @app.command()
-def stat(path: FilePath, space: Space = "default", url: ServerUrl = None, as_json: AsJson = False) -> None:
-    """Show one file."""
+def spaces(url: ServerUrl = None, as_json: AsJson = False) -> None:
+    """List the spaces in which there are files."""
     from .api import Api
 
     with Api(server_url(url)) as api:
-        _show([api.get("/paths/stat", space=space, path=path)], as_json=as_json, single=True)
+        found = api.pages("/paths/spaces", "spaces")
+    if as_json:
+        print_json(found)
+    elif found:
+        print_table(("space",), [(str(space),) for space in found])
+    else:
+        complain("no files.")
+
+
+@app.command()
+def stat(
+    path: FilePath, space: Space = "default", version: Version = None, url: ServerUrl = None, as_json: AsJson = False
+) -> None:
+    """Show one file, or one version of it."""
+    from .api import Api
+
+    with Api(server_url(url)) as api:
+        _show([api.get("/paths/stat", space=space, path=path, version=version)], as_json=as_json, single=True)
 
 
 @app.command()
@@ -86,18 +119,15 @@ def get(
     from .api import Api
 
     with Api(server_url(url)) as api:
-        found = api.get("/paths/versions", space=space, path=path)["versions"]
-        chosen = [one for one in found if version in (None, one["version"])]
-        if not chosen:
-            raise InvalidRequest(f"{path} has no version {version}. See `penstock files versions`.")
-        target = Path(chosen[0]["name"]) if output is None else output
-        pieces = api.content(chosen[0]["content"])
+        found = api.get("/paths/stat", space=space, path=path, version=version)
+        target = Path(found["name"]) if output is None else output
+        pieces = api.content(found["content"])
         if str(target) == "-":
             sys.stdout.buffer.writelines(pieces)
             return
         try:
             with target.open("xb") as file:
-                file.writelines(pieces)
+                _write(pieces, file, target)
         except FileExistsError as error:
             raise InvalidRequest(f"{target} is there already. Name another file with --output.") from error
 
@@ -108,13 +138,15 @@ def versions(path: FilePath, space: Space = "default", url: ServerUrl = None, as
     from .api import Api
 
     with Api(server_url(url)) as api:
-        _show(api.get("/paths/versions", space=space, path=path)["versions"], as_json=as_json)
+        _show(api.pages("/paths/versions", "versions", space=space, path=path), as_json=as_json)
 
 
 @app.command()
 def restore(
     path: FilePath,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its ID, as `versions` lists it.")],
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="Its ID, as `versions` lists it.", autocompletion=complete.versions)
+    ],
     space: Space = "default",
     url: ServerUrl = None,
     as_json: AsJson = False,
@@ -131,29 +163,43 @@ def restore(
 def move(
     *,
     path: FilePath,
-    to_path: Annotated[str, typer.Argument(metavar="TO", help="Its new path.")],
+    to_path: ToPath,
     space: Space = "default",
-    to_space: Annotated[str | None, typer.Option("--to-space", metavar="NAME", help="Its new space.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="What is there already becomes its older versions.")
-    ] = False,
-    copy: Annotated[bool, typer.Option("--copy", help="Leave it, and upload a copy: all steps run.")] = False,
+    to_space: ToSpace = None,
+    overwrite: Overwrite = False,
     url: ServerUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Move or rename a file, with all its versions."""
     from .api import Api
 
-    asked = {"space": space, "path": path, "to_space": to_space, "to_path": to_path, "overwrite": overwrite}
     with Api(server_url(url)) as api:
-        if copy:
-            upload = api.post("/paths/copy", **asked)
-            if as_json:
-                print_json(upload)
-            else:
-                print_table(("upload id", "path", "phase"), [(upload["id"], upload["path"], upload["phase"])])
-            return
-        _show([api.post("/paths/move", **asked)], as_json=as_json, single=True)
+        moved = api.post("/paths/move", space=space, path=path, to_space=to_space, to_path=to_path, overwrite=overwrite)
+    _show([moved], as_json=as_json, single=True)
+
+
+@app.command()
+def copy(
+    *,
+    path: FilePath,
+    to_path: ToPath,
+    space: Space = "default",
+    to_space: ToSpace = None,
+    overwrite: Overwrite = False,
+    url: ServerUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a file's present version to another path, where all steps run for it; or to its own, as a new version."""
+    from .api import Api
+
+    with Api(server_url(url)) as api:
+        upload = api.post(
+            "/paths/copy", space=space, path=path, to_space=to_space, to_path=to_path, overwrite=overwrite
+        )
+    if as_json:
+        print_json(upload)
+    else:
+        print_table(("upload id", "path", "phase"), [(upload["id"], upload["path"], upload["phase"])])
 
 
 @app.command()
@@ -175,6 +221,15 @@ def delete(
             raise typer.Exit(Status.NOT_WELL)
     with Api(server_url(url)) as api:
         api.delete("/paths", space=space, path=path, version=version)
+
+
+def _write(pieces: Iterable[bytes], file: BinaryIO, target: Path) -> None:
+    """Write a file, or none: nobody is to take what was cut off for the whole."""
+    try:
+        file.writelines(pieces)
+    except BaseException:
+        target.unlink()
+        raise
 
 
 def _show(files: Sequence[dict[str, Any]], *, as_json: bool, single: bool = False) -> None:

@@ -13,13 +13,14 @@ from ..errors import NotFound, PenstockError
 from ..uploads.digests import repr_digest
 from ..uploads.errors import Gone
 from ..uploads.file_errors import StillProcessing
-from ..uploads.files import Place
 from ..uploads.metadata import file_checksum
+from ..uploads.places import Place
 from ..uploads.upload import Phase, Upload
 from .asgi import Answer, Receive, Scope, Send, headers_of, send_answer, start
+from .preconditions import validators_of
 from .problems import answer_to, answer_to_failure, method_not_allowed, problem
 from .put import METHODS, name_of, space_of, version_of
-from .ranges import Span, Validators, spans_of
+from .ranges import Span, spans_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -67,8 +68,11 @@ class Content:
             await send_answer(send, method_not_allowed(scope["method"], scope["path"], allowed))
             return
         try:
-            upload = await (self._upload(scope["path"].split("/")[4]) if by_id else self._named(scope))
-            answer = await self._answer(upload, headers)
+            version = None if by_id else version_of(scope)
+            upload = await (self._upload(scope["path"].split("/")[4]) if by_id else self._named(scope, version))
+            check_readable(upload)
+            lasting = by_id or version is not None
+            answer = await parts_of(self._blobs, upload, headers, head=head, lasting=lasting)
         except PenstockError as error:
             answer = answer_to(error)
         except Exception as error:  # noqa: BLE001  the last line: what went wrong is logged and answered
@@ -78,25 +82,27 @@ class Content:
         else:
             await stream(answer, send, self._blobs.read, head=head)
 
-    async def _named(self, scope: Scope) -> Upload:
-        place = Place(space_of(scope), name_of(scope))
-        version = version_of(scope)
-        return await (self._files.get(place) if version is None else self._files.version(place, version))
-
-    async def _answer(self, upload: Upload, headers: Mapping[str, str]) -> Answer | FileParts:
-        check_readable(upload)
-        return await parts_of(self._blobs, upload, headers)
+    async def _named(self, scope: Scope, version: str | None) -> Upload:
+        return await self._files.get(Place(space_of(scope), name_of(scope)), version=version)
 
 
-async def parts_of(blobs: BlobStore, upload: Upload, headers: Mapping[str, str]) -> Answer | FileParts:
-    """Return what a request's headers ask for of a file that may be read.
+async def parts_of(
+    blobs: BlobStore, upload: Upload, headers: Mapping[str, str], *, head: bool, lasting: bool = True
+) -> Answer | FileParts:
+    """Return what a request asks for of a file that may be read.
+
+    Args:
+        blobs: where the bytes are.
+        upload: the file.
+        headers: the request's.
+        head: whether it is a HEAD, of which Range means nothing (RFC 9110, 14.2).
+        lasting: whether no other file can ever be at the address.
 
     Raises:
         BlobUnavailable: it is not there as it should be.
     """
     size = upload.size_bytes or 0
-    # Bytes never change under an upload ID, so the ID tells one state of a file from another.
-    validators = Validators(f'"{upload.id}"', upload.ended_at)
+    validators = validators_of(upload, lasting=lasting)
     sent = {**_SAFE, "ETag": validators.tag, **repr_digest(file_checksum(upload.metadata), headers)}
     if upload.ended_at is not None:
         sent["Last-Modified"] = format_datetime(upload.ended_at, usegmt=True)
@@ -104,7 +110,7 @@ async def parts_of(blobs: BlobStore, upload: Upload, headers: Mapping[str, str])
         return problem(412, "precondition", f"the file is another one by now: its ETag is {validators.tag}.")
     if validators.unchanged(headers):
         return Answer(304, sent)
-    wanted = validators.range_of(headers)
+    wanted = None if head else validators.range_of(headers)
     spans = spans_of(wanted, size)
     if spans is not None and not spans:
         outside = problem(416, "range", f"Range: {wanted} lies outside of the file's {size} bytes.")

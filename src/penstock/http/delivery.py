@@ -103,7 +103,9 @@ class Delivering:
             upload = await self._upload(claim)
             location = {"Location": await way.link(upload.id, upload.size_bytes or 0), "Cache-Control": "no-store"}
             return Answer(307, {**location, "Referrer-Policy": "no-referrer"})
-        answer = await parts_of(self._blobs, await self._upload(claim), headers_of(scope))
+        answer = await parts_of(
+            self._blobs, await self._upload(claim), headers_of(scope), head=scope["method"] == "HEAD"
+        )
         # Whatever lies in between must not keep what is held back.
         kept = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
         if isinstance(answer, Answer):

@@ -75,11 +75,13 @@ class Form(WholeFiles):
         self, scope: Scope, headers: Mapping[str, str], form: FormBody, part: Part, wish: Wish, space: str
     ) -> Standing:
         """Take one file in; all of it, or nothing."""
+        name, path = wish.whereabouts(part.filename)
         return await self._whole(
             scope,
             headers,
             form.rest(),
-            name=part.filename if wish.name is None else wish.name,
+            name=name,
+            path=path,
             length=part.length,
             space=space,
             media_type=wish.media_type,
@@ -118,7 +120,7 @@ class _Taking:
             raise BadForm("there is no file in the form. Send at least one, with a file name.")
 
     async def _one(self, part: Part, wish: Wish) -> None:
-        if part.filename == "" and wish.name is None and await self._form.skip(0) is not None:
+        if part.filename == "" and wish.name is None and wish.path is None and await self._form.skip(0) is not None:
             return  # a field for a file, and none was chosen
         try:
             with said_by_digests():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, urlsplit
 
 from ..uploads.errors import BadHeader
-from ..uploads.file_errors import OtherVersion
-from ..uploads.files import Place
+from ..uploads.places import Place
 from .asgi import Answer, Body, Receive, Scope, Send, headers_of
 from .cors import is_foreign
+from .destination import address_of, destination_of
 from .endpoint import respond
+from .preconditions import version_meant
 from .problems import ForeignOrigin
 from .put import name_of, space_of, version_of
 from .received import accepted
@@ -29,6 +29,7 @@ class Named:
     def __init__(self, services: Services) -> None:
         self._files = services.files
         self._address = services.address
+        self._callers = services.callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -36,37 +37,29 @@ class Named:
 
     async def _change(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         del body
-        origin = headers.get("origin")
-        if origin is not None and is_foreign(origin, headers, self._address.base(scope, headers)):
+        base, origin = self._address.base(scope, headers), headers.get("origin")
+        if origin is not None and is_foreign(origin, headers, base):
             raise ForeignOrigin(f"a page of {origin[:80]} may not change files here; only a page of this server may.")
-        place, match = Place(space_of(scope), name_of(scope)), version_in(headers)
+        place = Place(space_of(scope), name_of(scope))
         if scope["method"] == "DELETE":
-            await self._files.delete(place, version=version_of(scope), match=match)
+            version = version_of(scope)
+            match = await version_meant(self._files, place, headers, version)
+            await self._files.delete(place, version=version, match=match)
             return Answer(204)
-        target, overwrite = destination_of(headers, place.space), may_overwrite(headers)
-        base = self._address.base(scope, headers)
+        target, overwrite = destination_of(headers, place.space, base), may_overwrite(headers)
+        match = await version_meant(self._files, place, headers, None)
         if scope["method"] == "MOVE":
             new = await self._files.move(place, target, overwrite=overwrite, match=match)
-            return Answer(201 if new else 204, {"Location": headers["destination"]})
-        standing = await self._files.copy(place, target, overwrite=overwrite, match=match)
+            return Answer(201 if new else 204, {"Location": address_of(target, base)})
+        standing = await self._files.copy(
+            place,
+            target,
+            overwrite=overwrite,
+            match=match,
+            owner=self._callers.owner(scope, headers),
+            trace_parent=headers.get("traceparent", ""),
+        )
         return accepted(standing, base, f"{base}/api/v1/uploads/{standing.upload.id}")
-
-
-def destination_of(headers: Mapping[str, str], space: str) -> Place:
-    """Return where a file is to be, as the header says; in the same space unless it names one.
-
-    Raises:
-        BadHeader, UnsafeName: it is missing, or no place for a file here.
-    """
-    try:
-        said = urlsplit(headers.get("destination", ""))
-    except ValueError as error:
-        raise BadHeader("Destination: no address. Say where the file is to be, below /files/.") from error
-    if not said.path.startswith("/files/"):
-        raise BadHeader("Destination: missing, or no address below /files/. Say where the file is to be.")
-    target: Scope = {"path": said.path, "raw_path": said.path.encode(), "query_string": said.query.encode()}
-    there = space_of(target) if "space" in parse_qs(said.query) else space
-    return Place.of(there, name_of(target))
 
 
 def may_overwrite(headers: Mapping[str, str]) -> bool:
@@ -75,23 +68,7 @@ def may_overwrite(headers: Mapping[str, str]) -> bool:
     Raises:
         BadHeader: it is neither T nor F.
     """
-    if "if-none-match" in headers:
-        return False
     said = headers.get("overwrite", "T").strip().upper()
     if said not in _OVERWRITE:
         raise BadHeader(f"Overwrite: {said[:20]!r} is neither T nor F.")
     return _OVERWRITE[said]
-
-
-def version_in(headers: Mapping[str, str]) -> str | None:
-    """Return the version that the file must have; None: any.
-
-    Raises:
-        OtherVersion: several are named, or a weak one: none that a file can have for certain.
-    """
-    said = headers.get("if-match", "*").strip()
-    if said == "*":
-        return None
-    if len(said) < 2 or not (said.startswith('"') and said.endswith('"')):
-        raise OtherVersion(f"If-Match: {said[:80]} is no ETag of a file. Take it from its answer.")
-    return said[1:-1]

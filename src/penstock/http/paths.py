@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from ..uploads.files import Place
+from ..uploads.places import Place
+from .asgi import headers_of
+from .file_views import FilePage, FileView, SpacePage, VersionPage
 from .services import Services
-from .views import FilePage, FileView, SpacePage, UploadView, Versions
+from .views import UploadView
 
 Space = Annotated[str, Query(description="The space.")]
 FilePath = Annotated[str, Query(description="The file's path in it, such as `folder/report.pdf`.")]
@@ -62,16 +64,26 @@ def router(services: Services) -> APIRouter:
 
     @routes.get("/spaces", summary="List spaces in which there are files")
     async def list_spaces(limit: Annotated[int, Query(ge=1, le=1000)] = 100, cursor: str | None = None) -> SpacePage:
-        found = list(await files.spaces(limit=limit, cursor=cursor))
-        return SpacePage(spaces=found, next=found[-1] if len(found) == limit else None)
+        found, following = await files.spaces(limit=limit, cursor=cursor)
+        return SpacePage(spaces=list(found), next=following)
 
     @routes.get("/stat", summary="Show one file; in processing, while it was never released")
-    async def stat(path: FilePath, space: Space = "default") -> FileView:
-        return FileView.of(await files.get(Place(space, path)))
+    async def stat(
+        path: FilePath,
+        space: Space = "default",
+        version: Annotated[str | None, Query(description="This version, and not the present one.")] = None,
+    ) -> FileView:
+        return FileView.of(await files.get(Place(space, path), version=version))
 
-    @routes.get("/versions", summary="List the versions of a file, the present one first")
-    async def versions(path: FilePath, space: Space = "default") -> Versions:
-        return Versions(versions=[FileView.of(one) for one in await files.versions(Place(space, path))])
+    @routes.get("/versions", summary="List the versions of a file, the present one first, in pages")
+    async def versions(
+        path: FilePath,
+        space: Space = "default",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        cursor: str | None = None,
+    ) -> VersionPage:
+        found = await files.versions(Place(space, path), limit=limit, cursor=cursor)
+        return VersionPage(versions=[FileView.of(one) for one in found.versions], next=found.next)
 
     @routes.post("/restore", summary="Have an older version be the present one again")
     async def restore(wanted: Restoration) -> FileView:
@@ -84,9 +96,15 @@ def router(services: Services) -> APIRouter:
         return FileView.of(await files.get(target))
 
     @routes.post("/copy", status_code=202, summary="Upload a file's present version to another path; all steps run")
-    async def copy(wanted: Carry) -> UploadView:
+    async def copy(wanted: Carry, request: Request) -> UploadView:
+        headers = headers_of(request.scope)
         standing = await files.copy(
-            wanted.source(), wanted.target(), overwrite=wanted.overwrite, match=wanted.if_version
+            wanted.source(),
+            wanted.target(),
+            overwrite=wanted.overwrite,
+            match=wanted.if_version,
+            owner=services.callers.owner(request.scope, headers),
+            trace_parent=headers.get("traceparent", ""),
         )
         return (await services.views([standing.upload]))[0]
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 from ..core.progress import FINISHED, Progress
 from ..errors import PenstockError
 from ..postprocessing.commands import Row
+from .record_views import RecordPage, Results
 from .services import Services
-from .views import RecordPage, Results
 
 _MOST: Final = 1_000_000_000
 """They are sent as they are read, so a large number costs time, and no memory."""

@@ -38,6 +38,12 @@ class UnknownHost(InvalidRequest):
     code = "unknown-host"
 
 
+class ForeignDestination(InvalidRequest):
+    """A file is to be moved or copied to another server (RFC 4918, 9.8.5 and 9.9.4)."""
+
+    code = "foreign-destination"
+
+
 class MethodNotAllowed(InvalidRequest):
     """This address does not take that method."""
 
@@ -69,6 +75,7 @@ _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (errors.TooMany, 429),
     (errors.DigestMismatch, 400),
     (errors.ChecksumMismatch, 460),
+    (ForeignDestination, 502),
     (StorageFull, 507),
     (errors.QuotaExceeded, 507),
     (InvalidRequest, 400),

@@ -11,7 +11,9 @@ from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST, WISHES, as_metadata, 
 from ..uploads.errors import BadHeader, ChecksumMismatch, DigestMismatch
 from ..uploads.metadata import checked_space, media_type_of
 from ..uploads.names import UnsafeName
+from ..uploads.places import Place
 from .asgi import Answer, Body, Scope
+from .preconditions import check_upload
 from .received import accepted
 from .whole import WholeFiles
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..uploads.expected import Expected
+    from .services import Services
 
 _ROOT: Final = "/files/"
 CHANGING: Final = ("COPY", "DELETE", "MOVE")
@@ -29,6 +32,10 @@ _PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 class Put(WholeFiles):
     """The endpoint for plain uploads. A file is not there for readers before its steps have passed it, hence 202."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._files = services.files
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         if scope["method"] == "OPTIONS":
@@ -45,13 +52,15 @@ class Put(WholeFiles):
             return await self._take(scope, headers, body, expected)
 
     async def _take(self, scope: Scope, headers: Mapping[str, str], body: Body, expected: Expected | None) -> Answer:
+        place = Place(space_of(scope), name_of(scope))
+        await check_upload(self._files, place, headers)
         standing = await self._whole(
             scope,
             headers,
             body,
-            path=name_of(scope),
+            path=place.path,
             length=body.length,
-            space=space_of(scope),
+            space=place.space,
             media_type=media_type_of(headers.get("content-type", "")),
             metadata=metadata_of(headers),
             expected=expected,

@@ -34,11 +34,11 @@ class Span(NamedTuple):
 def spans_of(header: str | None, size_bytes: int) -> Sequence[Span] | None:
     """Return the parts of a file that a Range header asks for.
 
-    None: the header is missing, not understood, or asks for too much, so the whole file is the answer. Empty: all of
-    what it asks for lies outside of the file.
+    None: the header is missing, not understood, or asks for too much, so the whole file is the answer; and of an empty
+    file, which clients ask for as they ask for others. Empty: all of what it asks for lies outside of the file.
     """
     unit, equals, listed = (header or "").partition("=")
-    if not equals or unit.strip().lower() != "bytes":
+    if not equals or unit.strip().lower() != "bytes" or size_bytes == 0:
         return None
     specs = [_SPEC.fullmatch(item.strip()) for item in listed.split(",") if item.strip()]
     if not specs or len(specs) > MOST_PARTS:
@@ -67,13 +67,19 @@ class Validators(NamedTuple):
     tag: str
     """The entity tag, a strong one, with its quotes."""
     modified_at: datetime | None
+    lasting: bool = True
+    """Whether no other file can ever be at the address. Where one can, times say little: one of several versions of the
+    same second, or an older one that was restored, may be there now."""
 
     def unchanged(self, headers: Mapping[str, str]) -> bool:
         """Tell whether the client has the file already: If-None-Match, or else If-Modified-Since."""
         if "if-none-match" in headers:
             return _lists(headers["if-none-match"], self.tag, weak=True)
         since = _date(headers.get("if-modified-since"))
-        return since is not None and self.modified_at is not None and self.modified_at.replace(microsecond=0) <= since
+        if since is None or self.modified_at is None:
+            return False
+        modified_at = self.modified_at.replace(microsecond=0)
+        return modified_at == since or (self.lasting and modified_at < since)
 
     def refused(self, headers: Mapping[str, str]) -> bool:
         """Tell whether the client wants another file: If-Match, or else If-Unmodified-Since."""
@@ -85,11 +91,13 @@ class Validators(NamedTuple):
     def range_of(self, headers: Mapping[str, str]) -> str | None:
         """Return the Range header, unless If-Range says that it is meant for another state of the file."""
         if_range = headers.get("if-range", self.tag).strip()
-        if if_range != self.tag:
-            date = _date(if_range)
-            if date is None or self.modified_at is None or self.modified_at.replace(microsecond=0) != date:
-                return None
+        if if_range != self.tag and not self._was_modified_at(_date(if_range)):
+            return None
         return headers.get("range")
+
+    def _was_modified_at(self, date: datetime | None) -> bool:
+        """Tell whether a time names this state of the file, and for certain no other one."""
+        return self.lasting and self.modified_at is not None and self.modified_at.replace(microsecond=0) == date
 
 
 def _lists(header: str, tag: str, *, weak: bool) -> bool:

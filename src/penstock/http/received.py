@@ -26,6 +26,7 @@ def told(standing: Standing, base: str) -> dict[str, object]:
     return {
         "id": upload.id,
         "filename": upload.filename,
+        "path": upload.file_path,
         "size": standing.offset,
         "phase": upload.phase,
         "status": f"{base}/api/v1/uploads/{upload.id}",

@@ -14,8 +14,10 @@ from ..uploads import resumable
 from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST
 from ..uploads.errors import UNKEPT, AlreadyComplete, InconsistentLength, TooLarge, WrongOffset
 from ..uploads.metadata import media_type_of
+from ..uploads.places import Place
 from .asgi import EXCHANGE, Answer, Body, Receive, Scope, Send
 from .endpoint import respond
+from .preconditions import check_upload
 from .problems import answer_to, method_not_allowed
 from .put import metadata_of, name_of, said_by_digests, space_of
 from .received import accepted, links
@@ -41,6 +43,7 @@ class Resumable:
     """The endpoint."""
 
     def __init__(self, services: Services) -> None:
+        self._files = services.files
         self._receiver = services.receiver
         self._address = services.address
         self._callers = services.callers
@@ -81,12 +84,15 @@ class Resumable:
     async def _create(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         part = resumable.creation(headers, body.length)
         expected = _expected(headers, body, part, created=True)
+        space, path = space_of(scope), None if scope["path"].startswith(ROOT) else name_of(scope)
+        if path is not None:
+            await check_upload(self._files, Place(space, path), headers)
         try:
             standing = await self._receiver.create(
                 resumable.filename_of(headers),
-                path=None if scope["path"].startswith(ROOT) else name_of(scope),
+                path=path,
                 size_bytes=part.length,
-                space=space_of(scope),
+                space=space,
                 media_type=media_type_of(headers.get("content-type", "")),
                 owner=self._callers.owner(scope, headers),
                 metadata=metadata_of(headers),

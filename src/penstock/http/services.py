@@ -15,7 +15,8 @@ from .address import PublicAddress
 from .caller import Callers
 from .cors import Cors
 from .hosts import Hosts
-from .views import RecordView, UploadView
+from .record_views import RecordView
+from .views import UploadView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,9 @@ from ..postprocessing.commands import Row
 from ..uploads.comparison import digest
 from ..uploads.upload import Phase, Upload
 from .asgi import headers_of
+from .record_views import Results, RowView
 from .services import Services
-from .views import Digest, Results, RowView, UploadPage, UploadView
+from .views import Digest, UploadPage, UploadView
 
 
 class Action(BaseModel):

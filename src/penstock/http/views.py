@@ -1,4 +1,4 @@
-"""Uploads and records as the API shows them."""
+"""Uploads as the API shows them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from ..core.progress import RETRYING, Progress, State
-from ..postprocessing.commands import Row
-from ..uploads.accounts import Usage
-from ..uploads.allowances import SubjectKind
+from ..core.progress import Progress
 from ..uploads.upload import Phase, ScanMark, Upload
 
 
@@ -166,159 +163,6 @@ class UploadView(BaseModel):
         )
 
 
-class FileView(BaseModel):
-    """A file, or one version of it."""
-
-    space: str
-    path: str
-    name: str
-    version: Annotated[str, Field(description="The upload that brought it: its ID names this version.")]
-    size: int
-    media_type: str
-    etag: str
-    phase: Annotated[Phase, Field(description="released, or processing while there is no version to read yet.")]
-    created_at: datetime
-    modified_at: Annotated[datetime | None, Field(description="When it was released.")]
-    content: str
-
-    @classmethod
-    def of(cls, upload: Upload) -> FileView:
-        """Show a version."""
-        return cls(
-            space=upload.space,
-            path=upload.file_path,
-            name=upload.filename,
-            version=upload.id,
-            size=upload.size_bytes or 0,
-            media_type=upload.media_type,
-            etag=f'"{upload.id}"',
-            phase=upload.phase,
-            created_at=upload.created_at,
-            modified_at=upload.ended_at,
-            content=f"/api/v1/files/{upload.id}/content",
-        )
-
-
-class FilePage(BaseModel):
-    """Some files, in the order of their paths, and the folders between them."""
-
-    files: list[FileView]
-    folders: list[str]
-    next: Annotated[str | None, Field(description="Pass as `cursor` for the following page; null at the end.")]
-
-
-class Versions(BaseModel):
-    """The versions of a file, the present one first."""
-
-    versions: list[FileView]
-
-
-class SpacePage(BaseModel):
-    """Names of spaces, in their order."""
-
-    spaces: list[str]
-    next: Annotated[str | None, Field(description="Pass as `cursor` for the following page; null at the end.")]
-
-
-class RecordView(BaseModel):
-    """A coordinator's record."""
-
-    id: str
-    filename: str
-    size: int
-    step: str
-    state: State
-    attempt: int
-    failures: int
-    next_try_at: datetime | None
-    age_seconds: float
-    last_error: str
-    stalled: bool
-    outcome: str
-
-    @classmethod
-    def of(cls, progress: Progress, now: datetime, stalled_after_seconds: float) -> RecordView:
-        """Show a record."""
-        outcome = progress.status.outcome
-        return cls(
-            id=progress.upload_id,
-            filename=progress.filename,
-            size=progress.filesize,
-            step=progress.status.current_step,
-            state=progress.state,
-            attempt=progress.attempt,
-            failures=progress.failures,
-            next_try_at=progress.resume_at,
-            age_seconds=(now - progress.started_at).total_seconds() if progress.started_at else 0.0,
-            last_error=progress.last_error,
-            stalled=progress.stalled(now, stalled_after_seconds),
-            outcome="" if outcome == RETRYING else outcome,
-        )
-
-
-class RowView(BaseModel):
-    """What an action did to one upload."""
-
-    id: str
-    filename: str
-    action: str
-    step: str
-    ok: bool
-    detail: str
-
-    @classmethod
-    def of(cls, row: Row) -> RowView:
-        """Show a row."""
-        return cls(id=row.id, filename=row.filename, action=row.action, step=row.step, ok=row.ok, detail=row.detail)
-
-
-class Results(BaseModel):
-    """A row for each upload that an action was about."""
-
-    results: list[RowView]
-
-
-class Digest(BaseModel):
-    """What the bytes of an upload hash to, up to the one that had arrived last."""
-
-    offset: Annotated[int, Field(description="How many bytes those are.")]
-    sha256: str
-
-
-class SubjectUsage(BaseModel):
-    """What the server, a space or a user has, and may have."""
-
-    kind: SubjectKind
-    name: Annotated[str, Field(description="Empty: the server, or users without a name.")]
-    used: Annotated[int, Field(description="Bytes of files that have arrived.")]
-    reserved: Annotated[int, Field(description="Bytes that unfinished uploads will have.")]
-    limit: Annotated[int | None, Field(description="The quota in bytes; null: there is none.")]
-    free: Annotated[int | None, Field(description="Bytes that are left; null: there is no quota.")]
-    unfinished: int
-    max_unfinished: int | None
-
-    @classmethod
-    def of(cls, usage: Usage) -> SubjectUsage:
-        """Show what somebody has."""
-        account, limit = usage.account, usage.allowance.quota_bytes
-        return cls(
-            kind=usage.subject.kind,
-            name=usage.subject.name,
-            used=account.used_bytes,
-            reserved=account.reserved_bytes,
-            limit=limit,
-            free=None if limit is None else max(0, limit - account.used_bytes - account.reserved_bytes),
-            unfinished=account.unfinished,
-            max_unfinished=usage.allowance.max_unfinished,
-        )
-
-
-class UsageView(BaseModel):
-    """What everybody has."""
-
-    usage: list[SubjectUsage]
-
-
 class UploadPage(BaseModel):
     """Some uploads, newest first."""
 
@@ -326,11 +170,11 @@ class UploadPage(BaseModel):
     next: Annotated[str | None, Field(description="Pass as `cursor` for the following page; null at the end.")]
 
 
-class RecordPage(BaseModel):
-    """Some records."""
+class Digest(BaseModel):
+    """What the bytes of an upload hash to, up to the one that had arrived last."""
 
-    records: list[RecordView]
-    more: Annotated[int, Field(description="How many more there are than the limit allowed to show.")]
+    offset: Annotated[int, Field(description="How many bytes those are.")]
+    sha256: str
 
 
 def decoded_metadata(header: str) -> dict[str, str]:

@@ -6,30 +6,25 @@ transaction. What the catalogue says happened to an upload is what readers of th
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select, true, tuple_
+import msgspec
 from sqlalchemy.exc import IntegrityError
 
-from ..db.instants import to_microseconds
-from ..db.tables import uploads
 from ..errors import PenstockError
 from . import journal, statements
 from .accounts import Account
-from .filters import Filters, pages
 from .journal import Details, Happening, Kind
-from .listing import Page, merged, number_of
+from .lookups import Lookups
 from .quarantine import NOBODY, log_change
 from .quota import Ledger
-from .rows import COLUMNS, changing_values, final_key, fixed_values, scan_values, upload_of
+from .rows import changing_values, final_key, fixed_values, scan_values
 from .upload import Phase, Upload, counted_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Executable
+    from sqlalchemy import Connection
 
     from ..clock import Clock
     from ..db import Database
@@ -44,11 +39,10 @@ class UploadExists(PenstockError):
     code = "upload-exists"
 
 
-_BATCH: Final = 500
 _DECIDED: Final = (Phase.RELEASED, Phase.REJECTED, Phase.DELETED)
 
 
-class Catalogue:
+class Catalogue(Lookups):
     """All uploads. Every method may raise `DatabaseUnavailable`; a change that did has not happened.
 
     Args:
@@ -68,8 +62,8 @@ class Catalogue:
         ledger: Ledger | None = None,
         guard: Callable[[Connection, str], None] | None = None,
     ) -> None:
+        super().__init__(database)
         self._guard = guard
-        self._database = database
         self._ledger = ledger or Ledger()
         self._feed = feed
         self._clock = clock
@@ -125,56 +119,6 @@ class Catalogue:
             if refusal is not None:
                 raise refusal
 
-    async def get(self, upload_id: str) -> Upload | None:
-        """Return one upload, or None when there is none."""
-        row = await self._database.find(lambda connection: statements.GET.first(connection, {"upload": upload_id}))
-        return None if row is None else upload_of(row)
-
-    async def get_many(self, upload_ids: Iterable[str]) -> dict[str, Upload]:
-        """Return those of the uploads that exist, by ID."""
-        found: dict[str, Upload] = {}
-        ids = iter(upload_ids)
-        while batch := list(islice(ids, _BATCH)):
-            rows = await self._database.read(_rows(statements.GET_MANY, {"ids": batch}))
-            found |= {upload.id: upload for upload in map(upload_of, rows)}
-        return found
-
-    async def list(
-        self,
-        *,
-        ids: Sequence[str] | None = None,
-        phases: Sequence[Phase] | None = None,
-        expired: bool | None = None,
-        has_virus: bool | None = None,
-        space: str | None = None,
-        filename: str | None = None,
-        owner: str | None = None,
-        now: datetime | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> Page:
-        """Return a page of the uploads that match all filters (`Filters`), the newest first.
-
-        `cursor` is a page's `next`; uploads that come, change or go in between neither repeat nor hide others.
-
-        Raises:
-            InvalidRequest: the cursor is none of ours.
-        """
-        filters = Filters(
-            ids=ids,
-            phases=phases,
-            expired=expired,
-            has_virus=has_virus,
-            space=space,
-            filename=filename,
-            owner=owner,
-            now=now,
-        )
-        statements = pages(filters, COLUMNS, before=number_of(cursor), limit=limit + 1)
-        rows = await self._database.read(lambda connection: merged(connection, statements, limit + 1))
-        more = len(rows) > limit
-        return Page([upload_of(row) for row in rows[:limit]], str(rows[limit - 1][0]) if more else None)
-
     async def change(
         self,
         before: Upload,
@@ -197,6 +141,36 @@ class Catalogue:
             preceded_by: what must have happened before and is written down now, if it was not yet.
             doer: who does it, for the log of the quarantine.
         """
+        changed = await self._database.write(self._exchange(before, after, cause, preceded_by, doer))
+        if changed:
+            self._feed.wake()
+        return changed
+
+    async def withdraw(self, choose: Callable[[Connection], Sequence[Upload]]) -> Sequence[Upload]:
+        """Cancel what is chosen in the very transaction that does it; return these uploads as they are now.
+
+        So why they were chosen is still true of them: nobody can move, restore or end one in between. They are among
+        those `to_discard`, as after `change`. What `choose` raises is raised here, and nothing was changed.
+        """
+        now = self._clock.now()
+
+        def work(connection: Connection) -> list[Upload]:
+            cancelled = []
+            for upload in choose(connection):
+                after = msgspec.structs.replace(upload, phase=Phase.CANCELLED, ended_at=now)
+                if self._exchange(upload, after)(connection):
+                    cancelled.append(after)
+            return cancelled
+
+        cancelled = await self._database.write(work)
+        if cancelled:
+            self._feed.wake()
+        return cancelled
+
+    def _exchange(
+        self, before: Upload, after: Upload, cause: str = "", preceded_by: Sequence[Happening] = (), doer: Doer = NOBODY
+    ) -> Callable[[Connection], bool]:
+        """Return what `change` does in its transaction."""
         if (before.phase, before.run) == (after.phase, after.run):
             raise ValueError(f"upload {before.id}: neither phase nor run would change")
         values = {
@@ -212,7 +186,6 @@ class Catalogue:
         if after.phase in _DECIDED:
             earlier.append(self._happening(after, Kind.DECIDED))
         happening = self._happening(after, _kind_of(before, after))
-
         completes = before.phase is Phase.RECEIVING and after.phase is Phase.PROCESSING
         guard = self._guard if completes else None
 
@@ -231,10 +204,7 @@ class Catalogue:
             log_change(connection, before, after, happening.at, doer)
             return True
 
-        changed = await self._database.write(work)
-        if changed:
-            self._feed.wake()
-        return changed
+        return work
 
     async def declare(self, upload_id: str, size_bytes: int) -> bool:
         """Note how large an upload is that was begun without saying so; return False if that is known already.
@@ -260,20 +230,6 @@ class Catalogue:
             refusal = await self._database.write(lambda connection: self._ledger.count(connection, upload_id, to_bytes))
             if refusal is not None:
                 raise refusal
-
-    async def waiting_finals(self) -> Sequence[Upload]:
-        """Return the uploads that are to be made of parts, and are not yet."""
-        return [upload_of(row) for row in await self._database.read(_rows(statements.WAITING))]
-
-    async def same_final(self, upload: Upload) -> Upload | None:
-        """Return an upload made of the same parts, with the same metadata, unless it came to a bad end; or None."""
-        rows = await self._database.read(_rows(statements.SAME_FINAL, {"key": final_key(upload)}))
-        return upload_of(rows[0]) if rows else None
-
-    async def caused_by(self, upload_id: str) -> str:
-        """Return the event that asked for the present run; empty if none did, or there is no such upload."""
-        row = await self._database.find(lambda connection: statements.CAUSE.first(connection, {"upload": upload_id}))
-        return "" if row is None else row[0]
 
     async def note(
         self, upload_id: str, happenings: Sequence[Happening], *, scan: ScanMark | None = None, reason: str = ""
@@ -308,47 +264,6 @@ class Catalogue:
         }
         await self._database.write(lambda connection: statements.EXPLAIN_ENDED.execute(connection, values))
 
-    async def last_start(self, upload_id: str) -> tuple[str, str, int | None] | None:
-        """Return start event, step and attempt that were last noted in the upload's present run, or None."""
-        return await self._database.read(lambda connection: journal.last_start(connection, upload_id))
-
-    async def counts(self) -> dict[Phase, int]:
-        """Return how many uploads are in each phase, those with none included."""
-        found = dict.fromkeys(Phase, 0)
-        for phase, number in await self._database.read(_rows(statements.COUNTS)):
-            found[Phase(phase)] = number
-        return found
-
-    async def declared_bytes(self) -> int:
-        """Return the sum of the sizes of all uploads whose bytes are on their way in, arrived or not."""
-        total: int = await self._database.read(lambda connection: connection.execute(statements.DECLARED).scalar_one())
-        return total
-
-    async def oldest(self, phase: Phase) -> Upload | None:
-        """Return the upload of a phase that was created first, or None."""
-        rows = await self._database.read(_rows(statements.OLDEST, {"in_phase": phase.value}))
-        return upload_of(rows[0]) if rows else None
-
-    async def latest(self, space: str, filename: str, phase: Phase = Phase.RELEASED) -> Upload | None:
-        """Return the newest upload of this name in a space that is in `phase`, or None."""
-        values = {"name": filename, "in_space": space, "in_phase": phase.value}
-        rows = await self._database.read(_rows(statements.LATEST, values))
-        return upload_of(rows[0]) if rows else None
-
-    def overdue(self, now: datetime) -> AsyncIterator[Sequence[Upload]]:
-        """Yield, in batches, the uploads that are not complete though their time is over; the longest overdue first."""
-        due = uploads.c.expires_at <= to_microseconds(now)
-        return self._batches((statements.IS_RECEIVING, due), uploads.c.expires_at)
-
-    def gone_before(self, cutoff: datetime) -> AsyncIterator[Sequence[Upload]]:
-        """Yield, in batches, the uploads that gave up their bytes, all of them, up to `cutoff`."""
-        past = uploads.c.ended_at <= to_microseconds(cutoff)
-        return self._batches((statements.IS_GONE, past, uploads.c.discard_pending.is_not(true())), uploads.c.ended_at)
-
-    def to_discard(self) -> AsyncIterator[Sequence[Upload]]:
-        """Yield, in batches, the uploads whose bytes were given up, but may still be there."""
-        return self._batches((statements.TO_DISCARD,), uploads.c.seq)
-
     async def discarded(self, upload_id: str) -> None:
         """Note that the bytes of an upload that gave them up are gone."""
         await self._database.write(lambda connection: connection.execute(statements.DISCARDED, {"upload": upload_id}))
@@ -359,15 +274,6 @@ class Catalogue:
             return 0
         values = {"ids": list(upload_ids)}
         return await self._database.write(lambda connection: connection.execute(statements.FORGET, values).rowcount)
-
-    async def _batches(
-        self, conditions: Sequence[ColumnElement[bool]], order: ColumnElement[Any]
-    ) -> AsyncIterator[Sequence[Upload]]:
-        page = select(*COLUMNS, order).where(*conditions).order_by(order, uploads.c.seq).limit(_BATCH)
-        statement = page
-        while rows := await self._database.read(_rows(statement)):
-            yield [upload_of(row[:-1]) for row in rows]
-            statement = page.where(tuple_(order, uploads.c.seq) > tuple_(rows[-1][-1], rows[-1][0]))
 
     def _happening(self, upload: Upload, kind: Kind) -> Happening:
         return Happening(
@@ -389,9 +295,3 @@ def _unless_refused(answer: bool | PenstockError) -> bool:
     if isinstance(answer, PenstockError):
         raise answer
     return answer
-
-
-def _rows(
-    statement: Executable, values: dict[str, Any] | None = None
-) -> Callable[[Connection], Sequence[Sequence[Any]]]:
-    return lambda connection: connection.execute(statement, values).all()

@@ -6,18 +6,17 @@ So which version counts does not depend on the order in which postprocessing end
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
-from ..errors import NotFound, PenstockError
 from . import paths
-from .file_errors import FileThere, OtherVersion, StillProcessing
-from .metadata import checked_space
-from .names import checked_path
-from .upload import Phase, Upload
+from .conditions import check_settled, check_target, movable, no_file, no_version
+from .folders import Listing, listing
+from .listing import number_of
+from .removal import Removal
+from .upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,45 +27,21 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..db import Database
     from .catalogue import Catalogue
+    from .places import Place
     from .quota import Ledger
     from .receiver import Receiver
     from .standing import Standing
 
 log = structlog.get_logger(__name__)
 
-PRUNING: Final = timedelta(minutes=5)
-"""How often versions are looked for that are too many: all files are read for that, 100,000 in 0.1 s."""
-_CROWDED_AT_ONCE: Final = 100
 
+class Versions(msgspec.Struct, frozen=True):
+    """Some versions of a file, and where it goes on."""
 
-class Listing(msgspec.Struct, frozen=True):
-    """A part of what lies in a folder, and where it goes on."""
-
-    files: list[Upload]
-    """In the order of their paths."""
-    folders: list[str]
-    """Their paths, each with the delimiter at its end."""
+    versions: list[Upload]
+    """The present one first."""
     next: str | None
-    """The cursor of the next part; None: this was the last one."""
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where a file is."""
-
-    space: str
-    path: str
-
-    @classmethod
-    def of(cls, space: str, path: str) -> Place:
-        """Return a place that there may be.
-
-        Raises:
-            UnsafeName, BadHeader: no file can be there.
-        """
-        return cls(checked_space(space), checked_path(path))
-
-    def __str__(self) -> str:
-        return f"{self.path[:80]!r} in {self.space[:80]!r}"
+    """The cursor of the next ones; None: these were the last."""
 
 
 class Files:
@@ -94,12 +69,12 @@ class Files:
         kept_versions: int | None = None,
     ) -> None:
         self._database = database
-        self._catalogue = catalogue
         self._receiver = receiver
         self._blobs = blobs
         self._ledger = ledger
-        self._clock = clock
-        self._kept = kept_versions
+        self.removal = Removal(
+            database=database, catalogue=catalogue, receiver=receiver, clock=clock, kept_versions=kept_versions
+        )
 
     async def list(
         self, space: str, *, prefix: str = "", delimiter: str = "", limit: int = 100, cursor: str | None = None
@@ -109,51 +84,62 @@ class Files:
         `cursor` is a listing's `next`. However many files there are, a part costs as much as it has entries.
         """
         return await self._database.read(
-            lambda connection: _listing(connection, space, prefix, delimiter, after=cursor or "", limit=limit)
+            lambda connection: listing(connection, space, prefix, delimiter, after=cursor or "", limit=limit)
         )
 
-    async def spaces(self, *, limit: int = 100, cursor: str | None = None) -> Sequence[str]:
-        """Return the names of spaces in which there are files, after that of `cursor`."""
+    async def spaces(self, *, limit: int = 100, cursor: str | None = None) -> tuple[Sequence[str], str | None]:
+        """Return names of spaces in which there are files, after that of `cursor`; and the cursor of the next ones.
+
+        That is None after the last ones. There may be fewer than `limit` before it: spaces without files take time too.
+        """
         return await self._database.read(lambda connection: paths.spaces(connection, after=cursor or "", most=limit))
 
-    async def get(self, place: Place) -> Upload:
-        """Return a file's present version; or, when none was released yet, the upload that is in processing.
+    async def get(self, place: Place, *, version: str | None = None) -> Upload:
+        """Return a file's present version, or a named one; or, when none was released yet, what is in processing.
 
         Raises:
-            NotFound: neither is there.
+            NotFound: none of these is there.
         """
-        present, coming = await self._database.read(
-            lambda connection: (
-                paths.current(connection, place.space, place.path),
-                paths.processing(connection, place.space, place.path),
-            )
-        )
-        if present is None and not coming:
-            raise NotFound(f"there is no file {place}. Ask for the list of what there is.")
-        return coming[0] if present is None else present
 
-    async def versions(self, place: Place) -> Sequence[Upload]:
-        """Return the versions of a file, the present one first.
+        def look(connection: Connection) -> Upload | None:
+            if version is not None:
+                return paths.version(connection, place, version)
+            present = paths.current(connection, place)
+            return present or next(iter(paths.processing(connection, place, most=1)), None)
+
+        found = await self._database.read(look)
+        if found is None:
+            raise no_file(place) if version is None else no_version(place, version)
+        return found
+
+    async def versions(self, place: Place, *, limit: int = 100, cursor: str | None = None) -> Versions:
+        """Return versions of a file, the present one first. `cursor` is the `next` of those before.
 
         Raises:
             NotFound: there is no such file.
+            InvalidRequest: the cursor is none of ours.
         """
-        found = await self._database.read(lambda connection: paths.versions(connection, place.space, place.path))
-        if not found:
-            raise NotFound(f"there is no file {place}. Ask for the list of what there is.")
-        return found
+        before = number_of(cursor) or paths.ANY
+        found = await self._database.read(
+            lambda connection: paths.versions(connection, place, before=before, most=limit + 1)
+        )
+        if not found and cursor is None:
+            raise no_file(place)
+        more = str(found[limit - 1].precedence) if len(found) > limit else None
+        return Versions([one.upload for one in found[:limit]], more)
 
-    async def version(self, place: Place, version: str) -> Upload:
-        """Return one version of a file.
+    async def settled(self, place: Place) -> Upload | None:
+        """Return a file's present version where nothing is in processing; None: there is no such file.
 
         Raises:
-            NotFound: there is no such version.
+            StillProcessing: something is, so nobody can say what will be there.
         """
-        upload = await self._catalogue.get(version)
-        there = upload is not None and upload.phase in (Phase.RELEASED, Phase.PROCESSING)
-        if upload is None or not there or (upload.space, upload.file_path) != (place.space, place.path):
-            raise _no_version(place, version)
-        return upload
+
+        def look(connection: Connection) -> Upload | None:
+            check_settled(connection, place)
+            return paths.current(connection, place)
+
+        return await self._database.read(look)
 
     async def move(self, source: Place, target: Place, *, overwrite: bool = True, match: str | None = None) -> bool:
         """Have a file, with all its versions, be at another place; return whether there was none before.
@@ -176,33 +162,51 @@ class Files:
         """
 
         def work(connection: Connection) -> bool:
-            moved = _movable(connection, source, match)
-            new = _check_target(connection, target, overwrite=overwrite or source == target)
-            for version in reversed(moved):
-                precedence = paths.on_top(connection, target.space, target.path)
-                refusal = self._ledger.transfer(connection, version, target.space)
-                if refusal is not None:
-                    raise refusal
-                paths.place(connection, version, space=target.space, path=target.path, precedence=precedence)
+            movable(connection, source, match)
+            if source == target:
+                return False
+            new = check_target(connection, target, overwrite=overwrite)
+            refusal = self._ledger.transfer(connection, source, target.space)
+            if refusal is not None:
+                raise refusal
+            paths.carry(connection, source, target)
             return new
 
         new = await self._database.write(work)
         log.info("file_moved", space=source.space, path=source.path, to_space=target.space, to_path=target.path)
         return new
 
-    async def copy(self, source: Place, target: Place, *, overwrite: bool = True, match: str | None = None) -> Standing:
+    async def copy(
+        self,
+        source: Place,
+        target: Place,
+        *,
+        overwrite: bool = True,
+        match: str | None = None,
+        owner: str = "",
+        trace_parent: str = "",
+    ) -> Standing:
         """Upload a file's present version to another place, as a client would: all steps run; return where it stands.
 
-        Where the disk can share what it holds, no byte is copied.
+        To its own place, it becomes a new version, which the steps run for. Where the disk can share what it holds, no
+        byte is copied.
+
+        Args:
+            source: where it is.
+            target: where the copy is to be.
+            overwrite: whether there may be a file already.
+            match: the version that it must have; None: any.
+            owner: the user who copies it, and whom it counts for; empty: nobody is named.
+            trace_parent: the request's; the copy is processed in its trace.
 
         Raises:
             NotFound, StillProcessing, FileThere, OtherVersion: as `move`.
-            StorageFull: there is no room for it.
+            TooLarge, QuotaExceeded, TooMany, StorageFull: as any upload of the `owner`.
         """
 
         def look(connection: Connection) -> Upload:
-            found = _movable(connection, source, match)[0]
-            _check_target(connection, target, overwrite=overwrite)
+            found = movable(connection, source, match)
+            check_target(connection, target, overwrite=overwrite)
             return found
 
         original = await self._database.read(look)
@@ -212,7 +216,8 @@ class Files:
             space=target.space,
             size_bytes=original.size_bytes or 0,
             media_type=original.media_type,
-            owner=original.owner,
+            owner=owner,
+            trace_parent=trace_parent,
         )
         if begun.complete:
             return begun
@@ -234,10 +239,11 @@ class Files:
         """
 
         def work(connection: Connection) -> Upload:
-            _check_not_processing(connection, place)
-            found = _version(paths.versions(connection, place.space, place.path), place, version)
-            precedence = paths.on_top(connection, place.space, place.path)
-            paths.place(connection, found, space=place.space, path=place.path, precedence=precedence)
+            check_settled(connection, place)
+            found = paths.version(connection, place, version)
+            if found is None:
+                raise no_version(place, version)
+            paths.bring_up(connection, found, place)
             return found
 
         restored = await self._database.write(work)
@@ -251,109 +257,7 @@ class Files:
             NotFound: there is nothing.
             OtherVersion: the file has another version than `match`.
         """
-
-        def look(connection: Connection) -> list[Upload]:
-            found = paths.versions(connection, place.space, place.path, most=paths.ALL)
-            coming = paths.processing(connection, place.space, place.path)
-            if version is not None:
-                return [_version([*found, *coming], place, version)]
-            _check_match(found, place, match)
-            return [*coming, *found]
-
-        found = await self._database.read(look)
-        if not found:
-            raise NotFound(f"there is no file {place}. Ask for the list of what there is.")
-        for upload in reversed(found):  # the oldest first: whatever interrupts this brings none of them back
-            await self._receiver.terminate(upload.id)
-
-    async def run(self) -> None:
-        """Remove versions that are too many, until cancelled, whatever goes wrong."""
-        while self._kept is not None:
-            try:
-                while await self.prune():
-                    pass
-            except PenstockError as error:
-                log.warning("old_versions_left", error=str(error))
-            except Exception:
-                log.exception("old_versions_left")  # nothing that is tidied up is worth the end of the server
-            await self._clock.sleep(PRUNING)
-
-    async def prune(self) -> int:
-        """Remove the oldest versions of some files that have too many; return how many were removed."""
-        if self._kept is None:
-            return 0
-        kept, removed = self._kept, 0
-        crowded = await self._database.read(
-            lambda connection: paths.crowded(connection, kept=kept, most=_CROWDED_AT_ONCE)
-        )
-        for space, path in crowded:
-            for version in reversed((await self.versions(Place(space, path)))[kept:]):
-                await self._receiver.terminate(version.id)
-                removed += 1
-                log.info("old_version_removed", space=space, path=path, upload=version.id)
-        return removed
-
-
-def _listing(connection: Connection, space: str, prefix: str, delimiter: str, *, after: str, limit: int) -> Listing:
-    files: list[Upload] = []
-    folders: list[str] = []
-    is_after_folder = False
-    while (missing := limit - len(files) - len(folders)) > 0:
-        most = 1 if is_after_folder else missing  # after a folder there mostly comes another one
-        is_after_folder = False
-        found = paths.listed(connection, space, prefix, after=after, most=most)
-        for upload in found:
-            name, found_delimiter, _ = (
-                upload.file_path.removeprefix(prefix).partition(delimiter) if delimiter else ("", "", "")
-            )
-            if found_delimiter:
-                folders.append(f"{prefix}{name}{delimiter}")
-                after = folders[-1] + paths.LAST  # all that lies in it is passed over, not read
-                is_after_folder = True
-                break
-            files.append(upload)
-            after = upload.file_path
+        if version is None:
+            await self.removal.delete(place, match=match)
         else:
-            if len(found) < most:
-                return Listing(files, folders, None)
-    return Listing(files, folders, after)
-
-
-def _movable(connection: Connection, source: Place, match: str | None) -> list[Upload]:
-    _check_not_processing(connection, source)
-    found = paths.versions(connection, source.space, source.path, most=paths.ALL)
-    if not found:
-        raise NotFound(f"there is no file {source}. Ask for the list of what there is.")
-    _check_match(found, source, match)
-    return found
-
-
-def _check_target(connection: Connection, target: Place, *, overwrite: bool) -> bool:
-    """Make sure that a file may come to a place; return whether there is none yet."""
-    _check_not_processing(connection, target)
-    there = paths.current(connection, target.space, target.path)
-    if there is not None and not overwrite:
-        raise FileThere(f"there is a file {target} already. Choose another path, or allow to overwrite it.")
-    return there is None
-
-
-def _version(found: Sequence[Upload], place: Place, version: str) -> Upload:
-    for upload in found:
-        if upload.id == version:
-            return upload
-    raise _no_version(place, version)
-
-
-def _no_version(place: Place, version: str) -> NotFound:
-    return NotFound(f"the file {place} has no version {version[:64]!r}. Ask for the list of its versions.")
-
-
-def _check_match(found: Sequence[Upload], place: Place, match: str | None) -> None:
-    if match is not None and (not found or found[0].id != match):
-        present = found[0].id if found else "none"
-        raise OtherVersion(f"the file {place} is another one by now: its version is {present}.")
-
-
-def _check_not_processing(connection: Connection, place: Place) -> None:
-    for upload in paths.processing(connection, place.space, place.path):
-        raise StillProcessing.of(upload)
+            await self.removal.delete_version(place, version, match=match)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..errors import PenstockError
     from .allowances import Allowance, Allowances
+    from .places import Place
     from .upload import Upload
 
 _AGAIN_SECONDS: Final = 30
@@ -51,6 +52,11 @@ _GIVE_BACK: Final = (
     update(uploads)
     .where(uploads.c.counted_in == bindparam("final"), uploads.c.counted_in != literal_column("''"), _IS_RECEIVING)
     .values(counted_bytes=func.coalesce(uploads.c.size_bytes, 0), counted_in="")
+)
+_AT_PLACE: Final = select(func.coalesce(func.sum(uploads.c.counted_bytes), 0)).where(
+    uploads.c.phase == literal_column(f"'{Phase.RELEASED}'"),
+    uploads.c.space == bindparam("in_space"),
+    uploads.c.path == bindparam("at_path"),
 )
 _USED: Final = {Phase.PROCESSING, Phase.RELEASED}
 
@@ -110,24 +116,23 @@ class Ledger:
         is_now = before._replace(phase=after.phase, counted_bytes=counted_bytes(after))
         self._add(connection, before.space, before.owner, is_now.account.minus(before.account))
 
-    def transfer(self, connection: Connection, released: Upload, space: str) -> PenstockError | None:
-        """Count a released upload in another space from now on; return why it must not be there, if so."""
-        if not self.is_kept:
+    def transfer(self, connection: Connection, place: Place, space: str) -> PenstockError | None:
+        """Count a file, all its versions, in another space from now on; return why it must not be there, if so."""
+        if not self.is_kept or place.space == space:
             return None
         take_the_lock(connection)
-        row = row_of(connection, released.id)
-        if row is None or row.phase is not Phase.RELEASED or row.space == space:
-            return None
+        values = {"in_space": place.space, "at_path": place.path}
+        moved = Account(used_bytes=int(connection.execute(_AT_PLACE, values).scalar_one()))
         subject = Subject(SubjectKind.SPACE, space)
         allowance = self.allowances.of(subject)
         if allowance.is_counted:
-            refusal = _refusal(subject, allowance, account_of(connection, subject), row.account, row.account)
+            refusal = _refusal(subject, allowance, account_of(connection, subject), moved, moved)
             if refusal is not None:
                 return refusal
-            add_to(connection, subject, row.account)
-        left = Subject(SubjectKind.SPACE, row.space)
-        if self.allowances.of(left).is_counted:
-            add_to(connection, left, Account().minus(row.account))
+            add_to(connection, subject, moved)
+        left = Subject(SubjectKind.SPACE, place.space)
+        if self._counts(left):
+            add_to(connection, left, Account().minus(moved))
         return None
 
     def count(

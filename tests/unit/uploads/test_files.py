@@ -3,95 +3,35 @@
 from __future__ import annotations
 
 import itertools
-from datetime import timedelta
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from penstock.db import Database
+from penstock.db.tables import uploads
 from penstock.errors import NotFound
-from penstock.telemetry import Metrics
 from penstock.uploads import paths
 from penstock.uploads.allowances import Allowance, Allowances
 from penstock.uploads.errors import QuotaExceeded
 from penstock.uploads.file_errors import FileThere, OtherVersion, StillProcessing
-from penstock.uploads.files import Files, Place
+from penstock.uploads.files import Files
 from penstock.uploads.names import UnsafeName
+from penstock.uploads.places import Place
 from penstock.uploads.quota import Ledger
-from penstock.uploads.receiver import Receiver
+from penstock.uploads.rows import changing_values, fixed_values, scan_values
 from penstock.uploads.upload import Phase, Upload
 
-from .whole_life import Outside, Process, process
+from .filed import HERE, World, phase, pieces
+from .whole_life import Outside, process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from sqlalchemy import Connection
-
-HERE = Place("default", "a.txt")
-
-
-class World:
-    """Uploads that are released when a test says so."""
-
-    def __init__(self, alive: Process, database: Database, ledger: Ledger, *, kept: int | None = None) -> None:
-        self.alive = alive
-        self.receiver = Receiver(
-            catalogue=alive.catalogue,
-            gateway=alive.gateway,
-            blobs=alive.blobs,
-            clock=alive.clock,
-            metrics=Metrics(),
-            expiration=timedelta(days=1),
-        )
-        self.files = Files(
-            database=database,
-            catalogue=alive.catalogue,
-            receiver=self.receiver,
-            blobs=alive.blobs,
-            ledger=ledger,
-            clock=alive.clock,
-            kept_versions=kept,
-        )
-
-    async def create(self, path: str = "a.txt", space: str = "default", body: bytes = b"content") -> str:
-        """Upload something, up to the beginning of its processing."""
-        standing = await self.receiver.create(None, path=path, space=space, size_bytes=len(body))
-        await self.receiver.receive(standing.upload.id, 0, pieces(body), length=len(body))
-        return standing.upload.id
-
-    async def end(self, upload_id: str, outcome: str = "continue") -> None:
-        """Have one upload processed, and the others wait."""
-        bus = self.alive.outside.bus
-        self.alive.outside.answer = outcome
-        others = [one for one in bus.waiting if one.event.upload_id != upload_id]
-        bus.waiting[:] = [one for one in bus.waiting if one.event.upload_id == upload_id]
-        await self.alive.settle()
-        bus.waiting.extend(others)
-
-    async def put(self, path: str = "a.txt", space: str = "default", body: bytes = b"content") -> str:
-        upload_id = await self.create(path, space, body)
-        await self.end(upload_id)
-        return upload_id
-
-    async def versions(self, place: Place = HERE) -> list[str]:
-        try:
-            return [upload.id for upload in await self.files.versions(place)]
-        except NotFound:
-            return []
-
-    async def names(self, prefix: str = "", delimiter: str = "", limit: int = 2) -> list[str]:
-        """List everything, in pages."""
-        names: list[str] = []
-        cursor = None
-        while True:
-            page = await self.files.list("default", prefix=prefix, delimiter=delimiter, limit=limit, cursor=cursor)
-            assert len(page.files) + len(page.folders) <= limit
-            names += sorted([*page.folders, *(file.file_path for file in page.files)])
-            cursor = page.next
-            if cursor is None:
-                return names
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -100,13 +40,15 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield World(alive, database, Ledger())
 
 
-ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product(["continue", "delete"], repeat=3)))
+OUTCOMES = (("continue", "continue", "continue"), ("continue", "delete", "continue"))
 
 
-@pytest.mark.parametrize("restarted", [False, True])
-async def test_the_newest_that_was_released_counts_in_every_order_of_their_ends(world: World, restarted: bool) -> None:
-    """After each end: of all that are released by then, the one that was created last is the file."""
-    for number, (order, outcomes) in enumerate(ORDERS):
+async def test_the_newest_that_was_released_counts_in_every_order_of_their_ends(world: World) -> None:
+    """After each end: of all that are released by then, the one that was created last is the file.
+
+    With the real gateway and coordinator; `test_orders` has all orders of all events.
+    """
+    for number, (order, outcomes) in enumerate(itertools.product(itertools.permutations(range(3)), OUTCOMES)):
         place = Place("default", f"{number}.txt")
         created = [await world.create(place.path) for _ in range(3)]
         released: set[int] = set()
@@ -118,10 +60,9 @@ async def test_the_newest_that_was_released_counts_in_every_order_of_their_ends(
                 released.add(index)
             expected = [created[one] for one in sorted(released, reverse=True)]
             assert await world.versions(place) == expected, (order, outcomes)
-        if restarted and expected:
-            last = expected[-1]
-            await world.files.restore(place, last)
-            assert await world.versions(place) == [last, *expected[:-1]]
+        last = expected[-1]
+        await world.files.restore(place, last)
+        assert await world.versions(place) == [last, *expected[:-1]]
 
 
 async def test_what_is_restored_stays_until_something_newer_comes(world: World) -> None:
@@ -152,11 +93,6 @@ async def test_an_upload_from_before_a_restoration_does_not_replace_it(world: Wo
     assert await world.versions() == [first, late.upload.id, second]
 
 
-async def pieces(*bodies: bytes) -> AsyncIterator[bytes]:
-    for body in bodies:
-        yield body
-
-
 async def test_lists_are_by_path_with_folders(world: World) -> None:
     for path in ("b.txt", "a/2.txt", "a/1.txt", "a/x/3.txt", "a-b.txt", "é.txt", "A.txt", "a/1.txt"):
         await world.put(path)
@@ -168,8 +104,8 @@ async def test_lists_are_by_path_with_folders(world: World) -> None:
         assert sorted(await world.names("", "/", limit)) == ["A.txt", "a-b.txt", "a/", "b.txt", "é.txt"]
         assert await world.names("a", limit=limit) == everything[1:5]
     assert await world.names("nothing/") == []
-    assert list(await world.files.spaces()) == ["default", "lab"]
-    assert list(await world.files.spaces(limit=1, cursor="default")) == ["lab"]
+    assert await world.files.spaces() == (["default", "lab"], None)
+    assert await world.files.spaces(limit=1, cursor="default") == (["lab"], "lab")
 
 
 async def test_a_file_moves_with_its_versions(world: World) -> None:
@@ -211,12 +147,6 @@ async def test_what_is_in_processing_stays_where_it_is(world: World) -> None:
     assert await world.versions() == [other]
 
 
-async def phase(world: World, upload_id: str) -> Phase:
-    upload = await world.alive.catalogue.get(upload_id)
-    assert isinstance(upload, Upload)
-    return upload.phase
-
-
 async def test_a_file_goes_with_its_versions_or_one_of_them(world: World) -> None:
     first, second, third = [await world.put() for _ in range(3)]
     await world.files.delete(HERE, version=second)
@@ -238,11 +168,11 @@ async def test_a_file_goes_with_its_versions_or_one_of_them(world: World) -> Non
 async def test_a_copy_is_an_upload_of_the_same_content(world: World) -> None:
     original = await world.put(body=b"the same")
     target = Place("lab", "b.txt")
-    standing = await world.files.copy(HERE, target)
-    assert standing.upload.phase is Phase.PROCESSING
+    standing = await world.files.copy(HERE, target, owner="bob")
+    assert (standing.upload.phase, standing.upload.owner) == (Phase.PROCESSING, "bob")
     await world.end(standing.upload.id)
     assert await world.versions() == [original]
-    (copied,) = await world.files.versions(target)
+    (copied,) = (await world.files.versions(target)).versions
     assert copied.size_bytes == 8
     assert b"".join([piece async for piece in world.alive.blobs.read(copied.id)]) == b"the same"
     with pytest.raises(FileThere):
@@ -254,10 +184,10 @@ async def test_only_so_many_versions_are_kept(tmp_path: Path) -> None:
         world = World(alive, database, Ledger(), kept=2)
         versions = [await world.put() for _ in range(4)]
         other = await world.put("b.txt")
-        assert await world.files.prune() == 2
+        assert await world.files.removal.prune() == 2
         assert await world.versions() == [versions[3], versions[2]]
         assert await world.versions(Place("default", "b.txt")) == [other]
-        assert await world.files.prune() == 0
+        assert await world.files.removal.prune() == 0
         assert await phase(world, versions[0]) is Phase.CANCELLED
 
 
@@ -297,3 +227,75 @@ async def test_a_list_looks_up_what_it_shows_and_reads_nothing_else(database: Da
         "CORRELATED SCALAR SUBQUERY 1",
         "SEARCH versions USING INDEX ix_uploads_path (space=? AND path=?)",
     ]
+
+
+async def test_thousands_of_versions_move_list_and_restore(world: World, database: Database) -> None:
+    """A move is one statement, in whose memory no version is but the database's own."""
+    count = 3000
+
+    def insert(connection: Connection) -> None:
+        first = Upload(id="0" * 32, filename="a.txt", size_bytes=1, phase=Phase.RELEASED, created_at=NOW)
+        rows = [
+            {
+                **fixed_values(first),
+                **changing_values(first),
+                **scan_values(None),
+                "id": f"{number:032x}",
+                "run_cause": "",
+                "discard_pending": False,
+                "precedence": number + 1,
+            }
+            for number in range(count)
+        ]
+        connection.execute(uploads.insert(), rows)
+
+    files = Files(
+        database=database,
+        catalogue=world.alive.catalogue,
+        receiver=world.receiver,
+        blobs=world.alive.blobs,
+        ledger=Ledger(),
+        clock=world.alive.clock,
+    )
+    await database.write(insert)
+    target = Place("lab", "folder/b.txt")
+    began = time.perf_counter()
+    assert await files.move(HERE, target)
+    assert time.perf_counter() - began < 5
+    assert (await files.get(target)).id == f"{count - 1:032x}"
+    last = None
+    found: list[str] = []
+    while last is not None or not found:
+        page = await files.versions(target, limit=1000, cursor=last)
+        found += [one.id for one in page.versions]
+        last = page.next
+    assert found == [f"{number:032x}" for number in reversed(range(count))]
+    await files.restore(target, found[-1])
+    assert (await files.get(target)).id == found[-1]
+
+
+async def test_spaces_and_files_with_many_versions_are_found_along_the_index(database: Database) -> None:
+    """However many files there are, and uploads that became none: nothing is gathered or sorted."""
+
+    def plan(connection: Connection) -> list[str]:
+        steps = []
+        for statement in (paths._NEXT_SPACE, paths._CROWDED):
+            compiled = statement.compile(dialect=connection.dialect)
+            arguments = tuple("a" if name in ("after", "in_space") else 1 for name in compiled.positiontup or ())
+            steps += [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", arguments)]
+        return steps
+
+    assert await database.read(plan) == [
+        "SEARCH uploads USING COVERING INDEX ix_uploads_space (space>?)",
+        "SEARCH uploads USING INDEX ix_uploads_path (space=? AND path>?)",
+    ]
+
+
+async def test_an_answer_looks_at_so_many_spaces_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "_LOOKS", 2)
+    for space in ("a", "b", "c"):
+        await world.create(space=space)
+    await world.put(space="d")
+    assert await world.files.spaces() == ([], "b")
+    assert await world.files.spaces(cursor="b") == (["d"], "d")
+    assert await world.files.spaces(cursor="d") == ([], None)

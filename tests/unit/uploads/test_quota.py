@@ -19,7 +19,8 @@ from penstock.uploads.allowances import Allowance, Allowances, Subject, SubjectK
 from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.errors import QuotaExceeded, TooMany
 from penstock.uploads.feed import Feed
-from penstock.uploads.paths import place
+from penstock.uploads.paths import carry
+from penstock.uploads.places import Place
 from penstock.uploads.quota import Ledger
 from penstock.uploads.upload import Phase, Upload
 from penstock.uploads.usage import Usages
@@ -156,10 +157,12 @@ async def test_a_moved_file_counts_where_it_is_also_for_who_has_not_heard_of_it(
     ledger, hall = Ledger(LIMITED), Subject(SubjectKind.SPACE, "hall")
 
     async def move(upload: Upload, space: str) -> PenstockError | None:
+        source, target = Place("lab", upload.filename), Place(space, upload.filename)
+
         def work(connection: Connection) -> PenstockError | None:
-            refusal = ledger.transfer(connection, upload, space)
+            refusal = ledger.transfer(connection, source, space)
             if refusal is None:
-                place(connection, upload, space=space, path="a", precedence=1)
+                carry(connection, source, target)
             return refusal
 
         return await database.write(work)
@@ -167,11 +170,11 @@ async def test_a_moved_file_counts_where_it_is_also_for_who_has_not_heard_of_it(
     small, large = [
         await become(
             catalogue,
-            await become(catalogue, await entered(catalogue, size_bytes=size), Phase.PROCESSING, run=1),
+            await become(catalogue, await entered(catalogue, filename=name, size_bytes=size), Phase.PROCESSING, run=1),
             Phase.RELEASED,
             run=1,
         )
-        for size in (40, 60)
+        for name, size in (("small", 40), ("large", 60))
     ]
     assert isinstance(await move(large, "hall"), QuotaExceeded)
     assert await move(small, "hall") is None

@@ -1,20 +1,10 @@
 // Uploads by tus, and a list that follows the server's event stream. No state is kept here: a reload shows the same.
+import { element, size } from "./elements.js";
+import { showVersions } from "./versions.js";
+
 const list = document.getElementById("uploads");
 const rows = new Map();      // upload ID -> its row
 const sending = new Map();   // upload ID -> share of the bytes that this page has sent, 0 to 1
-
-const size = (bytes) => {
-  if (bytes == null) return "";
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const power = bytes ? Math.min(Math.floor(Math.log2(bytes) / 10), 4) : 0;
-  return `${(bytes / 1024 ** power).toFixed(power ? 1 : 0)} ${units[power]}`;
-};
-
-const element = (tag, properties = {}, ...children) => {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-};
 
 // What the virus scanner said, with who looked and how far: for whom the word "released" is not enough.
 const scanned = (scan) => scan && scan.end
@@ -27,8 +17,8 @@ function render(upload) {
   const unfinished = upload.phase === "receiving" && !sending.has(upload.id);
   const share = sending.get(upload.id) ?? (unfinished && upload.size ? upload.offset / upload.size : run ? run.fraction : null);
   const name = upload.phase === "released"
-    ? element("a", { href: upload.links.content, textContent: upload.filename })
-    : upload.filename;
+    ? element("a", { href: upload.links.content, textContent: upload.path })
+    : upload.path;
   const remark = upload.reason || (run && run.last_error) || "";
   const at = run && run.next_try_at && new Date(run.next_try_at).toLocaleTimeString();
   const again = at ? (run.state === "delay" ? ` Until ${at}.` : ` Next try ${at}.`) : "";
@@ -43,8 +33,12 @@ function render(upload) {
     element("td", { className: "number", textContent: run ? run.attempt : "" }),
     element("td", {}, share != null && upload.phase in { receiving: 1, processing: 1 }
       ? element("progress", { value: share, title: `${Math.round(share * 100)} %` }) : remark + again || scanned(upload.scan)),
-    element("td", { className: "actions" }, ...(unfinished ? continuing(upload) : []), action ? element("button", {
-      textContent: action, onclick: () => fetch(upload.links.self, { method: "DELETE" }) }) : ""),
+    element("td", { className: "actions" }, ...(unfinished ? continuing(upload) : []),
+      upload.phase === "released" ? element("button", {
+        className: "versions", textContent: "Versions", title: `What ${upload.path} was before`,
+        onclick: async () => showVersions(await (await fetch(upload.links.self)).json()) }) : "",
+      action ? element("button", {
+        textContent: action, onclick: () => fetch(upload.links.self, { method: "DELETE" }) }) : ""),
   ];
   const row = element("tr", { id: `upload-${upload.id}` }, ...cells);
   row.dataset.phase = upload.phase;
