@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from ...errors import PenstockError
@@ -40,7 +40,7 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         self._offset = offset
         self._tentative = tentative
         self._writer = new_mark()
-        self._sending = Sending(staging.bucket, staging.limits, upload_id)
+        self._sending = Sending(staging.bucket, upload_id)
         self._opening: asyncio.Task[Saved] | None = None
         self._saved: Saved | None = None
         self._first: Head = Head("")
@@ -92,7 +92,7 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
             self._staging.limits.ends()
 
     async def write(self, chunk: bytes) -> None:
-        """Add a chunk; wait when there are as many segments on their way as there may be."""
+        """Add a chunk; wait when there are as many segments on their way as there may be, of this upload or of all."""
         if self._failure is not None:
             raise self._failure
         if not chunk:
@@ -155,8 +155,10 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         self._runs = self._first.worth_keeping(self._staging.segment_bytes)
         self._filled_to = self._runs[-1].end if self._runs else 0
         if self._filled_to < self._first.runs_end:
-            async for piece in self._staging.pieces(self._id, self._first, self._filled_to, self._first.runs_end):
-                await self._take(piece)
+            before = self._staging.pieces(self._id, self._first, self._filled_to, self._first.runs_end)
+            async with self._staging.limits.going_back, aclosing(before) as pieces:
+                async for piece in pieces:
+                    await self._take(piece)
         await self._take(self._first.tail)
 
     async def _take(self, chunk: bytes) -> None:
@@ -169,9 +171,10 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
             await self._send(self._waiting_bytes)
 
     async def _send(self, size: int) -> None:
+        slot = await self._staging.limits.slot()
         begin = self._filled_to
         body = self._cut(size)
-        self._sending.begin(Segment(name_of(self._writer, begin), begin, begin + size), body)
+        self._sending.begin(Segment(name_of(self._writer, begin), begin, begin + size), body, slot)
         while self._sending.full:
             await self._arrived()
         if len(self._uncounted) >= _COUNTED_EVERY and not self._tentative:
