@@ -50,6 +50,12 @@ class Metrics:
         self.received_bytes = Counter(
             "penstock_received_bytes", "Bytes of uploads that came in.", registry=self.registry
         )
+        self.storage_failures = Counter(
+            "penstock_storage_failures",
+            "Bodies of uploads that the storage did not take to their end, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.in_step = Gauge("penstock_uploads_in_step", "Uploads in each step now.", ["step"], registry=self.registry)
         self.uploads = Gauge("penstock_uploads", "Uploads in each phase now.", ["phase"], registry=self.registry)
         self.quota_bytes = Gauge(
@@ -97,6 +103,12 @@ class Metrics:
         self.garbage_removed = Counter(
             "penstock_garbage_removed",
             "What garbage collections have removed or put right, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.garbage_failed = Counter(
+            "penstock_garbage_failed",
+            "What garbage collections could not remove or put right, by kind.",
             ["kind"],
             registry=self.registry,
         )

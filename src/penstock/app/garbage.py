@@ -23,6 +23,7 @@ from ..uploads.collector import Collector
 from ..uploads.feed import Feed
 from ..uploads.gateway import Gateway
 from ..uploads.orphans import Orphans
+from ..uploads.remembered import RememberedTime
 from ..uploads.steady import SteadyTime
 from .folder import locked_folder
 from .reserve import Reserve
@@ -98,12 +99,19 @@ class Garbage:
         for total in report.totals:
             metrics.garbage_found.labels(total.kind).set(total.found + total.kept - total.done)
             metrics.garbage_removed.labels(total.kind).inc(total.done)
+            metrics.garbage_failed.labels(total.kind).inc(total.failed)
             metrics.garbage_freed_bytes.labels(total.kind).inc(total.freed_bytes)
         if not report.dry_run:
             metrics.garbage_collected_at.set(self._clock.now().timestamp())
         if report.done or report.kept or report.notes:
-            freed = report.freed_bytes
-            log.info("garbage_collected", done=report.done, freed_bytes=freed, kept=report.kept, notes=report.notes)
+            log.info(
+                "garbage_collected",
+                done=report.done,
+                freed_bytes=report.freed_bytes,
+                kept=report.kept,
+                failed=report.failed,
+                notes=report.notes,
+            )
 
 
 @asynccontextmanager
@@ -129,6 +137,8 @@ async def open_collector(settings: Settings) -> AsyncIterator[Collector]:
         bus = await stack.enter_async_context(backends.load("bus", "local")(clock))
         feed = await stack.enter_async_context(Feed(database, clock))
         catalogue = Catalogue(database, feed, clock)
+        time = SteadyTime(clock, believed_after=settings.upload_expiration)
+        await RememberedTime(database, time).recall()
         gateway = Gateway(catalogue=catalogue, blobs=blobs, bus=bus, publisher=Publisher(bus, clock), clock=clock)
         means = Means(
             catalogue=catalogue,
@@ -136,7 +146,7 @@ async def open_collector(settings: Settings) -> AsyncIterator[Collector]:
             gateway=gateway,
             receiver=gateway,
             noticed=Orphans(database, where=NOTICED),
-            time=SteadyTime(clock, believed_after=settings.upload_expiration),
+            time=time,
             retention=settings.retention,
             serving=False,
         )

@@ -40,6 +40,7 @@ from ..uploads.orphans import Orphans
 from ..uploads.quarantine import Quarantine
 from ..uploads.quota import Ledger
 from ..uploads.receiver import Receiver
+from ..uploads.remembered import RememberedTime
 from ..uploads.steady import SteadyTime
 from ..uploads.usage import Usages
 from .allowances import allowances_of, show_usage
@@ -179,6 +180,9 @@ class App:
             room=processing.coordinator.room,
             locks=locks,
         )
+        time = SteadyTime(clock, believed_after=settings.upload_expiration)
+        remembered = RememberedTime(database, time)
+        await remembered.recall()
         receiver = Receiver(
             catalogue=catalogue,
             gateway=gateway,
@@ -186,6 +190,7 @@ class App:
             clock=clock,
             metrics=self._metrics,
             expiration=settings.upload_expiration,
+            time=time,
             max_size_bytes=settings.max_size_bytes,
             allowances=self._allowances,
             locks=locks,
@@ -199,7 +204,6 @@ class App:
             clock=clock,
             kept_versions=settings.file_versions or None,
         )
-        time = SteadyTime(clock, believed_after=settings.upload_expiration)
         sweeper = Sweeper(
             catalogue=catalogue,
             blobs=blobs,
@@ -211,6 +215,7 @@ class App:
             retention=settings.retention,
             orphans_after=settings.upload_expiration,
             time=time,
+            remembered=remembered,
             room=reserve.lent,
             empty_after=timedelta(0) if locks is None else EMPTY_AFTER,
         )

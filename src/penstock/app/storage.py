@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .. import backends
@@ -31,19 +32,37 @@ class Storage(NamedTuple):
     """None: they stay in the data folder."""
     lending: Lending | None = None
     """Where copies are kept for steps that fetch them there; None: nowhere."""
+    folder: Path | None = None
+    """Where bytes are on their way in; None: in the place as well."""
 
     async def checks(self) -> list[Check]:
-        """Tell whether the place for released files answers; nothing about the data folder: others look at the disk."""
-        if self.final is None:
-            return []
+        """Tell whether bytes can be taken in, and whether the place for released files answers."""
+        staging = [] if self.folder is None else [await asyncio.to_thread(_check_folder, self.folder)]
+        return staging + ([] if self.final is None else [await self._check_place(self.final)])
+
+    async def _check_place(self, place: FinalPlace) -> Check:
+        needed = self.folder is None
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                await self.final.check()
+                await place.check()
         except (Unavailable, TimeoutError) as error:
             detail = str(error) or f"It did not answer within {_PATIENCE_SECONDS:.0f} seconds."
             hint = "Files are taken in meanwhile; they are released, and can be read, when it is back."
-            return [Check("storage", ok=False, detail=detail, hint=hint)]
-        return [Check("storage", ok=True, detail=f"{self.final.name} answers.")]
+            hint = "No file is taken in, released or read before it is back." if needed else hint
+            return Check("storage", ok=False, detail=detail, hint=hint, gates=needed)
+        return Check("storage", ok=True, detail=f"{place.name} answers.", gates=needed)
+
+
+def _check_folder(folder: Path) -> Check:
+    """Tell whether files can be made in the folders for bytes; the system also says so of a disk mounted read-only."""
+    for part in ("staged", "released"):
+        path = folder / part
+        if not os.access(path, os.W_OK | os.X_OK):
+            hint = (
+                "Uploads are refused, and nothing is released. See whether the disk is mounted read-only, and by whom."
+            )
+            return Check("folder", ok=False, detail=f"{path} cannot be written to.", hint=hint, gates=True)
+    return Check("folder", ok=True, detail=f"{folder} can be written to.", gates=True)
 
 
 def storage_of(settings: Settings, folder: Path, wrap: Callable[[str, Any], Any], *, fenced: bool = False) -> Storage:
@@ -61,15 +80,15 @@ def storage_of(settings: Settings, folder: Path, wrap: Callable[[str, Any], Any]
             raise ConfigurationError(
                 f"staging={settings.staging} ({origin}) needs an object store: set storage as well."
             )
-        return Storage(local, None)
+        return Storage(local, None, folder=folder)
     place = backends.load("storage", settings.storage)(**_arguments(settings))
-    lending = place.lending() if isinstance(place, SupportsLinks) else None
+    lending = wrap("lending", place.lending()) if isinstance(place, SupportsLinks) else None
     final: FinalPlace = wrap("storage", place)
     if settings.staging == "local":
-        return Storage(MovingFiles(local, final), final, lending)
+        return Storage(MovingFiles(local, final, lending), final, lending, folder)
     if not isinstance(place, SupportsStaging):
         raise ConfigurationError(f"staging={settings.staging}: nothing can be staged in storage={settings.storage}.")
-    return Storage(MovingBlobs(wrap("staging", place.staging()), final), final, lending)
+    return Storage(MovingBlobs(wrap("staging", place.staging()), final, lending), final, lending)
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:

@@ -19,8 +19,12 @@ class Stage(StrEnum):
 
     STAGED = "staged"
     """Bytes that are held back."""
+    PIECES = "pieces"
+    """Files that held staged bytes, or were to hold some, and of which nothing counts any more, or yet."""
     RELEASED = "released"
     """Bytes in their final place."""
+    LENT = "lent"
+    """A copy of staged bytes, for a step to fetch."""
     MARK = "mark"
     """A small file beside staged bytes, which says which of them count."""
     PROBE = "probe"

@@ -11,6 +11,7 @@ import hashlib
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from ..errors import PenstockError
 from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, Staging, SupportsFences, SupportsPath
 from .inventory import Found, SupportsInventory
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from .links import Lending
 
 SMALL_BYTES: Final = 1024 * 1024
 """What is small enough for many of them to be on their way at the same time."""
@@ -39,10 +42,11 @@ class MovingBlobs(BlobStore, SupportsInventory):
     What `staging` itself has released, before there was a final place, is read from there.
     """
 
-    def __init__(self, staging: Staging, final: FinalPlace) -> None:
-        """Both are opened and closed with this store."""
+    def __init__(self, staging: Staging, final: FinalPlace, lending: Lending | None = None) -> None:
+        """Both are opened and closed with this store; what lies in `lending` is in its inventory, and nothing else."""
         self._staging = staging
         self._final = final
+        self._lending = lending
         self._small = asyncio.Semaphore(_SMALL_AT_ONCE)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._stack = AsyncExitStack()
@@ -152,16 +156,24 @@ class MovingBlobs(BlobStore, SupportsInventory):
         return await self._staging.staged()
 
     async def inventory(self) -> AsyncGenerator[Sequence[Found], None]:
-        """Yield what lies here, then what lies in the final place."""
-        for store in (self._staging, self._final):
+        """Yield what lies here, in the final place, and where copies are lent; one that is away holds up no other."""
+        failure: PenstockError | None = None
+        stores: list[object] = [self._staging, self._final, self._lending]
+        for store in stores:
             if isinstance(store, SupportsInventory):
-                async with aclosing(store.inventory()) as batches:
-                    async for batch in batches:
-                        yield batch
+                try:
+                    async with aclosing(store.inventory()) as batches:
+                        async for batch in batches:
+                            yield batch
+                except PenstockError as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
 
     async def remove_found(self, found: Found) -> bool:
         """Remove one thing from where it was found."""
-        store = self._final if found.place == self._final.name else self._staging
+        elsewhere = [self._final] if self._lending is None else [self._final, self._lending]
+        store = next((place for place in elsewhere if place.name == found.place), self._staging)
         return isinstance(store, SupportsInventory) and await store.remove_found(found)
 
     async def free_bytes(self) -> int | None:
@@ -191,9 +203,9 @@ class MovingBlobs(BlobStore, SupportsInventory):
 class MovingFiles(MovingBlobs, SupportsPath, SupportsFences):
     """The same, where staged bytes are files."""
 
-    def __init__(self, staging: StagingInFiles, final: FinalPlace) -> None:
-        """Both are opened and closed with this store."""
-        super().__init__(staging, final)
+    def __init__(self, staging: StagingInFiles, final: FinalPlace, lending: Lending | None = None) -> None:
+        """Do what `MovingBlobs` does."""
+        super().__init__(staging, final, lending)
         self._files = staging
 
     def path(self, upload_id: str) -> Path:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 _FINDS: Final = ("kind", "upload id", "name", "size", "since", "where", "result", "detail")
-_TOTALS: Final = ("kind", "found", "size", "removed", "freed", "kept")
+_TOTALS: Final = ("kind", "found", "size", "removed", "freed", "kept", "failed")
 _HERE: Final = "data folder"
 
 
@@ -58,7 +58,7 @@ def gc(
             raise typer.Exit(Status.NOT_WELL)
     report = collect(dry_run=dry_run)
     _show(report, as_json=as_json)
-    if report["notes"] or (not dry_run and report["done"] < report["found"]):
+    if report["notes"] or report["failed"] or (not dry_run and report["done"] < report["found"]):
         raise typer.Exit(Status.PARTLY_FAILED)
 
 
@@ -138,18 +138,29 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
         listed, all_of_them = len(report["finds"]), report["found"] + report["kept"]
         if listed < all_of_them:
             complain(f"only the first {listed} of {all_of_them} are listed.")
-    for note in report["notes"]:
+    for note in [*report["notes"], *report["remarks"]]:
         complain(note)
     word = "would be removed" if report["dry_run"] else "removed or put right"
     number, size_bytes = ("found", "size_bytes") if report["dry_run"] else ("done", "freed_bytes")
     complain(
-        f"{report[number]} {word}, {size(report[size_bytes])}; {report['kept']} kept for now; "
-        f"{report['looked_at']} looked at."
+        f"{report[number]} {word}, {size(report[size_bytes])}; {report['kept']} kept for now"
+        + (f", {report['failed']} of them because they could not be removed" if report["failed"] else "")
+        + f"; {report['looked_at']} looked at."
     )
 
 
 def _row(find: dict[str, Any], *, dry_run: bool) -> tuple[str, ...]:
-    result = "kept" if find["kept"] else "done" if find["done"] else "would be" if dry_run else "left"
+    result = (
+        "failed"
+        if find["failed"]
+        else "kept"
+        if find["kept"]
+        else "done"
+        if find["done"]
+        else "would be"
+        if dry_run
+        else "left"
+    )
     where = find["place"] or _HERE
     told = (find["kind"], find["id"], find["filename"], size(find["size_bytes"]), moment(find["since"]))
     return (*told, where, result, find["detail"])
@@ -163,4 +174,5 @@ def _total(total: dict[str, Any]) -> tuple[str, ...]:
         str(total["done"]),
         size(total["freed_bytes"]),
         str(total["kept"]),
+        str(total["failed"]),
     )

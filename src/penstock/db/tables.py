@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION: Final = "0011"
+SCHEMA_REVISION: Final = "0014"
 """The newest migration, which this version of the program works with."""
 
 # SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
@@ -186,6 +186,14 @@ orphans = Table(
     Column("seen_at", BigInteger, nullable=False),
 )
 """Staged bytes that belong to no upload, and when that was first noticed."""
+
+believed_time = Table(
+    "believed_time",
+    metadata,
+    Column("at", BigInteger, primary_key=True),
+    Column("jumps", Text, nullable=False),
+)
+"""One row: the time that ages are counted to, and how far ahead of it the clock was seen since when (JSON)."""
 
 deliveries = Table(
     "deliveries",

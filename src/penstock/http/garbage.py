@@ -39,6 +39,7 @@ class TotalView(BaseModel):
     done: int
     freed_bytes: int
     kept: Annotated[int, Field(description="What stays for now: it is too young, or could not be removed.")]
+    failed: Annotated[int, Field(description="Of those that are kept: what could not be removed or put right.")]
 
 
 class FindView(BaseModel):
@@ -52,6 +53,7 @@ class FindView(BaseModel):
     since: str | None
     done: bool
     kept: bool
+    failed: bool
     detail: str
 
 
@@ -66,8 +68,10 @@ class ReportView(BaseModel):
     done: int
     freed_bytes: int
     kept: int
+    failed: int
     looked_at: int
     notes: Annotated[list[str], Field(description="What could not be looked at.")]
+    remarks: Annotated[list[str], Field(description="What explains the rest, such as a clock that is not believed.")]
 
 
 def router(services: Services) -> APIRouter:

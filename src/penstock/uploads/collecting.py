@@ -80,7 +80,13 @@ class Collecting:
         self._older_than = older_than
         self._strays = strays
         self._tally = Tally(dry_run=dry_run)
+        if doubted := means.time.doubted:
+            self._tally.remarks.append(
+                f"The clock is {_rounded(doubted)} ahead of the time that ages are counted to: no server has run for "
+                f"as long, or it is wrong. It is believed once one has run for {means.time.believed_after}."
+            )
         self._now = means.time.now()
+        self._noticed_at = means.time.noticed()
         self._seen: dict[str, datetime] = {}
         self._unknown: set[str] = set()
 
@@ -93,12 +99,16 @@ class Collecting:
             ("storage", self._stored()),
         ):
             yield Looked(self._tally.looked_at, stage)
-            async for find in finds:
-                if find is None:
-                    yield Looked(self._tally.looked_at, stage)
-                    continue
-                self._tally.add(find)
-                yield find
+            try:
+                async for find in finds:
+                    if find is None:
+                        yield Looked(self._tally.looked_at, stage)
+                        continue
+                    self._tally.add(find)
+                    yield find
+            except PenstockError as error:  # the next kind may be elsewhere
+                log.warning("garbage_not_looked_at", stage=stage, error=str(error))
+                self._tally.notes.append(f"Not all {stage} were looked at: {error}")
         yield self._tally.report()
 
     # --- what the catalogue knows -------------------------------------------------------------------------------------
@@ -195,7 +205,7 @@ class Collecting:
                 await noticed.forget(self._seen.keys() - self._unknown)
             new = self._unknown - self._seen.keys()
             await noticed.forget(new)
-            await noticed.remember(new, self._now)
+            await noticed.remember(new, self._noticed_at)
 
     async def _look_through(self, blobs: SupportsInventory, batch: Sequence[Found]) -> AsyncIterator[Find | None]:
         # Asked after the list was made: an upload's bytes come before its entry.
@@ -266,7 +276,11 @@ class Collecting:
 
     def _failed(self, find: Find, error: PenstockError) -> Find:
         log.warning("garbage_left_for_later", upload=find.id, kind=find.kind, error=str(error))
-        return msgspec.structs.replace(find, kept=True, detail=str(error))
+        return msgspec.structs.replace(find, kept=True, failed=True, detail=str(error))
+
+
+def _rounded(duration: timedelta) -> timedelta:
+    return timedelta(seconds=round(duration.total_seconds()))
 
 
 def _key(found: Found) -> str:

@@ -27,6 +27,19 @@ LISTED: Final = 1000
 """Finds that a report lists; all are counted."""
 
 
+_NEEDED_IN: Final = {
+    Stage.PARTS: {Phase.PROCESSING, Phase.REJECTED},
+    Stage.LENT: {Phase.PROCESSING},
+    Stage.PIECES: {Phase.RECEIVING, Phase.PROCESSING, Phase.REJECTED},
+}
+"""What is never the only copy of something, or does not count, and in which phases of its upload it stays all the same.
+
+Parts of an upload that is being released, or lent, are on their way now, or were before a death; a person may release
+what was rejected. A copy is fetched for as long as there are steps. Pieces are being made, or put together; a release
+has what counts be somewhere else, on the disk.
+"""
+
+
 class Kind(StrEnum):
     """What was found."""
 
@@ -37,7 +50,7 @@ class Kind(StrEnum):
     FORGOTTEN = "forgotten"
     """An entry of an upload without bytes, older than the retention."""
     ORPHAN = "orphan"
-    """Staged bytes that no entry names."""
+    """Staged bytes, or copies of some, that no entry names."""
     STRAY = "stray"
     """Released bytes that no entry names."""
     LEFTOVER = "leftover"
@@ -77,6 +90,8 @@ class Find(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is gone or put right; in a dry run never."""
     kept: bool = False
     """Whether it stays for now, whatever is asked: it is too young, or `detail` says why."""
+    failed: bool = False
+    """Whether it could not be removed or put right: `detail` says why. It is kept, and found again the next time."""
     detail: str = ""
     """What was, or would be, done, or why it is kept."""
 
@@ -90,6 +105,8 @@ class Total(msgspec.Struct, frozen=True):
     done: int
     freed_bytes: int
     kept: int
+    failed: int
+    """Of those that are kept: what could not be removed or put right."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -105,10 +122,13 @@ class Report(msgspec.Struct, frozen=True):
     done: int
     freed_bytes: int
     kept: int
+    failed: int
     looked_at: int
     """Entries and bytes that were looked at, the harmless ones included."""
     notes: list[str]
     """What could not be looked at, or not be done."""
+    remarks: list[str]
+    """What explains the rest: no trouble."""
 
 
 class Tally:
@@ -119,14 +139,15 @@ class Tally:
         self._sums: dict[Kind, list[int]] = {}
         self._finds: list[Find] = []
         self.notes: list[str] = []
+        self.remarks: list[str] = []
         self.looked_at = 0
 
     def add(self, find: Find) -> None:
         """Count one."""
-        sums = self._sums.setdefault(find.kind, [0] * 5)
-        freed = find.done and find.kind is not Kind.UNPROCESSED
-        counts = (not find.kept, 0 if find.kept else find.size_bytes, find.done, find.size_bytes * freed, find.kept)
-        for index, more in enumerate(counts):
+        sums = self._sums.setdefault(find.kind, [0] * 6)
+        freed_bytes = find.size_bytes if find.done and find.kind is not Kind.UNPROCESSED else 0
+        size_bytes = 0 if find.kept else find.size_bytes
+        for index, more in enumerate((not find.kept, size_bytes, find.done, freed_bytes, find.kept, find.failed)):
             sums[index] += more
         if len(self._finds) < LISTED:
             self._finds.append(find)
@@ -143,8 +164,10 @@ class Tally:
             done=sum(total.done for total in totals),
             freed_bytes=sum(total.freed_bytes for total in totals),
             kept=sum(total.kept for total in totals),
+            failed=sum(total.failed for total in totals),
             looked_at=self.looked_at,
             notes=list(self.notes),
+            remarks=list(self.remarks),
         )
 
 
@@ -167,7 +190,7 @@ def kind_of(found: Found, upload: Upload | None) -> Kind:
         return Kind.PARTS
     if upload is not None:
         return Kind.LEFTOVER
-    return Kind.ORPHAN if found.stage is Stage.STAGED else Kind.STRAY
+    return Kind.STRAY if found.stage is Stage.RELEASED else Kind.ORPHAN
 
 
 def judge(
@@ -186,9 +209,8 @@ def judge(
     if upload is None:
         noticed = found.stage is Stage.PROBE or (noticed_at is not None and now - noticed_at >= older_than)
         return Verdict.REMOVE if old and noticed else Verdict.YOUNG
-    if found.stage is Stage.PARTS:
-        # Parts of an upload that is being released are on their way now, or were before a death.
-        if upload.phase in (Phase.PROCESSING, Phase.REJECTED):
+    if found.stage in _NEEDED_IN:
+        if upload.phase in _NEEDED_IN[found.stage]:
             return Verdict.ALIVE
         return Verdict.REMOVE if old else Verdict.YOUNG
     if found.stage is Stage.STAGED and upload.phase is Phase.RELEASED:

@@ -49,7 +49,6 @@ class Collector:
 
         Raises:
             InvalidRequest: `older_than` is too short.
-            DatabaseUnavailable: the rest was not looked at.
         """
         age = self._older_than if older_than is None else checked_age(older_than)
         async with self._turn:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 import structlog
 
-from ..blobs.base import BlobMissing
+from ..blobs.base import BlobMissing, BlobUnavailable
 from ..errors import PenstockError
 from .steady import SteadyTime
 from .upload import Phase
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .feed import Feed
     from .gateway import Gateway
     from .orphans import Orphans
+    from .remembered import RememberedTime
     from .upload import Upload
 
 log = structlog.get_logger(__name__)
@@ -75,6 +76,7 @@ class Sweeper:
         retention: how long entries of uploads that are gone stay in the list.
         orphans_after: how long staged bytes without an entry are kept, from when they were first noticed.
         time: what ages are counted to; None: the clock's time, whose jumps ahead are believed after `orphans_after`.
+        remembered: has that time outlive this process; None: it does not.
         room: makes sure that there is some to work in, also when the disk is full.
         empty_after: the same for empty ones, of which nobody was told: longer than a creation takes that is under way.
     """
@@ -92,6 +94,7 @@ class Sweeper:
         retention: timedelta,
         orphans_after: timedelta,
         time: SteadyTime | None = None,
+        remembered: RememberedTime | None = None,
         room: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
         empty_after: timedelta = timedelta(0),
     ) -> None:
@@ -105,6 +108,7 @@ class Sweeper:
         self._retention = retention
         self._orphans_after = orphans_after
         self._time = SteadyTime(clock, believed_after=orphans_after) if time is None else time
+        self._remembered = remembered
         self._room = room
         self._empty_after = empty_after
         self._left = 0
@@ -138,10 +142,12 @@ class Sweeper:
             DatabaseUnavailable, BlobUnavailable: not all was tidied up.
         """
         self._left = 0
+        if self._remembered is not None and not dry_run:
+            await self._remembered.keep()
         expired = await self._expire(dry_run=dry_run)
         forgotten = await self._forget(dry_run=dry_run)
         orphans, misplaced = await self._look_through_staging(dry_run=dry_run)
-        feed_entries = 0 if dry_run else await self._feed.trim()
+        feed_entries = 0 if dry_run else await self._feed.trim(self._time.now())
         return Report(expired, forgotten, orphans, misplaced, feed_entries, self._left)
 
     async def _expire(self, *, dry_run: bool) -> int:
@@ -177,7 +183,7 @@ class Sweeper:
             removed = {upload_id for upload_id in removed if await self._done(upload_id, self._blobs.discard)}
             misplaced = {id_: deed for id_, deed in misplaced.items() if await self._done(id_, deed)}
             await self._orphans.forget((seen.keys() - unknown) | removed)
-            await self._orphans.remember(unknown - seen.keys(), self._time.now())
+            await self._orphans.remember(unknown - seen.keys(), self._time.noticed())
         return len(removed), len(misplaced)
 
     async def _is_nobodys(self, upload_id: str, seen: dict[str, datetime]) -> bool:
@@ -200,6 +206,15 @@ class Sweeper:
         return None if upload.phase.holds_bytes else self._blobs.discard
 
     async def _release(self, upload_id: str) -> None:
+        upload = await self._catalogue.get(upload_id)
+        if upload is None or upload.phase is not Phase.RELEASED:
+            return
+        length_bytes = await self._blobs.length(upload_id)
+        if upload.size_bytes not in (None, length_bytes):
+            raise BlobUnavailable(
+                f"{length_bytes} bytes are staged of upload {upload_id}, which was released with {upload.size_bytes}: "
+                "they would take the place of the others, so they are left alone."
+            )
         await self._blobs.release(upload_id)
         await self._blobs.unstage(upload_id)
 

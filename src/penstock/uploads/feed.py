@@ -21,6 +21,7 @@ from .journal import FeedEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from ..clock import Clock
     from ..db import Database
@@ -143,9 +144,9 @@ class Feed:
         """
         return await self._database.read(lambda connection: journal.last(connection, upload_id=upload))
 
-    async def trim(self) -> int:
-        """Forget what is too old or too much; return how many entries that were."""
-        before = self._clock.now() - self._keep_for
+    async def trim(self, now: datetime | None = None) -> int:
+        """Forget what is too old or too much; return how many entries that were. `now`: else what the clock says."""
+        before = (now or self._clock.now()) - self._keep_for
         total = 0
         while True:
             gone = await self._database.write(

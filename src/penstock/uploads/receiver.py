@@ -22,6 +22,7 @@ from .metadata import UNKNOWN_TYPE
 from .names import checked_name, checked_path
 from .room import Room
 from .standing import Recent, Standing, check_accepted, check_alive, gone
+from .steady import SteadyTime
 from .upload import Upload
 from .writing import Writer
 
@@ -50,6 +51,7 @@ class Receiver:
         clock: dates uploads.
         metrics: counts bytes.
         expiration: how long an upload may take.
+        time: what that is counted in; None: the clock's time, whose jumps ahead are believed after as long.
         max_size_bytes: the largest upload that is taken; None: no limit.
         idle: how long a client may send nothing in the middle of a body.
         locks: see to it that one at a time works on an upload; None: in this process only.
@@ -66,6 +68,7 @@ class Receiver:
         clock: Clock,
         metrics: Metrics,
         expiration: timedelta,
+        time: SteadyTime | None = None,
         max_size_bytes: int | None = None,
         idle: timedelta = IDLE,
         locks: Locks | None = None,
@@ -78,6 +81,7 @@ class Receiver:
         self._blobs = blobs
         self._clock = clock
         self._expiration = expiration
+        self._time = SteadyTime(clock, believed_after=expiration) if time is None else time
         self._locks = UploadLocks() if locks is None else locks
         self._room = Room(
             blobs=blobs, catalogue=catalogue, clock=clock, spare_bytes=spare_bytes, shared=self._locks.shared
@@ -132,7 +136,6 @@ class Receiver:
         name = upload_id if filename is None else filename
         path = checked_name(name) if path is None else checked_path(path)
         self._admission.check_size(space, owner, size_bytes or 0)
-        now = self._clock.now()
         upload = Upload(
             id=upload_id,
             filename=path.rpartition("/")[2],
@@ -144,8 +147,8 @@ class Receiver:
             initiator_id=initiator_id,
             owner=owner,
             trace_parent=checked(trace_parent),
-            created_at=now,
-            expires_at=now + self._expiration,
+            created_at=self._clock.now(),
+            expires_at=self._time.latest() + self._expiration,
             concat=concat,
             explicit_end=explicit_end,
         )
@@ -179,7 +182,7 @@ class Receiver:
             Gone: it was cancelled, removed or rejected, or has expired.
         """
         upload = await self.known(upload_id)
-        check_alive(upload, self._clock.now())
+        check_alive(upload, self._time.now())
         return upload
 
     def largest(self, upload: Upload) -> int | None:
@@ -270,7 +273,7 @@ class Receiver:
         async with self._locks.hold(upload_id) as hold:
             # Taken out while it changes: whatever goes wrong, the next one looks for itself.
             standing = self._recent.take(upload_id) or await self._look(upload_id)
-            check_alive(standing.upload, self._clock.now())
+            check_alive(standing.upload, self._time.now())
             standing.check_begins(offset)
             largest = self._admission.largest(standing.upload.space, standing.upload.owner)
             sized = standing.declared(size_bytes, max_size_bytes=largest)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import structlog
 
-from ..blobs.base import SupportsFences
+from ..blobs.base import BlobUnavailable, StorageFull, SupportsFences
 from ..errors import PenstockError
 from .errors import InconsistentLength, QuotaExceeded, TooLarge
 from .intake import Intake
@@ -132,7 +132,7 @@ class Writer:
                     await appender.seal()
         except PenstockError as error:
             stands = begin if appender is None else appender.length_bytes
-            log.info("upload_interrupted", upload=upload.id, reason=error.code, began_at=begin, stands_at=stands)
+            self._say(error, upload=upload.id, reason=error.code, began_at=begin, stands_at=stands)
             raise
         finally:
             if appender is not None:
@@ -170,6 +170,14 @@ class Writer:
             async with hold.receiving(self._idle):
                 async for _ in body:
                     raise TooLarge("all bytes of the upload are there. Nothing was added.")
+
+    def _say(self, error: PenstockError, **facts: object) -> None:
+        """Log why a body was not taken to its end; where it is the storage's doing, count that."""
+        if isinstance(error, StorageFull | BlobUnavailable):
+            self._metrics.storage_failures.labels(error.code).inc()
+            log.warning("storage_failed", error=str(error), **facts)
+        else:
+            log.info("upload_interrupted", **facts)
 
     def _count(self, upload: Upload, begin: int, end: int, growth: Growth | None) -> None:
         self._metrics.received_bytes.inc(max(0, end - begin))

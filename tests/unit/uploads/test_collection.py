@@ -55,7 +55,7 @@ def test_without_an_entry_both_ages_must_agree(stage: Stage, age: timedelta, not
 
 
 @pytest.mark.parametrize("phase", [Phase.DELETED, Phase.CANCELLED, Phase.EXPIRED])
-@pytest.mark.parametrize("stage", [Stage.STAGED, Stage.RELEASED, Stage.MARK, Stage.PARTS])
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.PROBE])
 def test_what_was_given_up_goes_once_it_is_old(stage: Stage, phase: Phase) -> None:
     assert verdict(found(stage), upload(phase)) is Verdict.REMOVE
     assert verdict(found(stage, DAY / 2), upload(phase)) is Verdict.YOUNG
@@ -79,10 +79,21 @@ def test_parts_of_what_is_being_released_may_be_on_their_way() -> None:
     assert verdict(found(Stage.PARTS), upload(Phase.RELEASED)) is Verdict.REMOVE
 
 
+@pytest.mark.parametrize("stage", [Stage.PIECES, Stage.LENT])
+def test_what_goes_with_staged_bytes_stays_as_long_as_they_do(stage: Stage) -> None:
+    needed = {Phase.PROCESSING} if stage is Stage.LENT else {Phase.RECEIVING, Phase.PROCESSING, Phase.REJECTED}
+    for phase in Phase:
+        expected = Verdict.ALIVE if phase in needed else Verdict.REMOVE
+        assert verdict(found(stage), upload(phase)) is expected
+        assert verdict(found(stage, timedelta()), upload(phase)) in (Verdict.ALIVE, Verdict.YOUNG)
+
+
 def test_kinds_say_what_something_is() -> None:
     kinds = {stage: kind_of(found(stage), None) for stage in Stage}
     assert kinds == {
         Stage.STAGED: Kind.ORPHAN,
+        Stage.PIECES: Kind.ORPHAN,
+        Stage.LENT: Kind.ORPHAN,
         Stage.RELEASED: Kind.STRAY,
         Stage.MARK: Kind.TEMPORARY,
         Stage.PROBE: Kind.TEMPORARY,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from penstock.blobs.base import BlobMissing, BlobUnavailable
-from penstock.db import Database
+from penstock.db import Database, DatabaseUnavailable
 from penstock.errors import InvalidRequest
 from penstock.ids import new_upload_id
 from penstock.testing.faults import Faults, fail
@@ -136,6 +136,47 @@ async def test_bytes_without_an_entry_go_once_they_are_old_and_were_noticed_long
     assert counts(await world.collect()) == {}
 
 
+async def test_pieces_of_an_upload_that_nobody_knows_go_and_those_of_one_that_is_alive_stay(world: World) -> None:
+    """As several instances on one volume leave them behind."""
+    await in_phase(world.alive, Phase.RECEIVING)
+    orphan, alive = new_upload_id(), world.alive.upload_id
+    for upload in (orphan, alive):
+        for name in ("1", "1.0123abcd", "2.4567cdef", "2.4567cdef.fence"):
+            world.file(upload).with_name(f"{upload}.{name}").write_bytes(b"3 none")
+    world.written(3650 * DAY)
+    assert counts(await world.collect()) == {Kind.ORPHAN: (0, 0, 1)}
+    await world.alive.clock.advance(LIFETIME / 2)
+    world.written(3650 * DAY)
+
+    async def collected(*, dry_run: bool) -> dict[Kind, tuple[int, int, int]]:
+        return counts(await world.collector.collect(dry_run=dry_run, older_than=timedelta(minutes=5)))
+
+    assert await collected(dry_run=True) == {Kind.ORPHAN: (1, 0, 0)}
+    assert len(list(world.folder.rglob(f"{orphan}*"))) == 4
+    assert await collected(dry_run=False) == {Kind.ORPHAN: (1, 1, 0)}
+    assert list(world.folder.rglob(f"{orphan}*")) == []
+    assert len(list(world.folder.rglob(f"{alive}*"))) == 5
+    assert await world.alive.content() == BODY[:3]
+
+
+async def test_what_cannot_be_removed_holds_up_nothing_else(world: World, faults: Faults) -> None:
+    for _ in range(3):
+        world.file(new_upload_id()).write_bytes(BODY)
+    await in_phase(world.alive, Phase.CANCELLED)
+    world.written(3650 * DAY)
+    await world.collect()
+    await world.alive.clock.advance(RETENTION)
+    world.written(3650 * DAY)
+    faults.before("blobs.remove_found", fail(BlobUnavailable("input/output error")), number=1)
+    faults.before("catalogue.forget", fail(DatabaseUnavailable("away")), number=1)
+    report = await world.collect()
+    assert counts(report) == {Kind.ORPHAN: (2, 2, 1)}
+    assert report.failed == 1
+    assert report.notes == ["Not all old entries were looked at: away"]
+    assert sum(find.failed for find in report.finds) == 1
+    assert counts(await world.collect()) == {Kind.ORPHAN: (1, 1, 0), Kind.FORGOTTEN: (1, 1, 0)}
+
+
 async def test_an_older_database_that_was_put_back_costs_no_released_file(world: World, faults: Faults) -> None:
     """What was released since the backup has no entry: by itself, nothing of it is ever removed."""
     stray = world.file(new_upload_id(), "released")
@@ -243,7 +284,7 @@ async def test_what_cannot_be_removed_or_listed_is_told(world: World, faults: Fa
     await world.alive.clock.advance(2 * DAY)
     faults.before("blobs.remove_found", fail(BlobUnavailable("input/output error")), number=1)
     (find,) = (await world.collect()).finds
-    assert (find.kept, find.detail) == (True, "input/output error")
+    assert (find.kept, find.failed, find.detail) == (True, True, "input/output error")
     faults.before("blobs.inventory", fail(BlobUnavailable("away")), number=1)
     report = await world.collect()
     assert report.notes == ["Not all was looked at: away"]

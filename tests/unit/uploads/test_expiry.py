@@ -187,8 +187,9 @@ async def test_bytes_without_an_entry_are_kept_for_as_long_as_an_unfinished_uplo
                 assert await after.sweeper.sweep() == Report()
             assert await after.content() == BODY
             await outside.clock.advance(LIFETIME / 4)
-    await outside.clock.advance(LIFETIME / 4)
+            await after.remembered.keep()
     async with process(tmp_path, outside) as after:
+        await outside.clock.advance(LIFETIME / 4)
         assert await after.sweeper.sweep(dry_run=True) == Report(orphans=1)
         assert await after.sweeper.sweep() == Report(orphans=1)
         assert await after.blobs.staged() == []

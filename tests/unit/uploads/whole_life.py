@@ -35,6 +35,8 @@ from penstock.uploads.expiry import Sweeper
 from penstock.uploads.feed import Feed
 from penstock.uploads.gateway import Gateway
 from penstock.uploads.orphans import Orphans
+from penstock.uploads.remembered import RememberedTime
+from penstock.uploads.steady import SteadyTime
 from penstock.uploads.upload import Upload
 
 if TYPE_CHECKING:
@@ -107,6 +109,8 @@ class Process:
         self.catalogue = Catalogue(database, feed, self.clock)
         bus = faults.wrap("bus", outside.bus)
         catalogue, blobs = faults.wrap("catalogue", self.catalogue), faults.wrap("blobs", blobs)
+        self.time = SteadyTime(self.clock, believed_after=LIFETIME)
+        self.remembered = RememberedTime(database, self.time)
         self.gateway = Gateway(
             catalogue=catalogue, blobs=blobs, bus=bus, publisher=Publisher(bus, self.clock), clock=self.clock
         )
@@ -120,6 +124,8 @@ class Process:
             clock=self.clock,
             retention=RETENTION,
             orphans_after=LIFETIME,
+            time=self.time,
+            remembered=self.remembered,
         )
         self._speaks = Publisher(outside.bus, self.clock)
         self._coordinator = Coordinator(
@@ -219,4 +225,6 @@ async def process(folder: Path, outside: Outside, faults: Faults | None = None) 
         database = await stack.enter_async_context(Database(f"sqlite:///{folder / 'penstock.db'}"))
         blobs = await stack.enter_async_context(LocalBlobs(folder / "blobs"))
         feed = await stack.enter_async_context(Feed(database, outside.clock))
-        yield Process(outside, database, feed, blobs, faults or Faults())
+        alive = Process(outside, database, feed, blobs, faults or Faults())
+        await alive.remembered.recall()
+        yield alive

@@ -7,6 +7,7 @@ whoever takes over makes another file and goes on there, and what comes into the
     <id>.1              the first fence: from which byte on which file counts, such as "1048576 <id>.1.5f0c"
     <id>.1.5f0c         the bytes from there on
     <id>.2, <id>.2.97a1 the next one, and so on
+    <id>.2.97a1.fence   the draft of a fence; who dies leaves it behind, and the piece that was to go with it
 
 A fence is made once and never changed: of two who want to make the same one, the second is told so by the system, also
 on a volume in the network. So it has to look at the fences first, then make sure that the upload is still its own, and
@@ -16,6 +17,7 @@ then make the next. When all bytes are there they are put together in one file, 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -29,6 +31,8 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_BYTES: Final = 64 * 1024 * 1024
 _EVERYTHING: Final = 1 << 62
+_MARK: Final = ".tentative"
+_BESIDE: Final = re.compile(r"([0-9a-f]{32})\.(?:tentative|[0-9]+(?:\.[0-9a-f]+(?:\.tentative|\.fence)?)?)", re.ASCII)
 
 
 class Piece(NamedTuple):
@@ -40,7 +44,7 @@ class Piece(NamedTuple):
     @property
     def mark(self) -> str:
         """The file that says from which byte of this one on they do not count."""
-        return f"{self.path}.tentative"
+        return self.path + _MARK
 
     def length(self, descriptor: int) -> int:
         """Return where the upload ends if this piece is its last."""
@@ -69,6 +73,12 @@ class Piece(NamedTuple):
         return int(text) if text.endswith(b"\n") else _EVERYTHING
 
 
+def owner_of(name: str) -> str:
+    """Return the upload that a file beside its first one goes with: a mark, a piece, a fence; empty: it is none."""
+    found = _BESIDE.fullmatch(name)
+    return found.group(1) if found else ""
+
+
 class Pieces:
     """The pieces of one upload, as they were when this was made: to be looked at again after any change."""
 
@@ -85,6 +95,18 @@ class Pieces:
     def last(self) -> Piece:
         """The one that grows, or that has everything."""
         return self._pieces[-1]
+
+    def length(self) -> int:
+        """Return how many bytes count.
+
+        Raises:
+            FileNotFoundError: none do any more: they were moved, or are being removed.
+        """
+        descriptor = os.open(self.last.path, _READ)
+        try:
+            return self.last.length(descriptor)
+        finally:
+            os.close(descriptor)
 
     @property
     def fences(self) -> int:
@@ -129,11 +151,7 @@ class Pieces:
 
     def put_together(self) -> None:
         """Copy what counts to one file, on disk, and have that be the upload."""
-        source = os.open(self.last.path, _READ)
-        try:
-            length = self.last.length(source)
-        finally:
-            os.close(source)
+        length = self.length()
         whole = self.new()
         target = os.open(whole.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -145,14 +163,17 @@ class Pieces:
         self.fence(whole)  # whoever was faster has put the same together
 
     def remove(self) -> None:
-        """Remove all files; the one that a sweep looks for goes last."""
-        if self.fences:
-            name = f"{self._id}."
-            for other in os.listdir(self._folder):
-                if other.startswith(name):
-                    remove(f"{self._folder}/{other}")
-        remove(Piece(self._base).mark)
-        remove(self._base)
+        """Remove all files, also those that somebody has left who died before they counted.
+
+        First goes what has the last bytes: from then on nothing counts. Fences go after the first file, the newest one
+        first, or what is in an older file would count again after a death in the middle.
+        """
+        for path in reversed([piece.path for piece in self._pieces[1:]]):
+            remove(path)
+        fences = [f"{self._base}.{number}" for number in range(self.fences, 0, -1)]
+        beside = [f"{self._folder}/{name}" for name in os.listdir(self._folder) if owner_of(name) == self._id]
+        for path in [self._base, *(path for path in beside if path not in fences), *fences]:
+            remove(path)
 
     def _read(self, number: int) -> Piece | None:
         try:

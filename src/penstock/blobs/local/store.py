@@ -173,14 +173,22 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         return await self._run(self._tree.staged_ids)
 
     async def inventory(self) -> AsyncGenerator[Sequence[Found], None]:
-        """Yield what lies in each folder."""
+        """Yield what lies in each folder; one that cannot be looked into holds up no other."""
+        failure: BlobUnavailable | None = None
         for stage, folder in folders_of(self._tree):
-            if found := await self._run(look_into, stage, folder):
+            try:
+                found = await self._run(look_into, self._tree, stage, folder)
+            except BlobUnavailable as error:
+                failure = failure or error
+                continue
+            if found:
                 yield found
+        if failure is not None:
+            raise failure
 
     async def remove_found(self, found: Found) -> bool:
-        """Remove one file."""
-        return await to_the_end(self._run(remove_as_found, found))
+        """Remove one file, or all that are staged of one upload."""
+        return await to_the_end(self._run(remove_as_found, self._tree, found))
 
     async def free_bytes(self) -> int:
         """Return how much room the file system has for this user."""
@@ -209,14 +217,9 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
     def _length_by_opening(self, upload_id: str) -> int:
         """Return what counts; a volume in the network tells the truth about a file to those who open it."""
         try:
-            piece = self._last(upload_id)
-            descriptor = os.open(piece.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return Pieces(self._tree, upload_id).length()
         except FileNotFoundError:
             return os.stat(self._tree.released(upload_id)).st_size
-        try:
-            return piece.length(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _last(self, upload_id: str) -> Piece:
         return Pieces(self._tree, upload_id).last if self._fenced else Piece(self._tree.staged(upload_id))
@@ -279,6 +282,8 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         """Return where the last file of an upload begins, and what has the bytes before it."""
         with errors_about(upload_id):
             pieces = Pieces(self._tree, upload_id)
+            if not os.path.exists(pieces.last.path):
+                return 0, []  # it was moved, and somebody died before the rest was removed
             return pieces.last.begin, pieces.spans(pieces.last.begin)
 
     def _read_piece(self, upload_id: str, piece: Piece, start: int, stop: int) -> bytes:

@@ -124,17 +124,20 @@ class Bucket:
             await obstore.copy_async(self._writing, self._prefix + source, self._prefix + target)
 
     async def remove(self, about: str, keys: Sequence[str]) -> None:
-        """Remove objects, whether they are there or not.
+        """Remove objects, whether they are there or not; one that cannot be removed holds up no other.
 
         Raises:
             BlobUnavailable: some may still be there.
         """
+        failures = list[BaseException]()
         for start in range(0, len(keys), _REMOVED_AT_ONCE):
             now = keys[start : start + _REMOVED_AT_ONCE]
             ended = await asyncio.gather(*(self._remove(about, key) for key in now), return_exceptions=True)
-            for error in ended:
-                if error is not None:
-                    raise error
+            failures += [error for error in ended if error is not None]
+            if len(failures) >= _REMOVED_AT_ONCE:
+                break  # it is away
+        if failures:
+            raise failures[0]
 
     async def keys(self, about: str, folder: str) -> list[str]:
         """Return what lies in a folder, for `remove`.

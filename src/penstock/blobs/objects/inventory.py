@@ -20,10 +20,15 @@ _PAGE: Final = 500
 _PROBE: Final = re.compile(r"penstock-check-[0-9a-f]{16}", re.ASCII)
 
 
-async def objects(store: ObjectStore, prefix: str, place: str) -> AsyncGenerator[Sequence[Found], None]:
-    """Yield the objects right below `prefix` (empty, or with a slash at its end); others have theirs elsewhere."""
+async def objects(
+    store: ObjectStore, prefix: str, place: str, stage: Stage = Stage.RELEASED
+) -> AsyncGenerator[Sequence[Found], None]:
+    """Yield the objects right below `prefix` (empty, or with a slash at its end); others have theirs elsewhere.
+
+    `stage` says what those are that have the name of an upload.
+    """
     async for page in obstore.list(store, prefix.rstrip("/") or None, chunk_size=_PAGE):
-        yield [found for one in page if (found := _found(one, prefix, place)) is not None]
+        yield [found for one in page if (found := _found(one, prefix, place, stage)) is not None]
 
 
 async def remove_object(store: ObjectStore, found: Found) -> bool:
@@ -35,13 +40,13 @@ async def remove_object(store: ObjectStore, found: Found) -> bool:
     return True
 
 
-def _found(meta: ObjectMeta, prefix: str, place: str) -> Found | None:
+def _found(meta: ObjectMeta, prefix: str, place: str, stage: Stage = Stage.RELEASED) -> Found | None:
     key = meta["path"]
     if not key.startswith(prefix):
         return None
     name = key.removeprefix(prefix)
     if is_upload_id(name):
-        return Found(Stage.RELEASED, name, meta["size"], meta["last_modified"], place, key)
+        return Found(stage, name, meta["size"], meta["last_modified"], place, key)
     if _PROBE.fullmatch(name):
         return Found(Stage.PROBE, "", meta["size"], meta["last_modified"], place, key)
     return None

@@ -54,6 +54,7 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
         name: str,
         prefix: str,
         parts: UnfinishedParts | None = None,
+        lends: bool = False,
     ) -> None:
         """Work on the same bucket through two clients.
 
@@ -63,8 +64,10 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
             name: what it is and where, for messages.
             prefix: what the names of objects begin with; empty, or without a slash at its ends.
             parts: finds those that nobody has put together; None where the service removes them by itself.
+            lends: whether what lies in it are copies, for steps to fetch.
         """
         self.name = name
+        self._lends = lends
         self._writing = writing
         self._reading = reading
         self._prefix = f"{prefix}/" if prefix else ""
@@ -156,7 +159,8 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
 
     def lending(self) -> ObjectPlace:
         """Return the place for copies: the folder `delivery` below the prefix."""
-        return ObjectPlace(self._writing, self._reading, name=self.name, prefix=f"{self._prefix}delivery")
+        name, prefix = f"{self.name}, folder delivery", f"{self._prefix}delivery"
+        return ObjectPlace(self._writing, self._reading, name=name, prefix=prefix, parts=self._parts, lends=True)
 
     async def link(self, upload_id: str, *, life: timedelta) -> str:
         """Have the client sign an address; no request is made for it."""
@@ -168,10 +172,9 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
     async def kept(self) -> list[str]:
         """Return the IDs of all objects below the prefix."""
         found = list[str]()
-        with trouble_about(None, self.name):
-            async with aclosing(objects(self._writing, self._prefix, self.name)) as batches:
-                async for batch in batches:
-                    found += [one.upload_id for one in batch if one.stage is Stage.RELEASED]
+        async with aclosing(self._objects()) as batches:
+            async for batch in batches:
+                found += [one.upload_id for one in batch if one.stage is not Stage.PROBE]
         return found
 
     async def check(self) -> None:
@@ -185,12 +188,18 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
 
     async def inventory(self) -> AsyncGenerator[Sequence[Found], None]:
         """Yield the objects below the prefix, then parts of some that were never ended."""
-        with trouble_about(None, self.name):
-            async with aclosing(objects(self._writing, self._prefix, self.name)) as batches:
-                async for batch in batches:
-                    yield batch
+        async with aclosing(self._objects()) as batches:
+            async for batch in batches:
+                yield batch
         if self._parts is not None:
             yield await self._parts.found(self._prefix, self.name)
+
+    async def _objects(self) -> AsyncGenerator[Sequence[Found], None]:
+        stage = Stage.LENT if self._lends else Stage.RELEASED
+        with trouble_about(None, self.name):
+            async with aclosing(objects(self._writing, self._prefix, self.name, stage)) as batches:
+                async for batch in batches:
+                    yield batch
 
     async def remove_found(self, found: Found) -> bool:
         """Remove an object, or parts of one."""
