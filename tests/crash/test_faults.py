@@ -19,6 +19,7 @@ from penstock.uploads.upload import Phase
 
 from .files import FILES, File
 from .forks import Forks
+from .inventory import check_inventory
 from .life import Fate, Order, Report, Told, points, report
 from .points import Death
 
@@ -230,7 +231,7 @@ def check_kept(told: Told, said: Report) -> None:
         assert upload_id in (None, *said.fates[file.name].upload_ids), file
 
 
-def check_outcomes(folder: Path, *, released_here: bool = True, staged_here: bool = True) -> None:
+def check_outcomes(folder: Path, *, released_here: bool = True) -> None:
     said = report(folder)
     rejected = {
         file.name: said.fates[file.name].upload_ids[0] for file in FILES.values() if file.ends is Phase.REJECTED
@@ -239,10 +240,8 @@ def check_outcomes(folder: Path, *, released_here: bool = True, staged_here: boo
     assert set(said.staged) == set(rejected.values())
     for file in FILES.values():
         check_fate(file, said.fates[file.name])
-    on_disk = {path.name: path.parts[-3] for path in (folder / "data" / "blobs").rglob("*") if path.is_file()}
-    released = {fate.upload_ids[0] for fate in said.fates.values() if fate.phase == Phase.RELEASED}
-    here = dict.fromkeys(released, "released") if released_here else {}
-    assert on_disk == here | (dict.fromkeys(rejected.values(), "staged") if staged_here else {})
+    if released_here:
+        check_inventory(folder / "data")
     assert Told(folder).last("infected", "seen") is None, "an infected file went on to the next step"
 
 

@@ -16,6 +16,7 @@ from tests.servers.s3 import KEY, REGION, SECRET, S3Server
 
 from .files import FILES
 from .forks import Forks
+from .inventory import check_inventory
 from .life import Order, Told, points, report
 from .points import Death
 from .test_faults import check_kept, check_outcomes, deaths, folder, forks, last_words
@@ -56,7 +57,7 @@ def check_objects(folder: Path, s3: S3Server, bucket: str) -> None:
     assert {key.split("/")[1] for key in staged} == rejected
     others = set(s3.keys(bucket)) - set(staged)
     assert {key: hashlib.sha256(s3.content(bucket, key) or b"").hexdigest() for key in others} == expected
-    assert s3.unfinished(bucket) == []
+    check_inventory(folder / "data", s3, bucket, staged_here=False)
 
 
 def test_an_untroubled_life_comes_by_all_points(
@@ -67,7 +68,7 @@ def test_an_untroubled_life_comes_by_all_points(
     known = [line.strip() for line in POINTS.strip().splitlines()]
     assert not [point for point in known if counted[point] < max(LATER.get(point, (1,)))]
     assert forks.live(Order(str(folder), is_last=True, settings=settings)) == 0, last_words(folder)
-    check_outcomes(folder, released_here=False, staged_here=False)
+    check_outcomes(folder, released_here=False)
     check_objects(folder, s3, bucket)
 
 
@@ -79,5 +80,5 @@ def test_death_loses_nothing(
     told = Told(folder)
     assert forks.live(Order(str(folder), is_last=True, settings=settings)) == 0, last_words(folder)
     check_kept(told, report(folder))
-    check_outcomes(folder, released_here=False, staged_here=False)
+    check_outcomes(folder, released_here=False)
     check_objects(folder, s3, bucket)

@@ -14,6 +14,7 @@ from tests.servers.s3 import KEY, REGION, SECRET, S3Server, running_s3
 
 from .files import FILES
 from .forks import Forks
+from .inventory import check_inventory
 from .life import Order, Told, points, report
 from .points import Death
 from .test_faults import check_kept, check_outcomes, deaths, folder, forks, last_words
@@ -64,7 +65,7 @@ def check_objects(folder: Path, s3: S3Server, bucket: str) -> None:
     found = {key: hashlib.sha256(s3.content(bucket, key) or b"").hexdigest() for key in s3.keys(bucket)}
     assert found == expected
     assert {key: s3.metadata(bucket, key)["sha256"] for key in found} == expected
-    assert s3.unfinished(bucket) == []
+    check_inventory(folder / "data", s3, bucket)
 
 
 def test_an_untroubled_life_comes_by_all_points(
