@@ -1,4 +1,4 @@
-"""A line to a worker that a file is pushed to: to an address that was checked, and to no other place.
+"""A line to a worker that a file is pushed to: to one of its addresses, which were checked, and to no other place.
 
 What a worker answers is another's: it is read up to a bound and within a time, and goes into the log only.
 """
@@ -14,7 +14,7 @@ import httpx
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from datetime import timedelta
 
     from .targets import Targets
@@ -75,12 +75,12 @@ class Answer(NamedTuple):
 class Line:
     """Asks one server. Open it with `open_line`."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, address: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, url: str, addresses: Sequence[str]) -> None:
         self.url = url
         """The worker's address, as it was set."""
         self._client = client
         self._asked = httpx.URL(url)
-        self._address = address
+        self._addresses = list(addresses)
 
     async def ask(
         self, method: str, url: str, headers: Mapping[str, str], content: AsyncGenerator[bytes, None] | None = None
@@ -94,23 +94,37 @@ class Line:
         to = httpx.URL(url)
         if not self.leads_to(url):
             raise Refused(f"it names {server_of(to)}, which is another server", told="it leads to another server")
-        # The address that was checked is the one that is connected to; everything else goes by the name.
-        request = self._client.build_request(
-            method,
-            to.copy_with(host=self._address),
-            headers={"Host": self._asked.netloc.decode("ascii"), **headers},
-            content=content,
-            extensions={"sni_hostname": self._asked.host},
-        )
         try:
-            response = await self._client.send(request, stream=True)
-            async with aclosing(response):
+            async with aclosing(await self._sent(method, to, headers, content)) as response:
                 return Answer(response.status_code, response.headers, await _beginning(response))
         except httpx.HTTPError as error:
             raise Failed(str(error) or type(error).__name__, told=_kind(error)) from error
         finally:
             if content is not None:
                 await content.aclose()
+
+    async def _sent(
+        self, method: str, to: httpx.URL, headers: Mapping[str, str], content: AsyncGenerator[bytes, None] | None
+    ) -> httpx.Response:
+        """Send a request to the first address that can be connected to, and stay with that one."""
+        while True:
+            # One that was checked is connected to; everything else goes by the name.
+            request = self._client.build_request(
+                method,
+                to.copy_with(host=self._addresses[0]),
+                headers={"Host": self._asked.netloc.decode("ascii"), **headers},
+                content=content,
+                extensions={"sni_hostname": self._asked.host},
+            )
+            try:
+                response = await self._client.send(request, stream=True)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                if len(self._addresses) == 1:
+                    raise
+                del self._addresses[0]
+            else:
+                del self._addresses[1:]
+                return response
 
     def leads_to(self, url: str) -> bool:
         """Tell whether a URL is one of this server."""
@@ -144,7 +158,7 @@ async def open_line(
         TargetRefused, TargetUnknown: there is none that may be sent to.
     """
     asked, stall = httpx.URL(url), stall_limit.total_seconds()
-    address = await targets.address(asked.host, port_of(asked))
+    addresses = await targets.addresses(asked.host, port_of(asked))
     async with httpx.AsyncClient(
         verify=tls,
         timeout=httpx.Timeout(stall, connect=min(10.0, stall), pool=None),
@@ -152,7 +166,7 @@ async def open_line(
         trust_env=False,
         headers={"Authorization": f"Bearer {secret}"} if secret else {},
     ) as client:
-        yield Line(client, url, address)
+        yield Line(client, url, addresses)
 
 
 def port_of(url: httpx.URL) -> int:

@@ -1,6 +1,6 @@
 """Where files may be pushed to: out into the world, and to what the operator names; never by accident to ourselves.
 
-A name is looked up once, every address that it has is checked, and the connection is made to one of those: what the
+A name is looked up once, every address that it has is checked, and the connection is made to one of them: what the
 name means a moment later (DNS rebinding) does not matter. It is the address that counts, not how it is written:
 `0x7f.1`, `2130706433` and `::ffff:127.0.0.1` are 127.0.0.1.
 """
@@ -71,8 +71,8 @@ class Targets:
             self._allow(word)
         self._resolve = resolve
 
-    async def address(self, host: str, port: int) -> str:
-        """Return the address to connect to.
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """Return the addresses that may be connected to, the best one first; all of the host's were checked.
 
         Raises:
             TargetRefused: it must not be.
@@ -88,7 +88,7 @@ class Targets:
         if host.lower().rstrip(".") not in self._hosts:
             for text in found:
                 self._check(host, text)
-        return found[0]
+        return list(found)
 
     def check_written(self, host: str) -> None:
         """Refuse a host that is written as an address and may not be sent to, before anything is sent.

@@ -311,6 +311,21 @@ async def test_the_checked_address_is_connected_to_under_its_name(blobs: LocalBl
         assert server.requests[0]["Host"] == f"worker.test:{server.server_port}"
 
 
+async def test_another_address_of_the_host_is_taken_where_one_cannot_be_reached(blobs: LocalBlobs) -> None:
+    """Such as a host that has an address in IPv6, and a receiver that only listens in IPv4."""
+
+    async def resolve(host: str, port: int) -> list[str]:
+        del host, port
+        return ["127.0.0.2", "127.0.0.1"]
+
+    with unruly() as server:
+        targets = Targets(["127.0.0.0/8"], resolve=resolve)
+        await put(to(server, "worker.test"), blobs, targets=targets, tries=1).address(
+            start(), str(uuid.uuid4()), Reports().take
+        )
+        assert server.bodies == [hashlib.sha256(BODY).hexdigest()]
+
+
 async def test_a_certificate_has_to_be_that_of_the_name_and_not_of_the_address(
     blobs: LocalBlobs, tmp_path: Path
 ) -> None:

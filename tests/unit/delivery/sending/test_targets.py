@@ -54,10 +54,10 @@ def named(*addresses: str, allowed: Sequence[str] = ()) -> Targets:
 @pytest.mark.parametrize("address", NOT_OUT_IN_THE_WORLD)
 async def test_what_is_not_out_in_the_world_is_refused(address: str) -> None:
     with pytest.raises(TargetRefused, match="PENSTOCK_DELIVERY_PUSH_ALLOW=worker"):
-        await named(address).address("worker", 443)
+        await named(address).addresses("worker", 443)
     # One bad address among good ones is enough: which one is taken must not be left to chance.
     with pytest.raises(TargetRefused):
-        await named("93.184.216.34", address).address("worker", 443)
+        await named("93.184.216.34", address).addresses("worker", 443)
 
 
 @pytest.mark.parametrize("address", NOT_OUT_IN_THE_WORLD)
@@ -68,7 +68,7 @@ def test_it_is_refused_at_the_start_where_it_is_written_so(address: str) -> None
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "64:ff9b::5db8:d822"])
 async def test_what_is_out_in_the_world_is_not(address: str) -> None:
-    assert await named(address).address("worker", 443) == address
+    assert await named(address).addresses("worker", 443) == [address]
     Targets().check_written(address)
 
 
@@ -78,26 +78,26 @@ async def test_what_is_out_in_the_world_is_not(address: str) -> None:
 async def test_however_it_is_written(host: str) -> None:
     """The system itself says what these mean."""
     with pytest.raises((TargetRefused, TargetUnknown)) as found:
-        await Targets().address(host, 80)
+        await Targets().addresses(host, 80)
     assert isinstance(found.value, TargetRefused), found.value
 
 
 @pytest.mark.parametrize("allowed", ["127.0.0.1", "127.0.0.0/8", "Worker.Internal.", "::1,127.0.0.0/30"])
 async def test_what_the_operator_names_is_allowed(allowed: str) -> None:
     targets = named("127.0.0.1", allowed=allowed.split(","))
-    assert await targets.address("worker.internal", 80) == "127.0.0.1"
+    assert await targets.addresses("worker.internal", 80) == ["127.0.0.1"]
     if "." not in allowed[:1] and allowed[0] in "1:":
         with pytest.raises(TargetRefused):
-            await named("10.0.0.1", allowed=allowed.split(",")).address("worker.internal", 80)
+            await named("10.0.0.1", allowed=allowed.split(",")).addresses("worker.internal", 80)
 
 
 async def test_another_host_is_not_allowed_with_it() -> None:
     with pytest.raises(TargetRefused):
-        await named("127.0.0.1", allowed=["worker"]).address("worker.example.org", 80)
+        await named("127.0.0.1", allowed=["worker"]).addresses("worker.example.org", 80)
 
 
 async def test_a_mapped_address_is_in_the_network_that_it_maps() -> None:
-    assert await named("::ffff:10.0.0.1", allowed=["10.0.0.0/8"]).address("w", 80) == "::ffff:10.0.0.1"
+    assert await named("::ffff:10.0.0.1", allowed=["10.0.0.0/8"]).addresses("w", 80) == ["::ffff:10.0.0.1"]
 
 
 async def test_a_name_is_looked_up_once_and_that_address_is_used() -> None:
@@ -108,7 +108,7 @@ async def test_a_name_is_looked_up_once_and_that_address_is_used() -> None:
         del host, port
         return next(answers)
 
-    assert await Targets(resolve=resolve).address("worker", 443) == "93.184.216.34"
+    assert await Targets(resolve=resolve).addresses("worker", 443) == ["93.184.216.34"]
 
 
 async def test_a_name_without_an_address_may_get_one() -> None:
@@ -117,9 +117,9 @@ async def test_a_name_without_an_address_may_get_one() -> None:
         raise OSError("Name or service not known")
 
     with pytest.raises(TargetUnknown, match="not known"):
-        await Targets(resolve=resolve).address("worker", 443)
+        await Targets(resolve=resolve).addresses("worker", 443)
     with pytest.raises(TargetUnknown):
-        await named().address("worker", 443)
+        await named().addresses("worker", 443)
 
 
 @pytest.mark.parametrize("wrong", ["10.0.0.0/33", "10.0.0.1/8", "wörker"])
