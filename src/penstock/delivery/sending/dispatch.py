@@ -33,6 +33,7 @@ from ...events.types import (
 from ...ids import derived_id
 from .base import NotDelivered
 from .claims import StepOver, awaited_step
+from .lanes import Lanes
 from .reports import Reports
 
 if TYPE_CHECKING:
@@ -50,10 +51,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE: Final = 4
-"""Files that are worked on at the same time: more would only share the same disk and the same line."""
-_HELD: Final = 256
-"""Starts that are held back in memory. The others wait in their records for `catch_up`."""
 _KEPT: Final = 10_000
 _AGAIN: Final = timedelta(seconds=2)
 _LOOK: Final = timedelta(seconds=5)
@@ -87,8 +84,7 @@ class Dispatcher(Publisher):
         self._ways = dict(ways)
         self._store = store
         self._ledger = ledger
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        self._lanes = Lanes()
         self._addresses: OrderedDict[str, str] = OrderedDict()
         self._stack = AsyncExitStack()
 
@@ -96,7 +92,7 @@ class Dispatcher(Publisher):
         """Begin to hear which uploads are not wanted any more."""
         async with AsyncExitStack() as stack:
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            stack.callback(self._stop_all)
+            stack.callback(self._lanes.stop_all)
             over = (CancelPostprocessing, PostprocessingFinished)
             await stack.enter_async_context(self._heard_on.listen(over, self._on_end))
             self._stack = stack.pop_all()
@@ -144,7 +140,7 @@ class Dispatcher(Publisher):
 
     async def _take_up(self, progress: Progress) -> None:
         for emit in awaited(progress):
-            if emit.event_id in self._running or emit.event_id in self._addresses:
+            if emit.event_id in self._lanes or emit.event_id in self._addresses:
                 continue
             if await self._ledger.address(progress.upload_id, emit.event_id) is None:
                 await self._addressed(emit, progress.trace_parent)
@@ -162,7 +158,7 @@ class Dispatcher(Publisher):
         saved = await self._store.get(claim.upload_id)
         for emit in () if saved is None else awaited(saved.progress):
             if emit.event_id == claim.start_id and isinstance(emit.event, StartPostprocessingStep):
-                if emit.event_id not in self._running and len(self._running) >= _HELD:
+                if emit.event_id not in self._lanes and not self._lanes.has_room(claim.step):
                     raise NoRoom("too many files are on their way. Ask again later.")
                 self._begin(emit, emit.event, way, "", then_start=False)
                 return
@@ -184,7 +180,7 @@ class Dispatcher(Publisher):
 
     async def _said(self, start: StartPostprocessingStep, start_id: str) -> str | None:
         """Return the address that a start was said with before; None when it was not."""
-        if start_id in self._running:
+        if start_id in self._lanes:
             return None
         try:
             return await self._ledger.address(start.upload_id, start_id)
@@ -194,20 +190,20 @@ class Dispatcher(Publisher):
     def _begin(
         self, emit: Emit, start: StartPostprocessingStep, way: Way, trace_parent: str, *, then_start: bool = True
     ) -> None:
-        if emit.event_id in self._running:
+        if emit.event_id in self._lanes:
             return
-        self._stop(start.upload_id)  # an attempt that nobody awaits any more
-        if len(self._running) < _HELD:
+        self._lanes.stop(start.upload_id)  # an attempt that nobody awaits any more
+        if self._lanes.has_room(start.step_to_start):
             task = self._tasks.create_task(self._deliver(emit, start, way, trace_parent, then_start=then_start))
-            self._running[emit.event_id] = start.upload_id, task
-            task.add_done_callback(lambda _: self._running.pop(emit.event_id, None))
+            self._lanes.add(emit.event_id, start.upload_id, start.step_to_start, task)
 
     async def _deliver(
         self, emit: Emit, start: StartPostprocessingStep, way: Way, trace_parent: str, *, then_start: bool
     ) -> None:
         fields: dict[str, Any] = {"upload": start.upload_id, "step": start.step_to_start, "way": way.name}
         try:
-            async with Reports(self, self._time, start, emit.event_id) as reports, self._slots:
+            slot = self._lanes.slot(start.step_to_start)
+            async with Reports(self, self._time, start, emit.event_id) as reports, slot:
                 url = await way.address(start, emit.event_id, reports.take)
         except BlobMissing:
             log.info("delivery_of_nothing", **fields)
@@ -262,16 +258,7 @@ class Dispatcher(Publisher):
                 return
 
     def _on_end(self, envelope: Envelope) -> None:
-        self._stop(envelope.event.upload_id)
-
-    def _stop(self, upload_id: str) -> None:
-        for known, task in list(self._running.values()):
-            if known == upload_id:
-                task.cancel()
-
-    def _stop_all(self) -> None:
-        for _, task in list(self._running.values()):
-            task.cancel()
+        self._lanes.stop(envelope.event.upload_id)
 
 
 def _told(error: PenstockError) -> str:

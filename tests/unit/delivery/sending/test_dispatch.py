@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,6 +16,7 @@ from penstock.clock import SystemClock
 from penstock.core.emit import awaited
 from penstock.core.progress import Progress, Status
 from penstock.db import Database
+from penstock.delivery.sending import lanes
 from penstock.delivery.sending.base import NotDelivered, Report, Way
 from penstock.delivery.sending.dispatch import Dispatcher
 from penstock.delivery.sending.ledger import Ledger
@@ -55,13 +57,13 @@ class World:
         self.progress = Progress(upload_id=UPLOAD, status=Status("ocr"), steps=("ocr",), step_started_at=LONG_AGO)
 
     @asynccontextmanager
-    async def dispatching(self, way: Way) -> AsyncIterator[Dispatcher]:
+    async def dispatching(self, way: Way, **others: Way) -> AsyncIterator[Dispatcher]:
         clock = SystemClock()
         async with LocalBus(clock) as bus:
             types = (StartPostprocessingStep, PostprocessingStepFinished)
             async with (
                 bus.listen(types, self.heard.append),
-                Dispatcher(bus, clock, ways={"ocr": way}, store=self.store, ledger=self.ledger) as dispatcher,
+                Dispatcher(bus, clock, ways={"ocr": way, **others}, store=self.store, ledger=self.ledger) as dispatcher,
             ):
                 yield dispatcher
 
@@ -143,3 +145,29 @@ async def test_uploaders_do_not_learn_of_our_machines(world: World) -> None:
     assert answer.result == {
         "error": "the file could not reach the step's worker: it cannot be read from the storage right now"
     }
+
+
+class Hanging(Way):
+    """A worker that takes nothing, and does not say no."""
+
+    name = "hanging"
+    at_once = False
+
+    async def address(self, start: StartPostprocessingStep, start_id: str, report: Report) -> str:
+        del start, start_id, report
+        await asyncio.Event().wait()
+        return ""
+
+
+async def test_a_worker_that_takes_nothing_holds_up_no_other_step(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "HELD", 6)
+    async with world.dispatching(Counting(), stuck=Hanging()) as dispatcher:
+        for number in range(10):
+            progress = Progress(upload_id=f"{number:032}", status=Status("stuck"), steps=("stuck",))
+            await world.store.save(progress, expected=None)
+            await dispatcher.emit(*awaited(progress))
+        await dispatcher.emit(*awaited(world.progress))
+        await eventually(lambda: world.heard)
+        assert urls(world.heard) == [f"https://worker/{awaited(world.progress)[0].event_id}"]
