@@ -6,6 +6,8 @@
 
 PYTHON := .venv/bin/python
 ARGS ?=
+# One more than there are cores: tests wait for servers a good part of their time.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +22,7 @@ serve: ## Starts Penstock on this machine; it needs no other server. Ctrl-C ends
 
 test: ## Runs all tests, against real servers on 127.0.0.1.
 	@scripts/setup test
-	@$(PYTHON) -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses $(WORKERS) --maxprocesses 6 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: ## Checks format, lint, types, import levels, generated files and the list of dependencies.
 	@scripts/setup test

@@ -81,7 +81,7 @@ def running(name: str, *, steps: str = "", fill: Callable[[Path], None] | None =
 def running_nats() -> Iterator[Process]:
     """Run nats-server with JetStream in a folder on disk, as operators do."""
     program = shutil.which("nats-server", path="/usr/sbin:/usr/local/bin:/usr/bin") or "nats-server"
-    folder, port = Path(tempfile.mkdtemp(dir=Path(__file__).parent)), free_port()
+    folder, port = Path(tempfile.mkdtemp(dir="/var/tmp")), free_port()
     command = [program, "--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", str(folder)]
     with _process(command, port, {}, folder) as process:
         yield process

@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests import tables
+from tests.servers.azurite import AzuriteServer, running_azurite
 from tests.servers.nats import NatsServer, running_nats
+from tests.servers.postgres import PostgresServer, running_postgres
+from tests.servers.s3 import S3Server, running_s3
 
 TESTS = Path(__file__).parent
 
-# Tests in these folders start servers, kill them, and measure: those of one folder run one after the other.
-ONE_AT_A_TIME = ("clients", "crash", "e2e", "tus")
-# These have servers that nobody connects to, and are many.
-SIDE_BY_SIDE = {TESTS / "crash" / "test_faults.py"}
+# What starts servers, waits and measures comes first, longest first: at the end, short tests fill what is left of each
+# worker's time.
+FIRST = (
+    "crash/test_kill.py",
+    "crash/test_services.py",
+    "crash/test_waiting.py",
+    "e2e/test_load.py",
+    "crash",
+    "clients",
+    "e2e",
+    "tus",
+    "resumable",
+    "wire",
+    "contract",
+)
+# The fixtures that these folders share have a server on each of several storages: what runs on one makes a group.
+BY_STORAGE = ("tus", "resumable")
+NO_STORAGE = ""
+# Here no two tests share a server, and they are many: a group for each so many of them.
+SPLIT = {"crash/test_faults.py": 40}
 
 # quick: while writing code. ci: the same examples every time. long: before a release. HYPOTHESIS_PROFILE chooses.
 _slow_disk = [HealthCheck.too_slow]
@@ -32,12 +56,64 @@ settings.register_profile("long", max_examples=5000, deadline=None, suppress_hea
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests of a folder that wants the machine for itself into one group for xdist's `loadgroup`."""
+    """Leaves out what is the same on every storage, makes groups for xdist's `loadgroup`, and puts them in order.
+
+    A group is a file: its fixtures are set up once, by one worker, and nothing else of it runs beside a test.
+    """
+    items[:] = [item for item in items if not _shows_nothing_new(item)]
+    items.sort(key=_rank)
+    numbers: Counter[str] = Counter()
     for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        if folder in ONE_AT_A_TIME and item.path not in SIDE_BY_SIDE:
-            item.add_marker(pytest.mark.xdist_group(folder))
+        file = _file(item)
+        numbers[file] += 1
+        item.add_marker(pytest.mark.xdist_group(_group(item, file, numbers[file])))
+
+
+def _shows_nothing_new(item: pytest.Item) -> bool:
+    """Whether it is marked as one whose outcome no storage can change, and runs on the local one as well.
+
+    So are marked: what is refused for its headers, before a byte of it is looked at; what headers of an answer say of
+    the server itself; and what is kept in the database. All that depends on bytes that were sent runs on each storage.
+    """
+    return item.get_closest_marker("any_storage") is not None and _storage(item) not in {"local", NO_STORAGE}
+
+
+def _storage(item: pytest.Item) -> str:
+    """The storage that the server of a shared fixture has."""
+    folder = _file(item).partition("/")[0]
+    if folder not in BY_STORAGE or not hasattr(item, "callspec"):
+        return NO_STORAGE
+    found: str = item.callspec.params.get(f"{folder}_server", NO_STORAGE)
+    return found
+
+
+def _file(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).as_posix()
+
+
+def _rank(item: pytest.Item) -> int:
+    file = _file(item)
+    return next((rank for rank, first in enumerate(FIRST) if file.startswith(first)), len(FIRST))
+
+
+def _group(item: pytest.Item, file: str, number: int) -> str:
+    if (storage := _storage(item)) != NO_STORAGE:
+        return f"{file.partition('/')[0]} {storage}"
+    if file in SPLIT:
+        return f"{file} {number // SPLIT[file]}"
+    return file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables_made_once() -> Iterator[None]:
+    """Make the tables of a new SQLite database as the first one got them, without the migration tool.
+
+    `tests/unit/db`, and every server that is a process of its own, have theirs migrated.
+    """
+    with tables.made_once():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +123,16 @@ def logs_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("structlog.configure", lambda **how: configure(**{**how, "cache_logger_on_first_use": False}))
     yield
     structlog.reset_defaults()
+
+
+def _trusting_nobody(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+    if verify is True and cert is None and not (trust_env and os.environ.get("SSL_CERT_FILE")):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.create_ssl_context(verify, cert, trust_env)
+
+
+# Each `httpx.get` would read all certificates of the system, 22 ms of CPU time, to ask this machine in plain HTTP.
+pytest.MonkeyPatch().setattr("httpx._transports.default.create_ssl_context", _trusting_nobody)
 
 
 class LeftThisMachine(AssertionError):
@@ -72,10 +158,30 @@ def _stay_on_this_machine(event: str, arguments: tuple[object, ...]) -> None:
 sys.addaudithook(_stay_on_this_machine)
 
 
+# One server of a kind for all tests that neither stop it nor look at more than what is their own in it.
+
+
 @pytest.fixture(scope="session")
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    """One nats-server for all tests that neither stop it nor look at more than their own buckets and streams."""
     with running_nats(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
         yield server
 
 

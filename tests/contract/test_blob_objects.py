@@ -10,42 +10,16 @@ import pytest
 from penstock.blobs.base import BlobMissing
 from penstock.blobs.local import LocalBlobs
 from penstock.blobs.moving import MovingFiles
-from penstock.blobs.objects import AzurePlace, S3Place
 from penstock.testing.blob_contract import BlobContract
-from tests.servers.azurite import ACCOUNT, running_azurite
-from tests.servers.azurite import KEY as ACCOUNT_KEY
-from tests.servers.s3 import KEY, REGION, SECRET, running_s3
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
 
     from penstock.blobs.base import BlobStore
     from penstock.blobs.objects.place import ObjectPlace
     from tests.servers.azurite import AzuriteServer
     from tests.servers.s3 import S3Server
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with running_s3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
-    with running_azurite(tmp_path_factory.mktemp("azurite")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def bucket(s3: S3Server) -> str:
-    return s3.new_bucket()
-
-
-@pytest.fixture(scope="module")
-def container(azurite: AzuriteServer) -> str:
-    return azurite.new_container()
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +38,7 @@ class TestS3(BlobContract):
         self.root, self.server, self.bucket = root, s3, bucket
 
     def open(self) -> AbstractAsyncContextManager[BlobStore]:
-        final = S3Place(
-            self.bucket,
-            prefix="below/this",
-            endpoint=self.server.endpoint,
-            region=REGION,
-            access_key=KEY,
-            secret_key=SECRET,
-        )
+        final = self.server.place(self.bucket, prefix="below/this")
         return MovingFiles(LocalBlobs(self.root), final)
 
     def peek(self, upload_id: str) -> bytes | None:
@@ -85,7 +52,7 @@ class TestAzure(BlobContract):
         self.root, self.server, self.container = root, azurite, container
 
     def open(self) -> AbstractAsyncContextManager[BlobStore]:
-        final = AzurePlace(self.container, endpoint=self.server.endpoint, account=ACCOUNT, account_key=ACCOUNT_KEY)
+        final = self.server.place(self.container)
         return MovingFiles(LocalBlobs(self.root), final)
 
     def peek(self, upload_id: str) -> bytes | None:
@@ -97,11 +64,7 @@ class TestAzure(BlobContract):
 async def test_a_copy_with_other_bytes_has_another_tag(
     s3: S3Server, bucket: str, azurite: AzuriteServer, container: str, service: str
 ) -> None:
-    place: ObjectPlace = (
-        S3Place(bucket, endpoint=s3.endpoint, region=REGION, access_key=KEY, secret_key=SECRET)
-        if service == "s3"
-        else AzurePlace(container, endpoint=azurite.endpoint, account=ACCOUNT, account_key=ACCOUNT_KEY)
-    )
+    place: ObjectPlace = s3.place(bucket) if service == "s3" else azurite.place(container)
 
     async def pieces(body: bytes) -> AsyncGenerator[bytes, None]:
         yield body

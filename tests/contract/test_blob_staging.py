@@ -8,41 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from penstock.blobs.moving import MovingBlobs
-from penstock.blobs.objects import AzurePlace, S3Place
 from penstock.testing.blob_contract import BlobContract
-from tests.servers.azurite import ACCOUNT, running_azurite
-from tests.servers.azurite import KEY as ACCOUNT_KEY
-from tests.servers.s3 import KEY, REGION, SECRET, running_s3
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from penstock.blobs.base import BlobStore
     from tests.servers.azurite import AzuriteServer
     from tests.servers.s3 import S3Server
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with running_s3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
-    with running_azurite(tmp_path_factory.mktemp("azurite")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def bucket(s3: S3Server) -> str:
-    return s3.new_bucket()
-
-
-@pytest.fixture(scope="module")
-def container(azurite: AzuriteServer) -> str:
-    return azurite.new_container()
 
 
 def looked_up(content: Callable[[str], bytes | None], prefix: str, upload_id: str) -> bytes | None:
@@ -69,14 +43,7 @@ class TestS3(BlobContract):
         self.server, self.bucket = s3, bucket
 
     def open(self) -> AbstractAsyncContextManager[BlobStore]:
-        place = S3Place(
-            self.bucket,
-            prefix="below/this",
-            endpoint=self.server.endpoint,
-            region=REGION,
-            access_key=KEY,
-            secret_key=SECRET,
-        )
+        place = self.server.place(self.bucket, prefix="below/this")
         return MovingBlobs(place.staging(), place)
 
     def peek(self, upload_id: str) -> bytes | None:
@@ -89,7 +56,7 @@ class TestAzure(BlobContract):
         self.server, self.container = azurite, container
 
     def open(self) -> AbstractAsyncContextManager[BlobStore]:
-        place = AzurePlace(self.container, endpoint=self.server.endpoint, account=ACCOUNT, account_key=ACCOUNT_KEY)
+        place = self.server.place(self.container)
         return MovingBlobs(place.staging(), place)
 
     def peek(self, upload_id: str) -> bytes | None:

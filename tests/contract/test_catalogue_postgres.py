@@ -8,28 +8,23 @@ import pytest
 
 from penstock.db import Database
 from penstock.db.tables import metadata
-from tests.servers.postgres import PostgresServer, running_postgres
 from tests.unit.uploads.test_catalogue import *  # noqa: F403  # every test of the catalogue, on this database
 from tests.unit.uploads.test_paths import *  # noqa: F403  # and of the files in it
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
+
+    from tests.servers.postgres import PostgresServer
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_postgres() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def name(server: PostgresServer) -> str:
-    return server.new_database()
+def name(postgres: PostgresServer) -> str:
+    return postgres.new_database()
 
 
 @pytest.fixture
-async def database(server: PostgresServer, name: str) -> AsyncIterator[Database]:
-    async with Database(server.url(name), ordered=True) as opened:
+async def database(postgres: PostgresServer, name: str) -> AsyncIterator[Database]:
+    async with Database(postgres.url(name), ordered=True) as opened:
         tables = ", ".join(table.name for table in metadata.sorted_tables)
         await opened.write(lambda connection: connection.exec_driver_sql(f"TRUNCATE {tables} RESTART IDENTITY").close())
         yield opened

@@ -86,14 +86,14 @@ async def test_a_scan_goes_on_at_the_other_when_one_is_killed(
     addresses = [first.unix_address, second.tcp_address]
     async with ClamavScanner(addresses, clock=SystemClock(), **LIMITS) as scanner:
         scanning = asyncio.create_task(scanner.scan(source, size_bytes=len(data)))
-        await eventually(lambda: is_at_work(first, file), timeout_seconds=30)
+        await eventually(lambda: is_at_work(first, file), timeout_seconds=60)
         first.kill()
         report = await scanning
         assert (report.verdict, report.bytes_scanned) == (Verdict.INFECTED, len(data))
         assert [member.rests for member in scanner._members] == [True, False]
 
         first.start_again()
-        await eventually(lambda: not scanner._members[0].rests, timeout_seconds=30)
+        await eventually(lambda: not scanner._members[0].rests, timeout_seconds=60)
         second.kill()
         small = b"harmless"
         for _ in range(2):  # one of them is for the one that is gone
@@ -131,10 +131,10 @@ async def test_none_of_many_files_passes_while_they_are_killed_by_turns(
             tasks.create_task(work())
         for clamd in clamds:
             done = said.total()
-            await eventually(partial(has_done, done + 6), timeout_seconds=30)
+            await eventually(partial(has_done, done + 6), timeout_seconds=60)
             clamd.kill()
             await asyncio.to_thread(clamd.start_again)
-            await eventually(lambda: not any(member.rests for member in scanner._members), timeout_seconds=30)
+            await eventually(lambda: not any(member.rests for member in scanner._members), timeout_seconds=60)
         over = True
     assert min(said[Verdict.CLEAN], said[Verdict.INFECTED]) > 5
 
@@ -201,7 +201,7 @@ async def test_one_that_loads_for_longer_than_a_scan_may_take_is_an_error_and_ne
         assert reload(blocking) == b"RELOADING\0"
         with pytest.raises(ScanTimeout):
             await scanner.scan(LocalFile(tmp_path / "harmless"), size_bytes=8)
-        await eventually(lambda: "(200001 signatures)" in blocking.last_words(), timeout_seconds=30)
+        await eventually(lambda: "(200001 signatures)" in blocking.last_words(), timeout_seconds=60)
         report = await scanner.scan(LocalFile(tmp_path / "harmless"), size_bytes=8, timeout=timedelta(seconds=10))
         assert report.verdict is Verdict.CLEAN
 

@@ -56,7 +56,7 @@ async def test_a_server_that_is_killed_and_started_again_still_has_what_it_confi
         savers = [asyncio.create_task(save_for_ever(name)) for name in range(8)]
         await eventually(lambda: len(told) > 300)
         server.kill()
-        ended = await asyncio.wait_for(asyncio.gather(*savers, return_exceptions=True), 10)
+        ended = await asyncio.wait_for(asyncio.gather(*savers, return_exceptions=True), 60)
         assert {type(one) for one in ended} == {StoreUnavailable}
         with pytest.raises(StoreUnavailable, match=server.node):
             await store.next_due()
@@ -85,7 +85,7 @@ async def test_a_server_that_stands_still_is_waited_for_no_longer_than_agreed(se
         calls = [store.get("u0"), store.save(record("u0", failures=1), expected=revision), store.count_by_step()] * 20
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(result) for result in results} == {StoreUnavailable}
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 8
         server.go_on()
         await eventually(lambda: answers(store))
         saved = await store.get("u0")

@@ -13,12 +13,13 @@ from penstock.db.schema import upgrade
 from penstock.store.postgres import PostgresStore
 from penstock.store.target import StoreTarget
 from penstock.testing.store_contract import DurableStoreContract, KeepsOrder, RefusesForeignValues
-from tests.servers.postgres import PASSWORD, USER, PostgresServer, running_postgres
+from tests.servers.postgres import PASSWORD, USER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from penstock.store.base import ProgressStore
+    from tests.servers.postgres import PostgresServer
 
 
 @asynccontextmanager
@@ -27,12 +28,6 @@ async def open_store(argument: str) -> AsyncIterator[ProgressStore]:
     target = StoreTarget(nodes=(node,), database=database, username=USER, password=PASSWORD)
     async with PostgresStore(target) as store:
         yield store
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with running_postgres() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from .inventory import check_inventory
 from .life import Fate, Order, Report, Told, points, report
 from .points import Death
 
-MEMORY = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
 POINTS = """
     blobs.append
     blobs.append.seal
@@ -169,22 +167,6 @@ def deaths(points: str, later: Mapping[str, tuple[int, ...]]) -> list[Death]:
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.strip().splitlines()]
-
-
-@pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, if there is one: files outlive processes there too, and nobody waits for a disk."""
-    if not MEMORY.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="penstock-", dir=MEMORY) as name:
-        yield Path(name)
 
 
 def test_an_untroubled_life_comes_by_all_points(forks: Forks, folder: Path) -> None:

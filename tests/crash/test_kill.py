@@ -1,11 +1,16 @@
-"""kill -9 at random moments, with many uploads in flight: every one ends as it should, with no help."""
+"""kill -9 at random moments, with many uploads in flight: every one ends as it should, with no help.
+
+`PENSTOCK_KILLS` says how often a run kills at least, for longer ones than the suite has time for.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,10 @@ from tests.servers.penstock import PenstockServer
 
 from .client import File, Uploader, make_file
 
-ROUNDS = 30
+KILLS = int(os.environ.get("PENSTOCK_KILLS", "8"))
+MOST_KILLS = KILLS + 30
+"""How often it kills at most, until each state of `MET` was met."""
+MET = ("receiving", "step", "delay", "backoff")
 IN_FLIGHT = 50
 SEED = 20_261_121
 ENDED = {"released", "rejected", "deleted", "cancelled", "expired"}
@@ -38,40 +46,44 @@ async def test_kills_lose_nothing(tmp_path: Path) -> None:
         TROUBLE_MARKS=str(marks),
     )
     files: list[File] = []
-    seen = {"receiving": 0, "step": 0, "delay": 0, "backoff": 0, "finished": 0}
+    seen: Counter[str] = Counter()
     with server:
         async with Uploader(server.url) as uploader, asyncio.TaskGroup() as running:
-            killing = running.create_task(_kill_rounds(server, seen))
+            killing = running.create_task(_kill_now_and_then(server, seen))
             workers = [running.create_task(_keep_busy(uploader, files, killing)) for _ in range(IN_FLIGHT)]
             await asyncio.wait(workers)
         uploads = await _settled(server, files)
         _check_outcomes(server, files, uploads)
-    assert server.starts == ROUNDS + 1
+    assert server.starts == killing.result() + 1
     assert len(files) >= IN_FLIGHT
     assert uploader.patches_cut > 0
-    assert all(seen[state] for state in ("receiving", "step", "delay", "backoff")), seen
+    assert all(seen[state] for state in MET), seen
 
 
-async def _kill_rounds(server: PenstockServer, seen: dict[str, int]) -> None:
+async def _kill_now_and_then(server: PenstockServer, seen: Counter[str]) -> int:
+    """Kill it often enough; return how often."""
     chance = random.Random(SEED)
-    for _ in range(ROUNDS):
+    kills = 0
+    while kills < KILLS or (kills < MOST_KILLS and not all(seen[state] for state in MET)):
         await asyncio.sleep(chance.uniform(0.05, 1.5))
         await _note_states(server, seen)
         server.kill()
+        kills += 1
         await asyncio.to_thread(server.start)
+    return kills
 
 
-async def _note_states(server: PenstockServer, seen: dict[str, int]) -> None:
+async def _note_states(server: PenstockServer, seen: Counter[str]) -> None:
     """Look what the kill is going to meet."""
     async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
         page = (await client.get("/api/v1/uploads", params={"sessions": True, "limit": 1000})).json()["uploads"]
     for upload in page:
         seen["receiving"] += upload["phase"] == "receiving"
         if upload["processing"]:
-            seen[upload["processing"]["state"]] = seen.get(upload["processing"]["state"], 0) + 1
+            seen[upload["processing"]["state"]] += 1
 
 
-async def _keep_busy(uploader: Uploader, files: list[File], killing: asyncio.Task[None]) -> None:
+async def _keep_busy(uploader: Uploader, files: list[File], killing: asyncio.Task[int]) -> None:
     while not killing.done():
         file = make_file(len(files), SEED)
         files.append(file)

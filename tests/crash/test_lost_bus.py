@@ -50,7 +50,7 @@ async def test_the_stream_is_lost_under_instances(
             async def all_steps_are_asked() -> bool:
                 return await platform.said() == 2 * UPLOADS
 
-            await eventually(all_steps_are_asked, timeout_seconds=30)
+            await eventually(all_steps_are_asked, timeout_seconds=60)
             if not run:
                 for instance in instances:
                     instance.kill()

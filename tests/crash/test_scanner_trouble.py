@@ -227,7 +227,7 @@ async def test_an_instance_that_is_told_to_end_gives_its_scans_back_at_once(
                 await platform.say(start(storage.put(f"/{name}", eicar()), 68, name))
             if not by_go:  # from the consumer of a Go service, NATS sends an instance what it likes
                 await eventually(lambda: len(platform.answers) >= len(names) - 2, timeout_seconds=GIVEN_BACK_SECONDS)
-            await eventually(lambda: len(storage.requests) >= len(platform.answers) + 2, timeout_seconds=10)
+            await eventually(lambda: len(storage.requests) >= len(platform.answers) + 2, timeout_seconds=60)
             assert len(platform.answers) < len(names)
             told_at = time.monotonic()
             status = await asyncio.to_thread(hanging.stop)

@@ -52,7 +52,7 @@ async def test_it_is_ready_while_the_scanner_finds_eicar_and_ends_when_told(
         async def listens() -> bool:
             return "antivirus-pull" in await platform.consumers()
 
-        await eventually(listens, timeout_seconds=30)
+        await eventually(listens, timeout_seconds=60)
         code, text = status(service, "/readyz")
         assert (code, "no connection to clamd" in text) == (503, True)
         assert status(service, "/healthz")[0] == 200

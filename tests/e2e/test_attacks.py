@@ -16,8 +16,9 @@ from typing import Final
 import pytest
 
 from penstock.testing import eventually
+from tests.servers.connection import Headers
 from tests.servers.penstock import PenstockServer
-from tests.tus.client import BYTES, TUS, Client, Headers, Response, b64
+from tests.tus.client import BYTES, TUS, Client, Response, b64
 
 REFUSED: Final = range(400, 500)
 NOBODY: Final = "0" * 32

@@ -17,7 +17,6 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
-from tests.servers.chromium import running_chromium
 from tests.servers.penstock import PenstockServer
 
 from .raw_http import TusClient
@@ -129,24 +128,6 @@ def test_lists_are_tables_for_people(server: PenstockServer, file: Path) -> None
     [lab] = [one for one in penstock(server, file.parent, "uploads", "usage", "--json").json if one["name"] == "lab"]
     assert lab["limit"] == 100 * 1024**2
     assert lab["free"] == lab["limit"] - lab["used"] - lab["reserved"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser, server: PenstockServer) -> Iterator[Page]:
-    opened = browser.new_page()
-    failures: list[str] = []
-    opened.on("pageerror", lambda error: failures.append(str(error)))
-    opened.goto(server.url)
-    expect(opened.locator("#connection")).to_have_text("live")
-    yield opened
-    opened.close()
-    assert not failures
 
 
 def test_the_page_goes_on_when_the_file_is_picked_again(page: Page, server: PenstockServer, file: Path) -> None:

@@ -20,11 +20,11 @@ from penstock.delivery.volume import VolumeDelivery
 from penstock.events.types import StartPostprocessingStep
 from penstock.testing import eventually
 from tests.e2e.test_object_storage import settings_of as s3_settings
-from tests.servers.azurite import ACCOUNT, running_azurite
+from tests.servers.azurite import ACCOUNT, AzuriteServer
 from tests.servers.azurite import KEY as ACCOUNT_KEY
 from tests.servers.nats import NatsServer
 from tests.servers.penstock import PenstockServer
-from tests.servers.s3 import running_s3
+from tests.servers.s3 import S3Server
 from tests.wire.conversation import Listener, Message
 from tests.wire.strangers import answered
 
@@ -63,7 +63,7 @@ async def start_of(listener: Listener, upload_id: str, step: str, attempt: int =
         distinct = {one.metadata["eventid"]: one for one in said if one.payload["StepToStart"] == step}
         return list(distinct.values())
 
-    await eventually(lambda: len(starts()) >= attempt, timeout_seconds=20)
+    await eventually(lambda: len(starts()) >= attempt, timeout_seconds=60)
     return starts()[attempt - 1]
 
 
@@ -237,7 +237,7 @@ async def test_the_server_runs_such_steps_itself(tmp_path: Path) -> None:
     }
     with server:
         upload_id = await asyncio.to_thread(put, server)
-        await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
+        await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=60)
 
 
 def test_pull_without_an_address_is_refused_at_the_start(tmp_path: Path) -> None:
@@ -248,51 +248,52 @@ def test_pull_without_an_address_is_refused_at_the_start(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("service", ["s3", "azure"])
-async def test_presigned_is_signed_when_it_is_asked_for(nats: NatsServer, tmp_path: Path, service: str) -> None:
+async def test_presigned_is_signed_when_it_is_asked_for(
+    nats: NatsServer, tmp_path: Path, request: pytest.FixtureRequest, service: str
+) -> None:
     """The signed address lives for a second; the step's own, until it answers."""
-    with running_store(service, tmp_path) as store:
-        settings = {"PENSTOCK_DELIVERY": "one=presigned", "PENSTOCK_DELIVERY_SIGNED_URL_LIFE": "1s", **store}
-        with serving(tmp_path, nats, "one", **settings) as server:
-            async with Listener(nats.endpoint) as listener:
-                upload_id = await asyncio.to_thread(put, server)
-                url = (await start_of(listener, upload_id, "one")).payload["URL"]
-                assert url.startswith(server.url)
-                sent_on = await ask("GET", url)
-                assert sent_on.status_code == 307
-                signed = sent_on.headers["location"]
-                assert signed.startswith(store["PENSTOCK_STORAGE_ENDPOINT"])
-                assert (await ask("GET", signed)).content == BODY
-                assert (await ask("HEAD", url)).headers["content-length"] == str(len(BODY))
-                if service == "azure":  # moto does not look at the time
-                    await eventually(partial(is_refused, signed), timeout_seconds=20)
-                # Long after the first one is too old, the step still reads.
-                event = StartPostprocessingStep(upload_id=upload_id, url=url, filesize=len(BODY), step_to_start="one")
-                async with PullDelivery(tmp_path) as delivery, delivery.deliver(event) as delivered:
-                    assert delivered.path.read_bytes() == BODY
-                async with StreamDelivery() as streaming, streaming.deliver(event) as delivered:
-                    assert b"".join([piece async for piece in delivered.stream(start=1_000_000)]) == BODY[1_000_000:]
-                await listener.say(answered(upload_id, step="one"))
-                await eventually(partial(is_over, url))
-                await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
-            assert "Signature" not in server.log_path.read_text()
-            assert "sig=" not in server.log_path.read_text()
+    store = store_settings(service, request)
+    settings = {"PENSTOCK_DELIVERY": "one=presigned", "PENSTOCK_DELIVERY_SIGNED_URL_LIFE": "1s", **store}
+    with serving(tmp_path, nats, "one", **settings) as server:
+        async with Listener(nats.endpoint) as listener:
+            upload_id = await asyncio.to_thread(put, server)
+            url = (await start_of(listener, upload_id, "one")).payload["URL"]
+            assert url.startswith(server.url)
+            sent_on = await ask("GET", url)
+            assert sent_on.status_code == 307
+            signed = sent_on.headers["location"]
+            assert signed.startswith(store["PENSTOCK_STORAGE_ENDPOINT"])
+            assert (await ask("GET", signed)).content == BODY
+            assert (await ask("HEAD", url)).headers["content-length"] == str(len(BODY))
+            if service == "azure":  # moto does not look at the time
+                await eventually(partial(is_refused, signed), timeout_seconds=60)
+            # Long after the first one is too old, the step still reads.
+            event = StartPostprocessingStep(upload_id=upload_id, url=url, filesize=len(BODY), step_to_start="one")
+            async with PullDelivery(tmp_path) as delivery, delivery.deliver(event) as delivered:
+                assert delivered.path.read_bytes() == BODY
+            async with StreamDelivery() as streaming, streaming.deliver(event) as delivered:
+                assert b"".join([piece async for piece in delivered.stream(start=1_000_000)]) == BODY[1_000_000:]
+            await listener.say(answered(upload_id, step="one"))
+            await eventually(partial(is_over, url))
+            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=60)
+        assert "Signature" not in server.log_path.read_text()
+        assert "sig=" not in server.log_path.read_text()
 
 
 async def is_refused(url: str) -> bool:
     return (await ask("GET", url)).status_code == 403
 
 
-@contextmanager
-def running_store(service: str, folder: Path) -> Iterator[dict[str, str]]:
+def store_settings(service: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Return the settings with which files are released into a bucket of its own."""
     if service == "s3":
-        with running_s3(folder) as s3:
-            yield {**s3_settings(s3, s3.new_bucket()), "PENSTOCK_STORAGE_PREFIX": "files"}
-        return
-    with running_azurite(folder) as azurite:
-        yield {
-            "PENSTOCK_STORAGE": "azure",
-            "PENSTOCK_STORAGE_BUCKET": azurite.new_container(),
-            "PENSTOCK_STORAGE_ENDPOINT": azurite.endpoint,
-            "PENSTOCK_STORAGE_ACCESS_KEY": ACCOUNT,
-            "PENSTOCK_STORAGE_SECRET_KEY": ACCOUNT_KEY,
-        }
+        s3: S3Server = request.getfixturevalue("s3")
+        return {**s3_settings(s3, s3.new_bucket()), "PENSTOCK_STORAGE_PREFIX": "files"}
+    azurite: AzuriteServer = request.getfixturevalue("azurite")
+    return {
+        "PENSTOCK_STORAGE": "azure",
+        "PENSTOCK_STORAGE_BUCKET": azurite.new_container(),
+        "PENSTOCK_STORAGE_ENDPOINT": azurite.endpoint,
+        "PENSTOCK_STORAGE_ACCESS_KEY": ACCOUNT,
+        "PENSTOCK_STORAGE_SECRET_KEY": ACCOUNT_KEY,
+    }

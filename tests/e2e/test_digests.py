@@ -43,7 +43,7 @@ def known(server: PenstockServer) -> int:
 
 
 def released(server: PenstockServer, upload_id: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
-    ends_at = time.monotonic() + 20
+    ends_at = time.monotonic() + 60
     while (answer := httpx.get(f"{server.url}/api/v1/files/{upload_id}/content", headers=headers)).status_code == 425:
         assert time.monotonic() < ends_at
         time.sleep(0.01)

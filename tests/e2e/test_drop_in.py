@@ -284,12 +284,12 @@ async def test_a_server_that_goes_away_and_comes_back_with_nothing(drop_in: Drop
             return (await http.get("/readyz")).status_code == status
 
         await asyncio.to_thread(drop_in.nats.kill)
-        await eventually(lambda: says(503), timeout_seconds=20)
+        await eventually(lambda: says(503), timeout_seconds=60)
         assert "127.0.0.1" in (await http.get("/readyz")).text
         assert (await http.get("/healthz")).status_code == 200
         drop_in.nats.lose_everything()
         await asyncio.to_thread(drop_in.nats.start_again)
-        await eventually(lambda: says(200), timeout_seconds=30)
+        await eventually(lambda: says(200), timeout_seconds=60)
     async with Listener(drop_in.nats.endpoint) as listener:
         await listener.settled()
         await listener.say(begun("after"))

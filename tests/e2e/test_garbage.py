@@ -19,7 +19,7 @@ from tests.e2e.raw_http import TusClient
 from tests.e2e.test_files import put
 from tests.e2e.test_object_storage import settings_of
 from tests.servers.penstock import PenstockServer
-from tests.servers.s3 import running_s3
+from tests.servers.s3 import S3Server
 
 DAY = 24 * 3600
 
@@ -84,27 +84,26 @@ def test_it_removes_what_nobody_needs_with_and_without_a_server(tmp_path: Path) 
         assert (short.status_code, short.json()["code"]) == (400, "invalid-request")
 
 
-def test_in_a_bucket_that_is_shared_only_ours_goes(tmp_path: Path) -> None:
-    with running_s3(tmp_path) as s3:
-        bucket = s3.new_bucket()
-        environment = settings_of(s3, bucket) | {"PENSTOCK_STORAGE_PREFIX": "ours", "POSTPROCESSING_STEPS": ""}
-        with PenstockServer(tmp_path, **environment) as server:
-            link = put(server, "alive.txt", b"alive")
-            stray, elsewhere, lent = new_upload_id(), new_upload_id(), new_upload_id()
-            theirs = [elsewhere, f"ours/{elsewhere}/head", "ours/report.pdf", f"oursome/{elsewhere}"]
-            for key in (f"ours/{stray}", f"ours/delivery/{lent}", *theirs):
-                s3.client.put_object(Bucket=bucket, Key=key, Body=b"left behind")
-            for key in (f"ours/{stray}", f"ours/delivery/{lent}", f"theirs/{stray}"):
-                number = s3.client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
-                s3.client.upload_part(Bucket=bucket, Key=key, UploadId=number, PartNumber=1, Body=b"12345")
-            first = gc(server, "--yes")
-            assert kinds(first) == {"stray": (0, 0, 1), "orphan": (0, 0, 1), "parts": (0, 0, 2)}
-            assert {find["size_bytes"] for find in first["finds"]} == {5, 11}
-            age(server)
-            # moto says of all parts that they were begun in 2010; objects were written a moment ago.
-            second = gc(server, "--yes", "--older-than", "5m")
-            assert kinds(second) == {"stray": (0, 0, 1), "orphan": (0, 0, 1), "parts": (2, 2, 0)}
-            assert second["freed_bytes"] == 10
-            assert s3.unfinished(bucket) == [f"theirs/{stray}"]
-            assert sorted(set(s3.keys(bucket)) & set(theirs)) == sorted(theirs)
-            assert httpx.get(link).content == b"alive"
+def test_in_a_bucket_that_is_shared_only_ours_goes(tmp_path: Path, s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    environment = settings_of(s3, bucket) | {"PENSTOCK_STORAGE_PREFIX": "ours", "POSTPROCESSING_STEPS": ""}
+    with PenstockServer(tmp_path, **environment) as server:
+        link = put(server, "alive.txt", b"alive")
+        stray, elsewhere, lent = new_upload_id(), new_upload_id(), new_upload_id()
+        theirs = [elsewhere, f"ours/{elsewhere}/head", "ours/report.pdf", f"oursome/{elsewhere}"]
+        for key in (f"ours/{stray}", f"ours/delivery/{lent}", *theirs):
+            s3.client.put_object(Bucket=bucket, Key=key, Body=b"left behind")
+        for key in (f"ours/{stray}", f"ours/delivery/{lent}", f"theirs/{stray}"):
+            number = s3.client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+            s3.client.upload_part(Bucket=bucket, Key=key, UploadId=number, PartNumber=1, Body=b"12345")
+        first = gc(server, "--yes")
+        assert kinds(first) == {"stray": (0, 0, 1), "orphan": (0, 0, 1), "parts": (0, 0, 2)}
+        assert {find["size_bytes"] for find in first["finds"]} == {5, 11}
+        age(server)
+        # moto says of all parts that they were begun in 2010; objects were written a moment ago.
+        second = gc(server, "--yes", "--older-than", "5m")
+        assert kinds(second) == {"stray": (0, 0, 1), "orphan": (0, 0, 1), "parts": (2, 2, 0)}
+        assert second["freed_bytes"] == 10
+        assert s3.unfinished(bucket) == [f"theirs/{stray}"]
+        assert sorted(set(s3.keys(bucket)) & set(theirs)) == sorted(theirs)
+        assert httpx.get(link).content == b"alive"

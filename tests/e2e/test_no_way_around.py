@@ -313,7 +313,7 @@ def view_of(server: PenstockServer, upload_id: str) -> dict[str, Any]:
 
 
 def until_decided(server: PenstockServer, upload_id: str, *phases: str) -> dict[str, Any]:
-    ends_at = time.monotonic() + 30
+    ends_at = time.monotonic() + 60
     while (view := view_of(server, upload_id))["phase"] not in (phases or (*GONE, "released")):
         assert time.monotonic() < ends_at, view
         time.sleep(0.01)

@@ -10,7 +10,6 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
 from penstock.antivirus.eicar import eicar
-from tests.servers.chromium import running_chromium
 from tests.servers.clamd import running_clamd
 from tests.servers.penstock import PenstockServer
 
@@ -21,24 +20,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]
     environment = {"POSTPROCESSING_STEPS": "virusscan,delay", "POSTPROCESSING_DELAY": "1s"}
     with PenstockServer(folder, **environment) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser, server: PenstockServer) -> Iterator[Page]:
-    opened = browser.new_page()
-    failures: list[str] = []
-    opened.on("pageerror", lambda error: failures.append(str(error)))
-    opened.goto(server.url)
-    expect(opened.locator("#connection")).to_have_text("live")
-    yield opened
-    opened.close()
-    assert not failures
 
 
 def choose(page: Page, *files: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e.test_object_storage import settings_of
 from tests.servers.penstock import PenstockServer
-from tests.servers.s3 import running_s3
+from tests.servers.s3 import S3Server
 
 
 @pytest.fixture(scope="module", params=["local", "s3"])
@@ -27,10 +27,10 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         with PenstockServer(folder, POSTPROCESSING_STEPS="") as running:
             yield running
         return
-    with running_s3(folder) as s3:
-        environment = {**settings_of(s3, s3.new_bucket()), "POSTPROCESSING_STEPS": "", "PENSTOCK_FILE_VERSIONS": "5"}
-        with PenstockServer(folder, **environment) as running:
-            yield running
+    s3: S3Server = request.getfixturevalue("s3")
+    environment = {**settings_of(s3, s3.new_bucket()), "POSTPROCESSING_STEPS": "", "PENSTOCK_FILE_VERSIONS": "5"}
+    with PenstockServer(folder, **environment) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ ON_THE_DISK = pytest.mark.parametrize("server", ["local"], indirect=True)
 
 
 def wait(server: PenstockServer, upload_id: str) -> str:
-    ends_at = time.monotonic() + 20
+    ends_at = time.monotonic() + 60
     while (view := httpx.get(f"{server.url}/api/v1/uploads/{upload_id}").json())["phase"] != "released":
         assert time.monotonic() < ends_at, (view, server.last_words())
         time.sleep(0.02)

@@ -47,7 +47,7 @@ async def test_the_file_is_there_before_the_step_is_started(
             assert start.payload["URL"] == f"{receiver.url}/{start_id}"
             assert (receiver.folder / start_id).read_bytes() == BODY
             await listener.say(answered(upload_id, step="one"))
-            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
+            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=60)
         assert "s3cret" not in server.log_path.read_text()
 
 
@@ -65,7 +65,7 @@ async def test_a_worker_that_is_away_is_the_reason_of_the_failure(nats_server: N
                 return [one.payload["Result"]["error"] for one in said if one.kind == "PostprocessingStepFinished"]
 
             # It fails as any attempt of a step does: it is tried again.
-            await eventually(lambda: len(failures()) >= 2, timeout_seconds=20)
+            await eventually(lambda: len(failures()) >= 2, timeout_seconds=60)
             assert failures()[0].startswith("the file could not reach the worker: tried 2 times in ")
             shown = (await ask("GET", f"{server.url}/api/v1/uploads/{upload_id}")).text
             assert "could not reach the worker" in shown
@@ -121,7 +121,7 @@ async def test_a_death_in_the_middle_of_a_push_loses_and_doubles_nothing(
         settings = {"PENSTOCK_DELIVERY": f"one=push:{narrow.url}", "PENSTOCK_DELIVERY_PUSH_SECRET": "s3cret"}
         with serving(tmp_path, nats_server, "one", **(ALLOWED | settings)) as server:
             upload_id = await asyncio.to_thread(put, server, "large.bin", LARGE)
-            await asyncio.wait_for(narrow.full.wait(), 20)
+            await asyncio.wait_for(narrow.full.wait(), 60)
             server.kill()
             narrow.opened.set()
             assert not any(one.kind == "StartPostprocessingStep" and one.upload == upload_id for one in listener.said)
@@ -132,7 +132,7 @@ async def test_a_death_in_the_middle_of_a_push_loses_and_doubles_nothing(
             assert receiver.files[0].read_bytes() == LARGE
             assert narrow.passed_bytes < 1.2 * len(LARGE)  # it went on from where it was
             await listener.say(answered(upload_id, step="one"))
-            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
+            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=60)
             starts = {one.metadata["eventid"] for one in listener.said if one.kind == "StartPostprocessingStep"}
             assert starts == {start.metadata["eventid"]}
 
@@ -183,7 +183,7 @@ async def test_a_file_that_is_pushed_only_when_the_worker_asks(
             assert receiver.files == []  # it is done with
 
             await listener.say(answered(upload_id, step="one"))
-            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
+            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=60)
             assert (await ask("POST", url)).status_code == 410
             with pytest.raises(BytesGone):
                 async with inbox.deliver(event):

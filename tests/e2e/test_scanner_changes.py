@@ -74,8 +74,8 @@ async def test_nothing_passes_from_the_moment_on_at_which_eicar_is_missed(
             assert not is_ready(service)
             clamd.know(eicar())
             await asyncio.to_thread(change, clamd)
-            await eventually(lambda: is_ready(service), timeout_seconds=20)
+            await eventually(lambda: is_ready(service), timeout_seconds=60)
             assert (await platform.scan(harmless, 8))["Outcome"] == "continue"
             assert (await platform.scan(virus, 68))["Outcome"] == "delete"
-            await eventually(lambda: len(platform.resumed) == len(held), timeout_seconds=20)
+            await eventually(lambda: len(platform.resumed) == len(held), timeout_seconds=60)
             assert set(platform.resumed) == {answer["UploadID"] for answer in held}

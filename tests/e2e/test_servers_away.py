@@ -62,12 +62,12 @@ async def test_it_says_what_it_waits_for_ends_when_told_and_begins_by_itself(
     arguments = COORDINATOR if kind == "coordinator" else ("step", "run", "step.py")
     service = started(tmp_path, nats, *arguments)
     try:
-        await eventually(lambda: readiness(service)[0] == 503, timeout_seconds=30)
+        await eventually(lambda: readiness(service)[0] == 503, timeout_seconds=60)
         assert stopped_in_seconds(service) < 5  # in the middle of its first attempt
         service.start_again()
-        await eventually(lambda: nats.endpoint in readiness(service)[1], timeout_seconds=30)
+        await eventually(lambda: nats.endpoint in readiness(service)[1], timeout_seconds=60)
         await asyncio.to_thread(nats.start_again)
-        await eventually(lambda: readiness(service) == (200, "OK\n"), timeout_seconds=30)
+        await eventually(lambda: readiness(service) == (200, "OK\n"), timeout_seconds=60)
         assert stopped_in_seconds(service) < 5
     finally:
         service.process.kill()
@@ -79,10 +79,10 @@ async def test_a_server_that_takes_connections_and_says_nothing(tmp_path: Path, 
     nats.freeze()
     service = started(tmp_path, nats, *COORDINATOR)
     try:
-        await eventually(lambda: nats.endpoint in readiness(service)[1], timeout_seconds=30)
+        await eventually(lambda: nats.endpoint in readiness(service)[1], timeout_seconds=60)
         assert stopped_in_seconds(service) < 5  # in the pause behind an attempt, or in the next one
         service.start_again()
-        await eventually(lambda: readiness(service)[0] == 503, timeout_seconds=30)
+        await eventually(lambda: readiness(service)[0] == 503, timeout_seconds=60)
         nats.thaw()
         await asyncio.to_thread(service.ready)
         async with Platform(nats.endpoint) as platform:

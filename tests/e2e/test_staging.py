@@ -8,27 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import pytest
 
 from penstock.antivirus.eicar import eicar
 from penstock.testing import eventually
 from tests.e2e.test_object_storage import BODY, MIB, send, until
 from tests.e2e.test_serve import refused
 from tests.servers.penstock import PenstockServer
-from tests.servers.s3 import running_s3
-from tests.servers.stores import running_store, settings_for_s3
+from tests.servers.stores import settings_for_azure, settings_for_s3
 from tests.tus.client import BYTES, Client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from tests.servers.azurite import AzuriteServer
     from tests.servers.s3 import S3Server
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with running_s3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 def files_of(server: PenstockServer) -> list[Path]:
@@ -39,7 +30,7 @@ def only(s3: S3Server, bucket: str, *upload_ids: str) -> None:
     """Wait until these files are all that is in the bucket."""
 
     async def wait() -> None:
-        await eventually(lambda: sorted(s3.keys(bucket)) == sorted(upload_ids), timeout_seconds=10)
+        await eventually(lambda: sorted(s3.keys(bucket)) == sorted(upload_ids), timeout_seconds=60)
 
     asyncio.run(wait())
 
@@ -77,9 +68,8 @@ def test_the_scanner_reads_from_the_store(tmp_path: Path, s3: S3Server) -> None:
         only(s3, bucket, good)
 
 
-@pytest.mark.parametrize("kind", ["azure"])
-def test_the_same_on_another_service(tmp_path: Path, kind: str) -> None:
-    with running_store(kind, tmp_path) as settings, PenstockServer(tmp_path, **settings) as server:
+def test_the_same_on_another_service(tmp_path: Path, azurite: AzuriteServer) -> None:
+    with PenstockServer(tmp_path, **settings_for_azure(azurite, azurite.new_container())) as server:
         upload_id, bad = send(server, "large.bin", BODY), send(server, "bad.txt", eicar())
         until(server, upload_id, "released")
         until(server, bad, "deleted")

@@ -84,10 +84,10 @@ async def test_the_example_in_plain_json(nats: NatsServer, files: BytesServer) -
             await listener.say("no event at all")
             await listener.say(begun("u1", files.put("u1", content), content))
             await listener.say(begun("u2", f"{files.url}/u2", content))
-            await eventually(lambda: "retry 1" in said_about(listener, "u2"), timeout_seconds=20)
+            await eventually(lambda: "retry 1" in said_about(listener, "u2"), timeout_seconds=60)
             files.put("u2", content)
-            await eventually(lambda: "finish continue" in said_about(listener, "u2"), timeout_seconds=20)
-            await eventually(lambda: "finish continue" in said_about(listener, "u1"), timeout_seconds=20)
+            await eventually(lambda: "finish continue" in said_about(listener, "u2"), timeout_seconds=60)
+            await eventually(lambda: "finish continue" in said_about(listener, "u1"), timeout_seconds=60)
         finally:
             example.kill()
             await example.communicate()
@@ -144,18 +144,18 @@ async def test_two_processes_with_the_kit_share_the_work(nats: NatsServer, files
                 url = files.put(f"p{number}", content)
                 await listener.say(started(f"p{number}", "thumbnail", url, content))
             uploads = {f"p{number}": 1 for number in range(40)}
-            await eventually(lambda: answers(listener) == uploads, timeout_seconds=30)
+            await eventually(lambda: answers(listener) == uploads, timeout_seconds=60)
             assert {path.name for path in pictures.iterdir()} == {f"{upload}.png" for upload in uploads}
 
             for number in range(4):
                 url = files.put(f"s{number}", content)
                 await listener.say(started(f"s{number}", "slow", url, content))
-            await eventually(lambda: workers(marks) == {one.process.pid, other.process.pid}, timeout_seconds=20)
-            await eventually(lambda: len(list(marks.iterdir())) == 4, timeout_seconds=20)
+            await eventually(lambda: workers(marks) == {one.process.pid, other.process.pid}, timeout_seconds=60)
+            await eventually(lambda: len(list(marks.iterdir())) == 4, timeout_seconds=60)
             await asyncio.to_thread(one.kill)
             (marks / "go on").touch()
             uploads |= {f"s{number}": 1 for number in range(4)}
-            await eventually(lambda: answers(listener) == uploads, timeout_seconds=30)
+            await eventually(lambda: answers(listener) == uploads, timeout_seconds=60)
             done_again = {path.name for path in marks.glob(f"*.{other.process.pid}")}
             assert len(done_again) == 4
     done = [message for message in listener.said if message.kind == "PostprocessingStepFinished"]

@@ -86,8 +86,8 @@ async def spans_of(collector: Collector, upload_id: str) -> list[CollectedSpan]:
     def of_upload() -> list[CollectedSpan]:
         return [span for span in collector.spans if span.attributes.get("penstock.upload_id") == upload_id]
 
-    await eventually(lambda: "coordinator UploadReady" in [span.name for span in of_upload()], timeout_seconds=20)
-    await eventually(lambda: "upload decided" in [span.name for span in of_upload()], timeout_seconds=20)
+    await eventually(lambda: "coordinator UploadReady" in [span.name for span in of_upload()], timeout_seconds=60)
+    await eventually(lambda: "upload decided" in [span.name for span in of_upload()], timeout_seconds=60)
     return of_upload()
 
 
@@ -145,7 +145,7 @@ async def test_without_a_collector_uploads_go_on_and_the_end_comes_in_time(tmp_p
             found: str = view["phase"]
             return found
 
-        await eventually(lambda: phase() == "released", timeout_seconds=20)
+        await eventually(lambda: phase() == "released", timeout_seconds=60)
         begun_at = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - begun_at < 8
@@ -191,7 +191,7 @@ async def test_services_of_their_own_share_the_trace_over_nats(tmp_path: Path, n
                 trace_parent=HEADERS["traceparent"],
             )
             await client.jetstream().publish("main-queue", encode(received))
-            await eventually(lambda: len(collector.spans) == 3, timeout_seconds=20)
+            await eventually(lambda: len(collector.spans) == 3, timeout_seconds=60)
     spans = {span.service: span for span in collector.spans if "Finished" not in span.name}
     assert {span.trace_id for span in collector.spans} == {TRACE}
     assert spans["penstock-postprocessing"].parent_id == SPAN

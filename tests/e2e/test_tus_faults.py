@@ -76,7 +76,7 @@ def test_bytes_before_a_reset_are_kept(client: TusClient, server: PenstockServer
     connection = begin(client, path, 0, None if chunked else len(BODY))
     (connection.chunk if chunked else connection.send)(BODY[:HALF])
     # Once they are in the file, they have surely arrived; a reset may overtake what is still on its way.
-    within(5, lambda: staged(server, path).stat().st_size >= MIB)
+    within(60, lambda: staged(server, path).stat().st_size >= MIB)
     connection.reset()
     assert client.offset(path) >= MIB
     finish(client, server, path)
@@ -88,8 +88,8 @@ def test_a_creation_whose_answer_never_came_leaves_nothing_behind(client: TusCli
     with client.connect() as connection:
         connection.head("POST", "/uploads/", {**BYTES, "Upload-Length": len(BODY), "Content-Length": len(BODY)})
         connection.send(BODY[:HALF])
-        within(10, lambda: len(server.staging) > len(before))
-    within(10, lambda: server.staging == before)
+        within(60, lambda: len(server.staging) > len(before))
+    within(60, lambda: server.staging == before)
 
 
 def test_a_creation_that_the_disk_has_no_room_for_leaves_nothing_behind(
@@ -131,10 +131,10 @@ def test_a_cut_body_with_a_checksum_leaves_no_trace(client: TusClient, server: P
     checksum = {"Upload-Checksum": "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="}
     connection.head("PATCH", path, {**BYTES, "Upload-Offset": 0, "Content-Length": len(BODY), **checksum})
     connection.send(BODY[: 2 * MIB + 5])
-    within(5, lambda: staged(server, path).stat().st_size > 0)
+    within(60, lambda: staged(server, path).stat().st_size > 0)
     assert httpx.get(f"{server.url}/api/v1{path}").json()["offset"] == 0
     connection.reset()
-    within(5, lambda: staged(server, path).stat().st_size == 0)
+    within(60, lambda: staged(server, path).stat().st_size == 0)
     assert client.offset(path) == 0
     finish(client, server, path)
 
@@ -144,7 +144,7 @@ def test_a_new_request_takes_over_from_a_half_open_one(client: TusClient, server
     path = client.create(len(BODY))
     with begin(client, path, 0, len(BODY)) as old:
         old.send(BODY[:HALF])
-        within(5, lambda: staged(server, path).stat().st_size >= MIB)
+        within(60, lambda: staged(server, path).stat().st_size >= MIB)
         began_at = time.monotonic()
         if method == "HEAD":
             assert client.offset(path) == HALF
@@ -152,7 +152,7 @@ def test_a_new_request_takes_over_from_a_half_open_one(client: TusClient, server
             assert client.patch(path, HALF, BODY[HALF:]).status == 204
         else:
             assert client.request("DELETE", path, TUS).status == 204
-        assert time.monotonic() - began_at < 2
+        assert time.monotonic() - began_at < 10
         response = old.response()
         assert response.status == 409
         assert response.problem["code"] == "interrupted"
@@ -173,7 +173,7 @@ def test_a_request_that_cannot_succeed_does_not_disturb_the_one_at_work(
     path = client.create(len(BODY))
     with begin(client, path, 0, len(BODY)) as first:
         first.send(BODY[:HALF])
-        within(5, lambda: staged(server, path).stat().st_size >= MIB)
+        within(60, lambda: staged(server, path).stat().st_size >= MIB)
         assert client.patch(path, 0, BODY).status == 409
         first.send(BODY[HALF:])
         assert first.response().status == 204
@@ -270,13 +270,13 @@ def test_an_upload_goes_on_after_kill_9(tmp_path: Path) -> None:
         path = client.create(len(BODY))
         with begin(client, path, 0, len(BODY)) as connection:
             connection.send(BODY[:HALF])
-            within(5, lambda: staged(server, path).stat().st_size >= MIB)
+            within(60, lambda: staged(server, path).stat().st_size >= MIB)
             server.kill()
         server.start()
         began_at = time.monotonic()
         assert client.offset(path) >= MIB
         assert client.offset(fresh) == 0
-        assert time.monotonic() - began_at < 2
+        assert time.monotonic() - began_at < 10
         for one in (path, fresh):
             finish(client, server, one)
 
@@ -290,7 +290,7 @@ def test_unverified_bytes_do_not_survive_kill_9(tmp_path: Path) -> None:
             checksum = {"Upload-Checksum": "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="}
             connection.head("PATCH", path, {**BYTES, "Upload-Offset": 5, "Content-Length": 2 * MIB, **checksum})
             connection.send(bytes(2 * MIB - 1))
-            within(5, lambda: staged(server, path).stat().st_size > 5)
+            within(60, lambda: staged(server, path).stat().st_size > 5)
             server.kill()
         server.start()
         assert client.offset(path) == 5
@@ -312,7 +312,7 @@ def test_what_is_put_together_from_parts_goes_on_after_kill_9(tmp_path: Path) ->
         asking = threading.Thread(target=ask)
         begun = len(server.staging)
         asking.start()
-        within(10, lambda: len(server.staging) > begun or not asking.is_alive())
+        within(60, lambda: len(server.staging) > begun or not asking.is_alive())
         server.kill()
         asking.join()
         server.start()
@@ -322,7 +322,7 @@ def test_what_is_put_together_from_parts_goes_on_after_kill_9(tmp_path: Path) ->
         listed = httpx.get(f"{server.url}/api/v1/uploads").json()["uploads"]
         assert {upload["id"] for upload in listed} == {upload_id, path.rpartition("/")[2]}
         content = f"{server.url}/api/v1/files/{upload_id}/content"
-        within(20, lambda: httpx.head(content).status_code == 200)
+        within(60, lambda: httpx.head(content).status_code == 200)
         assert hashlib.sha256(httpx.get(content).content).digest() == hashlib.sha256(part * times).digest()
 
 
@@ -332,7 +332,7 @@ def test_sigterm_ends_requests_that_wait_for_bytes_and_keeps_theirs(tmp_path: Pa
         path = client.create(len(BODY))
         with begin(client, path, 0, len(BODY)) as connection:
             connection.send(BODY[:HALF])
-            within(5, lambda: staged(server, path).stat().st_size >= MIB)
+            within(60, lambda: staged(server, path).stat().st_size >= MIB)
             began_at = time.monotonic()
             assert server.stop() == 0
             assert time.monotonic() - began_at < 14

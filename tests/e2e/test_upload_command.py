@@ -67,7 +67,7 @@ async def until_under_way(server: PenstockServer) -> None:
             uploads = (await api.get("/uploads", params={"phase": "receiving"})).json()["uploads"]
             return any(upload["offset"] > 0 for upload in uploads)
 
-        await eventually(offset, timeout_seconds=30)
+        await eventually(offset, timeout_seconds=60)
 
 
 def uploads_of(server: PenstockServer) -> list[str]:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.servers.penstock import PenstockServer
-from tests.servers.stores import STORES, running_store
+from tests.servers.stores import STORES, settings_on
 from tests.tus.client import Client
 
 MAX_SIZE = 8 * 1024 * 1024
@@ -22,7 +22,7 @@ def resumable_server(
 ) -> Iterator[PenstockServer]:
     environment = {"PENSTOCK_ASYNC_UPLOADS": "false", "PENSTOCK_MAX_SIZE": str(MAX_SIZE)}
     folder = tmp_path_factory.mktemp("resumable")
-    with running_store(request.param, folder) as store, PenstockServer(folder, **environment, **store) as running:
+    with PenstockServer(folder, **environment, **settings_on(request.param, request)) as running:
         yield running
 
 
@@ -49,7 +49,7 @@ def released(resumable_server: PenstockServer) -> Released:
 
     def read(location: str) -> tuple[str, bytes]:
         upload_id = location.rpartition("/")[2]
-        ends_at = time.monotonic() + 15
+        ends_at = time.monotonic() + 60
         with httpx.Client(base_url=f"{resumable_server.url}/api/v1") as http:
             while (answer := http.get(f"/files/{upload_id}/content")).status_code == 425:
                 assert time.monotonic() < ends_at, f"{location} is not released"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from penstock.blobs.objects import AzurePlace
 from tests.servers.ports import free_ports
 from tests.servers.process import ServerProcess
 
@@ -49,6 +50,10 @@ class AzuriteServer(ServerProcess):
 
     def comes_up(self) -> bool:
         return self.answers(lambda: self._ask("GET", "", "comp=list"), OSError)
+
+    def place(self, container: str) -> AzurePlace:
+        """What the product keeps files with in a container."""
+        return AzurePlace(container, endpoint=self.endpoint, account=ACCOUNT, account_key=KEY)
 
     def new_container(self) -> str:
         """Make a container of its own for somebody."""

@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3  # type: ignore[import-untyped]
 import httpx
 import pytest
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
+from penstock.blobs.objects import S3Place
 from tests.servers.ports import free_ports
 from tests.servers.process import ServerProcess
 
@@ -60,6 +58,9 @@ class S3Server(ServerProcess):
         return made["AccessKeyId"], made["SecretAccessKey"]
 
     def _client(self, service: str, key: str, secret: str) -> Any:
+        import boto3  # type: ignore[import-untyped]  # costs every run of a test half a second otherwise
+        from botocore.config import Config  # type: ignore[import-untyped]
+
         return boto3.client(
             service,
             endpoint_url=self.endpoint,
@@ -67,6 +68,17 @@ class S3Server(ServerProcess):
             aws_secret_access_key=secret,
             region_name=REGION,
             config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=20),
+        )
+
+    def place(self, bucket: str, *, prefix: str = "", endpoint: str = "") -> S3Place:
+        """What the product keeps files with in a bucket; `endpoint` is of a proxy that is to be between."""
+        return S3Place(
+            bucket,
+            prefix=prefix,
+            endpoint=endpoint or self.endpoint,
+            region=REGION,
+            access_key=KEY,
+            secret_key=SECRET,
         )
 
     def new_bucket(self) -> str:
@@ -80,7 +92,7 @@ class S3Server(ServerProcess):
         """What an object holds; None: there is none."""
         try:
             body: bytes = self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
-        except ClientError:
+        except self.client.exceptions.ClientError:
             return None
         return body
 

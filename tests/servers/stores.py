@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.servers.azurite import ACCOUNT, running_azurite
+from tests.servers.azurite import ACCOUNT
 from tests.servers.azurite import KEY as ACCOUNT_KEY
-from tests.servers.s3 import KEY, REGION, SECRET, running_s3
+from tests.servers.s3 import KEY, REGION, SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pytest
 
+    from tests.servers.azurite import AzuriteServer
     from tests.servers.s3 import S3Server
 
 STORES = ("local", "s3", "azure")
@@ -31,21 +30,24 @@ def settings_for_s3(s3: S3Server, bucket: str) -> dict[str, str]:
     }
 
 
-@contextmanager
-def running_store(kind: str, folder: Path) -> Iterator[dict[str, str]]:
-    """Run a storage; give the settings with which everything is staged there, and released there."""
+def settings_for_azure(azurite: AzuriteServer, container: str) -> dict[str, str]:
+    """Return the settings for a container."""
+    return {
+        "PENSTOCK_STORAGE": "azure",
+        "PENSTOCK_STAGING": "objects",
+        "PENSTOCK_STORAGE_BUCKET": container,
+        "PENSTOCK_STORAGE_ENDPOINT": azurite.endpoint,
+        "PENSTOCK_STORAGE_ACCESS_KEY": ACCOUNT,
+        "PENSTOCK_STORAGE_SECRET_KEY": ACCOUNT_KEY,
+    }
+
+
+def settings_on(kind: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Return the settings with which everything is staged and released in a bucket of its own, on our one server."""
     if kind == "s3":
-        with running_s3(folder) as s3:
-            yield settings_for_s3(s3, s3.new_bucket())
-    elif kind == "azure":
-        with running_azurite(folder) as azurite:
-            yield {
-                "PENSTOCK_STORAGE": "azure",
-                "PENSTOCK_STAGING": "objects",
-                "PENSTOCK_STORAGE_BUCKET": azurite.new_container(),
-                "PENSTOCK_STORAGE_ENDPOINT": azurite.endpoint,
-                "PENSTOCK_STORAGE_ACCESS_KEY": ACCOUNT,
-                "PENSTOCK_STORAGE_SECRET_KEY": ACCOUNT_KEY,
-            }
-    else:
-        yield {}
+        s3: S3Server = request.getfixturevalue("s3")
+        return settings_for_s3(s3, s3.new_bucket())
+    if kind == "azure":
+        azurite: AzuriteServer = request.getfixturevalue("azurite")
+        return settings_for_azure(azurite, azurite.new_container())
+    return {}

@@ -1,22 +1,15 @@
-"""HTTP/1.1 over a bare socket: sends exactly what a test says, and forgives nothing in the answers.
-
-A library would mend, merge or repeat; here a response with a wrong frame is a failed test.
-"""
+"""tus over a bare connection; a response with a wrong frame is a failed test."""
 
 from __future__ import annotations
 
 import base64
-import socket
-import struct
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+
+from tests.servers.connection import BareConnection, Headers
 
 TUS: dict[str, str | int] = {"Tus-Resumable": "1.0.0"}
 BYTES: dict[str, str | int] = {**TUS, "Content-Type": "application/offset+octet-stream"}
 _BODILESS = (204, 304)
-
-Headers = Mapping[str, str | int]
 
 
 def b64(data: bytes | str) -> str:
@@ -44,33 +37,8 @@ class Response:
         return {word.strip().lower() for word in self[name].split(",")}
 
 
-class Connection:
+class Connection(BareConnection):
     """One connection; what a test does with it is up to the test."""
-
-    def __init__(self, port: int, source: str) -> None:
-        self._port = port
-        self._buffer = b""
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=15, source_address=(source, 0))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.socket.close()
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def begin(self, method: str, target: str, headers: Headers) -> None:
-        """Send a request's head, with nothing in it that the test did not name, but Host."""
-        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        if "Host" not in headers:
-            lines.insert(1, f"Host: 127.0.0.1:{self._port}")
-        self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
-
-    def chunk(self, data: bytes) -> None:
-        """Send one chunk of a chunked body; an empty one ends it."""
-        self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     def exchange(self, method: str, target: str, headers: Headers, body: bytes = b"") -> Response:
         framed = {"Content-Length": len(body), **headers} if body or method in {"POST", "PATCH"} else headers
@@ -80,39 +48,13 @@ class Connection:
 
     def answer(self, *, to: str) -> Response:
         """Read one answer; interim ones are answers too."""
-        while b"\r\n\r\n" not in self._buffer:
-            self._fill()
-        raw, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
-        first, *lines = raw.decode("latin-1").split("\r\n")
+        first, pairs = self.read_head()
         version, status, *_ = first.split(" ", 2)
         assert version == "HTTP/1.1"
-        pairs = [(name.lower(), value.strip(" \t")) for name, _, value in (line.partition(":") for line in lines)]
         response = Response(int(status), pairs, b"")
         if response.status < 200:
             return response
         return replace(response, body=self._body(response, to))
-
-    def closed(self) -> bool:
-        """Whether the server ends the connection, without another byte."""
-        try:
-            return not self._buffer and self.socket.recv(1) == b""
-        except ConnectionResetError:
-            return True
-
-    def quiet(self, seconds: float = 0.2) -> bool:
-        """Whether nothing comes for a while."""
-        self.socket.settimeout(seconds)
-        try:
-            return not self._buffer and not self.socket.recv(1, socket.MSG_PEEK)
-        except TimeoutError:
-            return True
-        finally:
-            self.socket.settimeout(15)
-
-    def reset(self) -> None:
-        """Go away with RST, as a machine that crashed does."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()
 
     def _body(self, response: Response, to: str) -> bytes:
         if to == "HEAD":
@@ -123,32 +65,8 @@ class Connection:
             return b""
         if "transfer-encoding" in response:
             assert response["transfer-encoding"].lower() == "chunked"
-            return self._chunked()
-        length = int(response["content-length"])
-        return self._take(length)
-
-    def _chunked(self) -> bytes:
-        body = b""
-        while True:
-            while b"\r\n" not in self._buffer:
-                self._fill()
-            line, self._buffer = self._buffer.split(b"\r\n", 1)
-            chunk = self._take(int(line.split(b";")[0], 16))
-            assert self._take(2) == b"\r\n"
-            if not chunk:
-                return body
-            body += chunk
-
-    def _take(self, length: int) -> bytes:
-        while len(self._buffer) < length:
-            self._fill()
-        taken, self._buffer = self._buffer[:length], self._buffer[length:]
-        return taken
-
-    def _fill(self) -> None:
-        received = self.socket.recv(65536)
-        assert received, f"the connection was closed after {self._buffer!r}"
-        self._buffer += received
+            return self.take_chunks()
+        return self.take(int(response["content-length"]))
 
 
 class Client:
@@ -160,7 +78,7 @@ class Client:
         self._source = source
 
     def connect(self) -> Connection:
-        return Connection(self.port, self._source)
+        return Connection(self.port, source=self._source)
 
     def ask(self, method: str, target: str, headers: Headers | None = None, body: bytes = b"") -> Response:
         with self.connect() as connection:

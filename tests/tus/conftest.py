@@ -11,7 +11,7 @@ import pytest
 
 from penstock.testing import eventually
 from tests.servers.penstock import PenstockServer
-from tests.servers.stores import STORES, running_store
+from tests.servers.stores import STORES, settings_on
 from tests.tus.client import Client
 
 MAX_SIZE = 8 * 1024 * 1024
@@ -28,7 +28,7 @@ def tus_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         "PENSTOCK_ALLOWED_HOSTS": "*",
     }
     folder = tmp_path_factory.mktemp("tus")
-    with running_store(request.param, folder) as store, PenstockServer(folder, **environment, **store) as running:
+    with PenstockServer(folder, **environment, **settings_on(request.param, request)) as running:
         yield running
 
 
@@ -72,7 +72,7 @@ def content(tus_server: PenstockServer) -> Content:
             answer = httpx.get(address)
             return None if answer.status_code == 425 else answer.raise_for_status()
 
-        found = asyncio.run(eventually(released, timeout_seconds=20))
+        found = asyncio.run(eventually(released, timeout_seconds=60))
         assert found is not None
         return found.content
 

@@ -27,6 +27,7 @@ def sha1(body: bytes) -> dict[str, str]:
 
 
 @requirement("checksum-1", "MUST", "`checksum` is announced, with its algorithms.")
+@pytest.mark.any_storage
 def test_checksums_are_announced(client: Client) -> None:
     answer = client.ask("OPTIONS", "/uploads/")
     assert "checksum" in answer.words("tus-extension")
@@ -54,6 +55,7 @@ def test_another_checksum(client: Client, content: Content, algorithm: str) -> N
 
 
 @requirement("checksum-4", "MUST", "An algorithm that is not known is refused with 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("algorithm", ["sha3", "SHA-1", "none", "", "SHA1"])
 def test_unknown_algorithms(client: Client, algorithm: str) -> None:
     path = client.create(5)
@@ -63,6 +65,7 @@ def test_unknown_algorithms(client: Client, algorithm: str) -> None:
 
 
 @requirement("checksum-5", "TRAP", "A digest that is missing, or not base64, is refused with 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("sent", ["sha1", "sha1 ", "sha1 !!!", "sha1 YQ", ""])
 def test_malformed_checksums(client: Client, sent: str) -> None:
     path = client.create(5)
@@ -143,6 +146,7 @@ def later(text: str) -> bytes:
 
 
 @requirement("checksum-trailer-1", "MUST", "`checksum-trailer` is announced, and `checksum` with it.")
+@pytest.mark.any_storage
 def test_trailers_are_announced(client: Client) -> None:
     assert client.ask("OPTIONS", "/uploads/").words("tus-extension") >= {"checksum", "checksum-trailer"}
 
@@ -221,6 +225,7 @@ def test_a_creation_with_a_checksum_after_its_body(client: Client, content: Cont
 @requirement(
     "checksum-trailer-8", "TRAP", "A trailer that cannot come, since the body has a length, is refused with 400."
 )
+@pytest.mark.any_storage
 def test_a_trailer_of_a_body_with_a_length(client: Client) -> None:
     path = client.create(5)
     assert client.patch(path, 0, b"hello", {"Trailer": "Upload-Checksum"}).status == 400
@@ -298,6 +303,7 @@ def test_digests_after_the_body(client: Client, content: Content) -> None:
 @requirement(
     "digest-4", "TRAP", "A digest that cannot be read or verified is refused with 400, and says what is known."
 )
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     "sent", ["md5=:XUFAKrxLKna5cZ2REBfFkg==:", "", "sha-256=:YQ==:", "sha-256=1", "sha-256", "x y"]
 )
@@ -322,6 +328,7 @@ def test_a_creation_with_digests(client: Client, content: Content, field: str) -
 @requirement(
     "digest-6", "TRAP", "`Repr-Digest` of a file that does not come with its creation is refused, not forgotten."
 )
+@pytest.mark.any_storage
 def test_a_digest_of_a_file_that_comes_later(client: Client) -> None:
     assert client.post({"Upload-Length": 5, **digests("Repr-Digest", b"hello")}).status == 400
 
@@ -377,6 +384,7 @@ def test_a_file_made_of_parts(client: Client, content: Content) -> None:
 
 
 @requirement("file-checksum-5", "TRAP", "A checksum that could not be verified is refused with 400 at the creation.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("text", ["sha3 00", "sha1", "sha1 00", f"sha1 {'0' * 39}", f"sha1 {'x' * 40}", "", "hello"])
 def test_a_checksum_that_cannot_be_verified(client: Client, text: str) -> None:
     assert client.post({"Upload-Length": 5, **named(text)}).status == 400
@@ -390,5 +398,6 @@ def test_an_empty_file(client: Client, content: Content) -> None:
 
 
 @requirement("file-checksum-7", "TRAP", "A part has none of its own, as nobody would look at it: 400.")
+@pytest.mark.any_storage
 def test_a_part_has_none(client: Client) -> None:
     assert client.post({"Upload-Length": 5, "Upload-Concat": "partial", **named(FILE_CHECKSUMS[1])}).status == 400

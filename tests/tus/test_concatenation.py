@@ -27,6 +27,7 @@ def made_of(client: Client, *paths: str) -> str:
 
 
 @requirement("concat-1", "MUST", "`concatenation` is announced.")
+@pytest.mark.any_storage
 def test_concatenation_is_announced(client: Client) -> None:
     assert "concatenation" in client.ask("OPTIONS", "/uploads/").words("tus-extension")
 
@@ -113,6 +114,7 @@ def test_patch_of_a_final(client: Client, content: Content, offset: int) -> None
 
 
 @requirement("concat-14", "MUST", "A final is created without a length: one that is named is refused with 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("headers", [{"Upload-Length": "5"}, {"Upload-Length": "6"}, {"Upload-Defer-Length": "1"}])
 def test_a_final_with_a_length(client: Client, headers: dict[str, str]) -> None:
     assert final(client, client.partial(b"hello"), **headers).status == 400
@@ -186,6 +188,7 @@ def test_what_is_no_part(client: Client, what: str) -> None:
 
 
 @requirement("concat-22", "MUST", "A value that is neither `partial` nor a list of parts is refused with 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     "value", ["", "Partial", "partial;", "final", "final;", "final; ", "finals;x", "other", "final,x"]
 )
@@ -195,6 +198,7 @@ def test_values_that_are_none(client: Client, value: str) -> None:
 
 
 @requirement("concat-23", "TRAP", "URLs that lead elsewhere are refused with 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     "url",
     [
@@ -250,6 +254,7 @@ def test_a_final_of_many_parts(client: Client, content: Content) -> None:
 
 
 @requirement("concat-unfinished-1", "MUST", "`concatenation-unfinished` is announced.")
+@pytest.mark.any_storage
 def test_unfinished_parts_are_announced(client: Client) -> None:
     assert "concatenation-unfinished" in client.ask("OPTIONS", "/uploads/").words("tus-extension")
 

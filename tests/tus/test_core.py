@@ -30,6 +30,7 @@ NUMBERS_THAT_ARE_NONE = [
 
 
 @requirement("core-options-1", "MUST", "OPTIONS is answered with 200 or 204 and `Tus-Version`; here with 200.")
+@pytest.mark.any_storage
 def test_options_name_the_versions(client: Client) -> None:
     answer = client.ask("OPTIONS", "/uploads/", {})
     assert answer.status == 200
@@ -37,6 +38,7 @@ def test_options_name_the_versions(client: Client) -> None:
 
 
 @requirement("core-options-2", "SHOULD", "OPTIONS names the extensions, separated by commas and without blanks.")
+@pytest.mark.any_storage
 def test_options_name_the_extensions(client: Client) -> None:
     extensions = client.ask("OPTIONS", "/uploads/")["tus-extension"].split(",")
     assert len(extensions) == len(set(extensions))
@@ -44,17 +46,20 @@ def test_options_name_the_extensions(client: Client) -> None:
 
 
 @requirement("core-options-3", "MUST", "`Tus-Max-Size` is a number of bytes, and the one that is kept to.")
+@pytest.mark.any_storage
 def test_options_name_the_largest_size(client: Client) -> None:
     assert client.ask("OPTIONS", "/uploads/")["tus-max-size"] == str(MAX_SIZE)
 
 
 @requirement("core-options-4", "SHOULD", "A client needs no `Tus-Resumable` for OPTIONS, and a wrong one is no matter.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("headers", [{}, TUS, {"Tus-Resumable": "0.2.2"}])
 def test_options_are_for_every_version(client: Client, headers: dict[str, str]) -> None:
     assert client.ask("OPTIONS", "/uploads/", headers).status == 200
 
 
 @requirement("core-options-5", "TRAP", "OPTIONS on an upload's own address says the same, and touches nothing.")
+@pytest.mark.any_storage
 def test_options_on_an_upload(client: Client) -> None:
     path = client.create()
     for target in (path, NOWHERE, "/uploads"):
@@ -66,6 +71,7 @@ def test_options_on_an_upload(client: Client) -> None:
 
 
 @requirement("core-version-1", "MUST", "Every answer has `Tus-Resumable`, errors included.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     ("method", "target", "headers"),
     [
@@ -88,6 +94,7 @@ def test_every_answer_names_the_version(client: Client, method: str, target: str
 
 
 @requirement("core-version-2", "MUST", "Another version is refused with 412 and the `Tus-Version` there is.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("version", ["0.2.2", "1.0", "1.0.1", "1.0.0,1.0.0", "", "v1.0.0"])
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PATCH", "DELETE"])
 def test_other_versions_are_refused(client: Client, method: str, version: str) -> None:
@@ -99,6 +106,7 @@ def test_other_versions_are_refused(client: Client, method: str, version: str) -
 
 
 @requirement("core-version-3", "MUST", "A request without `Tus-Resumable` is refused in the same way, HEAD too.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PATCH", "DELETE"])
 def test_a_missing_version_is_refused(client: Client, method: str) -> None:
     path = "/uploads/" if method == "POST" else client.create()
@@ -108,6 +116,7 @@ def test_a_missing_version_is_refused(client: Client, method: str) -> None:
 
 
 @requirement("core-version-4", "MUST", "A request of another version is not processed: it changes nothing.")
+@pytest.mark.any_storage
 def test_another_version_changes_nothing(client: Client) -> None:
     path = client.create()
     assert client.patch(path, 0, b"hello", {"Tus-Resumable": "0.2.2"}).status == 412
@@ -116,6 +125,7 @@ def test_another_version_changes_nothing(client: Client) -> None:
 
 
 @requirement("core-version-5", "TRAP", "The version is looked at before the body: nobody is asked to send it in vain.")
+@pytest.mark.any_storage
 def test_the_version_comes_before_the_body(client: Client) -> None:
     path = client.create()
     with client.connect() as connection:
@@ -142,16 +152,19 @@ def test_head_tells_the_offset_of_a_complete_upload(client: Client) -> None:
 
 
 @requirement("core-head-3", "MUST", "HEAD has `Upload-Length` when it is known.")
+@pytest.mark.any_storage
 def test_head_tells_the_length(client: Client) -> None:
     assert client.head(client.create(7))["upload-length"] == "7"
 
 
 @requirement("core-head-4", "MUST", "HEAD forbids caches to keep it: `Cache-Control: no-store`.")
+@pytest.mark.any_storage
 def test_head_is_not_cached(client: Client) -> None:
     assert "no-store" in client.head(client.create()).words("cache-control")
 
 
 @requirement("core-head-5", "MUST", "HEAD of what is not there is 404, 410 or 403, without `Upload-Offset`.")
+@pytest.mark.any_storage
 def test_head_of_nothing(client: Client) -> None:
     answer = client.head(NOWHERE)
     assert answer.status == 404
@@ -159,6 +172,7 @@ def test_head_of_nothing(client: Client) -> None:
 
 
 @requirement("core-head-6", "TRAP", "The answer to HEAD promises no body.")
+@pytest.mark.any_storage
 def test_head_promises_no_body(client: Client) -> None:
     path = client.create()
     with client.connect() as connection:
@@ -192,6 +206,7 @@ def test_patch_appends(client: Client, content: Content) -> None:
 
 
 @requirement("core-patch-2", "MUST", "Another media type is refused with 415, and nothing is kept.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("media_type", ["application/octet-stream", "text/plain", "", "application/offset", "*/*"])
 def test_patch_needs_its_media_type(client: Client, media_type: str) -> None:
     path = client.create()
@@ -200,6 +215,7 @@ def test_patch_needs_its_media_type(client: Client, media_type: str) -> None:
 
 
 @requirement("core-patch-3", "SHOULD", "A missing media type is refused with 415.")
+@pytest.mark.any_storage
 def test_patch_without_a_media_type(client: Client) -> None:
     path = client.create()
     assert client.ask("PATCH", path, {**TUS, "Upload-Offset": 0}, b"hello").status == 415
@@ -231,6 +247,7 @@ def test_patch_of_a_complete_upload(client: Client, offset: int) -> None:
 
 
 @requirement("core-patch-7", "MUST", "PATCH of what is not there is 404, or 410 for what was.")
+@pytest.mark.any_storage
 def test_patch_of_nothing(client: Client) -> None:
     answer = client.patch(NOWHERE, 0, b"hello")
     assert answer.status == 404
@@ -238,6 +255,7 @@ def test_patch_of_nothing(client: Client) -> None:
 
 
 @requirement("core-patch-8", "MUST", "`Upload-Offset` is a whole number that is not negative; else 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("offset", NUMBERS_THAT_ARE_NONE)
 def test_patch_with_an_offset_that_is_none(client: Client, offset: str) -> None:
     path = client.create()
@@ -246,6 +264,7 @@ def test_patch_with_an_offset_that_is_none(client: Client, offset: str) -> None:
 
 
 @requirement("core-patch-9", "MUST", "A PATCH without `Upload-Offset` is refused with 400.")
+@pytest.mark.any_storage
 def test_patch_without_an_offset(client: Client) -> None:
     path = client.create()
     assert client.ask("PATCH", path, BYTES, b"hello").status == 400
@@ -253,6 +272,7 @@ def test_patch_without_an_offset(client: Client) -> None:
 
 
 @requirement("core-patch-10", "TRAP", "A body that is longer than the upload is refused with 413, unread.")
+@pytest.mark.any_storage
 def test_patch_beyond_the_end(client: Client) -> None:
     path = client.create(5)
     with client.connect() as connection:
@@ -333,6 +353,7 @@ def test_the_media_type_is_read_as_http_has_it(client: Client) -> None:
 
 
 @requirement("core-patch-18", "TRAP", "A header that is there twice is not half read: 400.")
+@pytest.mark.any_storage
 def test_an_offset_that_is_said_twice(client: Client) -> None:
     path = client.create()
     with client.connect() as connection:
@@ -357,6 +378,7 @@ def test_the_override_is_the_method(client: Client) -> None:
 
 
 @requirement("core-override-2", "TRAP", "An override that is no method is 400, and one that is not served 405.")
+@pytest.mark.any_storage
 def test_strange_overrides(client: Client) -> None:
     path = client.create()
     assert client.ask("PATCH", path, {**TUS, "X-HTTP-Method-Override": "NO SUCH"}).status == 400
@@ -364,6 +386,7 @@ def test_strange_overrides(client: Client) -> None:
 
 
 @requirement("core-override-3", "TRAP", "The override works from any method, PUT too, and is read in any case.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("method", ["POST", "PUT", "GET", "PATCH", "OPTIONS"])
 def test_an_override_from_any_method(client: Client, method: str) -> None:
     path = client.create()
@@ -372,6 +395,7 @@ def test_an_override_from_any_method(client: Client, method: str) -> None:
 
 
 @requirement("core-method-1", "TRAP", "A method that an address does not take is 405, with those that it does.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     ("method", "target"), [("GET", NOWHERE), ("PUT", NOWHERE), ("PATCH", "/uploads/"), ("PROPFIND", "/uploads/")]
 )
@@ -385,6 +409,7 @@ def test_other_methods(client: Client, method: str, target: str) -> None:
 
 
 @requirement("core-id-1", "TRAP", "A malformed ID is 404 like any other that there is none of.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     "name",
     ["x", "0" * 31, "0" * 33, "A" * 32, "..%2f..%2fetc%2fpasswd", "%00", "a%0d%0ab", "%ff" * 32, "../x"],
@@ -395,6 +420,7 @@ def test_malformed_ids(client: Client, method: str, name: str) -> None:
 
 
 @requirement("core-id-2", "TRAP", "An upload has one address: no slash behind it, no other path before it.")
+@pytest.mark.any_storage
 def test_an_upload_has_one_address(client: Client) -> None:
     path = client.create()
     for target in (f"{path}/", path.replace("/uploads/", "/uploads"), path.replace("/uploads/", "/uploads//")):
@@ -402,5 +428,6 @@ def test_an_upload_has_one_address(client: Client) -> None:
 
 
 @requirement("core-id-3", "TRAP", "A query behind the address is no part of it.")
+@pytest.mark.any_storage
 def test_a_query_does_not_matter(client: Client) -> None:
     assert client.head(f"{client.create()}?x=/../y").status == 200

@@ -13,6 +13,7 @@ from tests.tus.test_core import NUMBERS_THAT_ARE_NONE
 
 
 @requirement("creation-1", "MUST", "`creation` is announced.")
+@pytest.mark.any_storage
 def test_creation_is_announced(client: Client) -> None:
     assert "creation" in client.ask("OPTIONS", "/uploads/").words("tus-extension")
 
@@ -25,6 +26,7 @@ def test_a_creation(client: Client) -> None:
 
 
 @requirement("creation-3", "TRAP", "`Location` is absolute, under the name by which the server was asked.")
+@pytest.mark.any_storage
 def test_the_location_is_absolute(client: Client) -> None:
     for host in (f"127.0.0.1:{client.port}", "files.example.org", "[::1]:8080"):
         answer = client.post({"Upload-Length": 5, "Host": host})
@@ -32,12 +34,14 @@ def test_the_location_is_absolute(client: Client) -> None:
 
 
 @requirement("creation-4", "TRAP", "What anybody may write into `X-Forwarded-…` does not get into `Location`.")
+@pytest.mark.any_storage
 def test_forged_addresses_are_ignored(client: Client) -> None:
     forged = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "Forwarded": "host=evil.example"}
     assert client.post({"Upload-Length": 5, **forged})["location"].startswith(f"{client.base}/uploads/")
 
 
 @requirement("creation-13", "TRAP", "Behind a proxy that is trusted, `Location` is the address that clients see.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     "said",
     [
@@ -52,23 +56,27 @@ def test_behind_a_proxy(client: Client, proxy: Client, said: dict[str, str]) -> 
 
 
 @requirement("creation-5", "TRAP", "A `Host` that is none does not get into `Location`.")
+@pytest.mark.any_storage
 def test_a_strange_host(client: Client) -> None:
     answer = client.post({"Upload-Length": 5, "Host": "a b<script>"})
     assert answer.status == 400 or answer["location"].startswith("/uploads/")
 
 
 @requirement("creation-6", "MUST", "`Upload-Length` is a whole number that is not negative; else 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("length", NUMBERS_THAT_ARE_NONE)
 def test_a_length_that_is_none(client: Client, length: str) -> None:
     assert client.post({"Upload-Length": length}).status == 400
 
 
 @requirement("creation-7", "MUST", "A creation without any length is refused with 400.")
+@pytest.mark.any_storage
 def test_no_length(client: Client) -> None:
     assert client.post({}).status == 400
 
 
 @requirement("creation-8", "MUST", "A length above `Tus-Max-Size` is refused with 413, and the size itself is taken.")
+@pytest.mark.any_storage
 def test_the_largest_size(client: Client) -> None:
     client.ask("DELETE", client.create(MAX_SIZE))
     answer = client.post({"Upload-Length": MAX_SIZE + 1})
@@ -85,11 +93,13 @@ def test_an_empty_upload(client: Client, content: Content) -> None:
 
 
 @requirement("creation-10", "TRAP", "A creation with the collection's address without its slash is the same.")
+@pytest.mark.any_storage
 def test_the_collection_without_a_slash(client: Client) -> None:
     assert client.ask("POST", "/uploads", {**TUS, "Upload-Length": 5}).status == 201
 
 
 @requirement("creation-11", "TRAP", "Addresses cannot be guessed: no two are alike, or near each other.")
+@pytest.mark.any_storage
 def test_addresses_cannot_be_guessed(client: Client) -> None:
     names = [int(client.create(1).rpartition("/")[2], 16) for _ in range(16)]
     assert len(set(names)) == 16
@@ -97,6 +107,7 @@ def test_addresses_cannot_be_guessed(client: Client) -> None:
 
 
 @requirement("creation-12", "TRAP", "`Upload-Offset` in the 201 says how much has arrived.")
+@pytest.mark.any_storage
 def test_the_answer_tells_the_offset(client: Client) -> None:
     assert client.post()["upload-offset"] == "0"
 
@@ -105,47 +116,55 @@ def test_the_answer_tells_the_offset(client: Client) -> None:
 
 
 @requirement("metadata-1", "MUST", "HEAD gives the metadata back as it came.")
+@pytest.mark.any_storage
 def test_metadata_comes_back(client: Client) -> None:
     sent = f"filename {b64('Übung 1.pdf')},filetype {b64('application/pdf')},key,bin {b64(bytes(range(256)))}"
     assert client.head(client.create(5, {"Upload-Metadata": sent}))["upload-metadata"] == sent
 
 
 @requirement("metadata-2", "MUST", "Metadata is optional: without any, HEAD has none.")
+@pytest.mark.any_storage
 def test_no_metadata(client: Client) -> None:
     for sent in ({}, {"Upload-Metadata": ""}):
         assert "upload-metadata" not in client.head(client.create(5, sent))
 
 
 @requirement("metadata-3", "MUST", "A key without a value is fine.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("sent", ["is_confidential", "a YQ==,is_confidential", "is_confidential,a YQ==", "a "])
 def test_a_key_alone(client: Client, sent: str) -> None:
     assert client.head(client.create(5, {"Upload-Metadata": sent}))["upload-metadata"] == sent.rstrip()
 
 
 @requirement("metadata-4", "MUST", "A key that is there twice is refused with 400.")
+@pytest.mark.any_storage
 def test_a_key_twice(client: Client) -> None:
     assert client.post({"Upload-Length": 5, "Upload-Metadata": "a YQ==,a YQ=="}).status == 400
 
 
 @requirement("metadata-5", "MUST", "A value that is not base64 is refused with 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("value", ["YQ", "!!!!", "YQ==YQ==", "a b", "=", "YQ=", "Y Q=="])
 def test_a_value_that_is_not_base64(client: Client, value: str) -> None:
     assert client.post({"Upload-Length": 5, "Upload-Metadata": f"key {value}"}).status == 400
 
 
 @requirement("metadata-6", "MUST", "A key is not empty, and plain ASCII without blank or comma; else 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("sent", [",", "a YQ==,", ",a YQ==", "\xe4 YQ==", "a\x7f YQ=="])
 def test_a_key_that_is_none(client: Client, sent: str) -> None:
     assert client.post({"Upload-Length": 5, "Upload-Metadata": sent}).status == 400
 
 
 @requirement("metadata-7", "TRAP", "Blanks after the commas, as people write them, do no harm.")
+@pytest.mark.any_storage
 def test_blanks_after_commas(client: Client, show: Show) -> None:
     path = client.create(5, {"Upload-Metadata": f"filename {b64('a.txt')}, filetype {b64('text/plain')}"})
     assert (show(path)["filename"], show(path)["media_type"]) == ("a.txt", "text/plain")
 
 
 @requirement("metadata-8", "TRAP", "A file name that leads elsewhere, or ends a line, is refused with 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     "name", ["a\r\nX-Evil: 1", "a\0b", "..", "../../etc/passwd", "a/b", "a\\b", "x" * 256, "", "con"]
 )
@@ -154,12 +173,14 @@ def test_names_that_are_none(client: Client, name: str) -> None:
 
 
 @requirement("metadata-9", "TRAP", "Arbitrary bytes are a value like any other.")
+@pytest.mark.any_storage
 def test_binary_values(client: Client) -> None:
     sent = f"thumbnail {b64(bytes(range(256)) * 4)}"
     assert client.head(client.create(5, {"Upload-Metadata": sent}))["upload-metadata"] == sent
 
 
 @requirement("metadata-10", "TRAP", "More metadata than is kept is refused, not cut off.")
+@pytest.mark.any_storage
 def test_too_much_metadata(client: Client) -> None:
     assert client.post({"Upload-Length": 5, "Upload-Metadata": f"key {b64(bytes(20_000))}"}).status in {400, 431}
 
@@ -168,6 +189,7 @@ def test_too_much_metadata(client: Client) -> None:
 
 
 @requirement("with-upload-1", "MUST", "`creation-with-upload` is announced.")
+@pytest.mark.any_storage
 def test_creation_with_upload_is_announced(client: Client) -> None:
     assert "creation-with-upload" in client.ask("OPTIONS", "/uploads/").words("tus-extension")
 
@@ -188,6 +210,7 @@ def test_a_creation_with_all_bytes(client: Client, content: Content) -> None:
 
 
 @requirement("with-upload-4", "MUST", "A body of another media type is refused with 415, and nothing is created.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("headers", [{"Content-Type": "text/plain"}, {}])
 def test_a_creation_with_a_body_of_another_type(client: Client, headers: dict[str, str]) -> None:
     answer = client.post({"Upload-Length": 5, **headers}, b"hello")
@@ -196,6 +219,7 @@ def test_a_creation_with_a_body_of_another_type(client: Client, headers: dict[st
 
 
 @requirement("with-upload-5", "TRAP", "A media type without a body is nothing to complain about.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("media_type", ["text/plain", BYTES["Content-Type"]])
 def test_a_stray_media_type(client: Client, media_type: str) -> None:
     answer = client.post({"Upload-Length": 5, "Content-Type": media_type})
@@ -203,6 +227,7 @@ def test_a_stray_media_type(client: Client, media_type: str) -> None:
 
 
 @requirement("with-upload-6", "TRAP", "More bytes than announced are refused with 413, and nothing is created.")
+@pytest.mark.any_storage
 def test_a_creation_with_too_many_bytes(client: Client) -> None:
     answer = client.post({**BYTES, "Upload-Length": 4}, b"hello")
     assert answer.status == 413

@@ -11,6 +11,7 @@ from tests.tus.test_core import NUMBERS_THAT_ARE_NONE
 
 
 @requirement("defer-length-1", "MUST", "`creation-defer-length` is announced.")
+@pytest.mark.any_storage
 def test_a_deferred_length_is_announced(client: Client) -> None:
     assert "creation-defer-length" in client.ask("OPTIONS", "/uploads/").words("tus-extension")
 
@@ -23,12 +24,14 @@ def test_a_creation_without_a_length(client: Client) -> None:
 
 
 @requirement("defer-length-3", "MUST", "Any other value is refused with 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("value", ["0", "2", "true", "", "1 1", "-1", "01"])
 def test_other_values(client: Client, value: str) -> None:
     assert client.post({"Upload-Defer-Length": value}).status == 400
 
 
 @requirement("defer-length-4", "MUST", "Length and deferred length together are refused with 400.")
+@pytest.mark.any_storage
 def test_both_at_once(client: Client) -> None:
     assert client.post({"Upload-Defer-Length": 1, "Upload-Length": 10}).status == 400
 
@@ -80,6 +83,7 @@ def test_an_empty_patch_names_it(client: Client, content: Content) -> None:
 
 
 @requirement("defer-length-10", "TRAP", "A length below what has arrived is refused with 400, and one that is none.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("length", ["4", "0", *NUMBERS_THAT_ARE_NONE])
 def test_lengths_that_cannot_be(client: Client, length: str) -> None:
     path = client.create(None)
@@ -89,6 +93,7 @@ def test_lengths_that_cannot_be(client: Client, length: str) -> None:
 
 
 @requirement("defer-length-11", "MUST", "A length above `Tus-Max-Size` is refused with 413, when it is named.")
+@pytest.mark.any_storage
 def test_too_long_when_it_is_named(client: Client) -> None:
     path = client.create(None)
     assert client.patch(path, 0, b"hello", {"Upload-Length": MAX_SIZE + 1}).status == 413
@@ -114,6 +119,7 @@ def test_too_long_without_a_name(client: Client, chunked: bool) -> None:
 @requirement(
     "defer-length-13", "TRAP", "A body longer than the length it names is refused with 413, and names nothing."
 )
+@pytest.mark.any_storage
 def test_a_body_longer_than_what_it_names(client: Client) -> None:
     path = client.create(None)
     assert client.patch(path, 0, b"hello", {"Upload-Length": 4}).status == 413
@@ -121,6 +127,7 @@ def test_a_body_longer_than_what_it_names(client: Client) -> None:
 
 
 @requirement("defer-length-14", "TRAP", "A PATCH at a wrong offset does not name the length.")
+@pytest.mark.any_storage
 def test_a_conflict_names_nothing(client: Client) -> None:
     path = client.create(None)
     assert client.patch(path, 3, b"hello", {"Upload-Length": 8}).status == 409

@@ -31,11 +31,13 @@ def expires(response: Response) -> datetime:
 
 
 @requirement("expiration-1", "MUST", "`expiration` is announced.")
+@pytest.mark.any_storage
 def test_expiration_is_announced(client: Client) -> None:
     assert "expiration" in client.ask("OPTIONS", "/uploads/").words("tus-extension")
 
 
 @requirement("expiration-2", "MUST", "The answer to a creation tells when the upload expires, as it is known.")
+@pytest.mark.any_storage
 def test_the_creation_tells_when(client: Client) -> None:
     left = expires(client.post()) - datetime.now(UTC)
     assert timedelta(hours=23) < left <= timedelta(hours=24)
@@ -49,6 +51,7 @@ def test_every_patch_tells_when(client: Client) -> None:
 
 
 @requirement("expiration-4", "TRAP", "HEAD tells it as well.")
+@pytest.mark.any_storage
 def test_head_tells_when(client: Client) -> None:
     assert expires(client.head(client.create())) > datetime.now(UTC)
 

@@ -40,6 +40,7 @@ def test_a_refused_body_is_no_request(client: Client) -> None:
 
 
 @requirement("http-frame-3", "TRAP", "A client that only listens after it has sent everything sees why it was refused.")
+@pytest.mark.any_storage
 def test_a_refusal_is_seen_after_a_large_body(client: Client) -> None:
     path = client.create(10)
     with client.connect() as connection:
@@ -62,6 +63,7 @@ def test_two_lengths(client: Client) -> None:
 
 
 @requirement("http-frame-5", "TRAP", "A `Content-Length` that is no number is 400.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize("length", ["-5", "+5", "5, 6", "0x5", "five"])
 def test_lengths_that_are_none(client: Client, length: str) -> None:
     path = client.create()
@@ -85,6 +87,7 @@ def test_go_on(client: Client) -> None:
 
 
 @requirement("http-continue-2", "TRAP", "No 100 comes before a refusal.")
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     ("wrong", "status"),
     [
@@ -173,6 +176,7 @@ RESPONSE_HEADERS = {
 
 
 @requirement("cors-1", "TRAP", "A browser's preflight is answered on the collection.")
+@pytest.mark.any_storage
 def test_preflight(client: Client) -> None:
     answer = client.ask("OPTIONS", "/uploads/", {**PREFLIGHT, "Access-Control-Request-Method": "POST"})
     assert answer.status == 200
@@ -181,6 +185,7 @@ def test_preflight(client: Client) -> None:
 
 
 @requirement("cors-2", "TRAP", "A preflight is answered on the address of an upload, which needs one more often.")
+@pytest.mark.any_storage
 def test_preflight_on_an_upload(client: Client) -> None:
     answer = client.ask("OPTIONS", client.create(), PREFLIGHT)
     assert answer.status == 200
@@ -189,12 +194,14 @@ def test_preflight_on_an_upload(client: Client) -> None:
 
 
 @requirement("cors-3", "TRAP", "A preflight allows every header of tus, and Authorization.")
+@pytest.mark.any_storage
 def test_preflight_allows_all_headers(client: Client) -> None:
     allowed = client.ask("OPTIONS", "/uploads/", PREFLIGHT).words("access-control-allow-headers")
     assert allowed >= REQUEST_HEADERS, REQUEST_HEADERS - allowed
 
 
 @requirement("cors-4", "TRAP", "Scripts may read every header of tus, those of extensions included.")
+@pytest.mark.any_storage
 def test_headers_are_exposed(client: Client) -> None:
     answer = client.ask("POST", "/uploads/", {**TUS, **ORIGIN, "Upload-Length": 5})
     exposed = answer.words("access-control-expose-headers")
@@ -202,6 +209,7 @@ def test_headers_are_exposed(client: Client) -> None:
 
 
 @requirement("cors-5", "TRAP", "Errors can be read by scripts as well.")
+@pytest.mark.any_storage
 def test_errors_are_for_scripts_too(client: Client) -> None:
     answer = client.ask("HEAD", "/uploads/" + "0" * 32, {**TUS, **ORIGIN})
     assert answer.status == 404
@@ -209,6 +217,7 @@ def test_errors_are_for_scripts_too(client: Client) -> None:
 
 
 @requirement("cors-6", "TRAP", "A preflight needs neither `Tus-Resumable` nor credentials, and changes nothing.")
+@pytest.mark.any_storage
 def test_a_preflight_changes_nothing(client: Client) -> None:
     path = client.create()
     asked = client.ask("OPTIONS", path, {**ORIGIN, "Access-Control-Request-Method": "DELETE"})
@@ -217,6 +226,7 @@ def test_a_preflight_changes_nothing(client: Client) -> None:
 
 
 @requirement("cors-7", "TRAP", "Who sends no `Origin` is not bothered with any of this.")
+@pytest.mark.any_storage
 def test_without_an_origin(client: Client) -> None:
     answer = client.ask("OPTIONS", "/uploads/")
     assert not [name for name, _ in answer.pairs if name.startswith("access-control-")]

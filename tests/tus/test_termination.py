@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.tus.client import BYTES, Client
 from tests.tus.requirement import requirement
 from tests.tus.test_core import NOWHERE
 
 
 @requirement("termination-1", "MUST", "`termination` is announced.")
+@pytest.mark.any_storage
 def test_termination_is_announced(client: Client) -> None:
     assert "termination" in client.ask("OPTIONS", "/uploads/").words("tus-extension")
 
@@ -43,6 +46,7 @@ def test_what_was_ended_has_no_offset(client: Client) -> None:
 
 
 @requirement("termination-6", "SHOULD", "DELETE of what is not there is 404.")
+@pytest.mark.any_storage
 def test_ending_nothing(client: Client) -> None:
     assert client.ask("DELETE", NOWHERE).status == 404
 

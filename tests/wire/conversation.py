@@ -149,7 +149,7 @@ class Listener:
 
         `but_for` says of how many messages it never will be.
         """
-        await eventually(lambda: self._is_settled(but_for), timeout_seconds=20)
+        await eventually(lambda: self._is_settled(but_for), timeout_seconds=60)
         await self.client.flush()
 
     async def _is_settled(self, but_for: int) -> bool:
@@ -187,12 +187,12 @@ async def hold(listener: Listener, recording: dict[str, Any], expected: Sequence
     for number, message in enumerate(messages):
         if message["from"] == US:
             continue
-        await eventually(_has_said(listener, Counter(_gos(messages[:number])) & ours_in_all), timeout_seconds=20)
+        await eventually(_has_said(listener, Counter(_gos(messages[:number])) & ours_in_all), timeout_seconds=60)
         if timers:
             await _until(begun_at + message["at_ms"] / 1000)
         await listener.say(message["raw"])
         await listener.settled()
-    await eventually(_has_said(listener, ours_in_all), timeout_seconds=20)
+    await eventually(_has_said(listener, ours_in_all), timeout_seconds=60)
     if timers:
         await _until(begun_at + messages[-1]["at_ms"] / 1000 + _GHOSTS_SECONDS)
     await listener.settled()
@@ -222,7 +222,7 @@ async def running(service: PostprocessingService) -> AsyncIterator[None]:
         return all(check.ok or not check.gates for check in await service.checks())
 
     try:
-        await eventually(is_ready, timeout_seconds=20)
+        await eventually(is_ready, timeout_seconds=60)
         yield
     finally:
         task.cancel()

@@ -147,7 +147,7 @@ async def scanning(folder: Path, environment: dict[str, str], *, ready: bool = T
         return checks[0].name == "bus" and (not ready or all(check.ok for check in checks))
 
     try:
-        await eventually(up, timeout_seconds=30)
+        await eventually(up, timeout_seconds=60)
         yield service
     finally:
         working.cancel()

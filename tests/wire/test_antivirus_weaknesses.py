@@ -138,12 +138,12 @@ async def test_24_slow_scans_are_done_and_answered_once(
     async with begin(tmp_path, environment | {"ANTIVIRUS_WORKERS": "1"}):
         for upload in uploads:
             await platform.say(start(storage.put(f"/{upload}", SLOW), len(SLOW), upload))
-        await eventually(lambda: len(platform.answers) >= len(uploads), timeout_seconds=30)
+        await eventually(lambda: len(platform.answers) >= len(uploads), timeout_seconds=60)
 
         async def idle() -> bool:
             return await platform.unacknowledged() == 0
 
-        await eventually(idle, timeout_seconds=10)
+        await eventually(idle, timeout_seconds=60)
         await asyncio.sleep(2 * SLOW_SECONDS)  # nothing more comes
     assert sorted(answer["UploadID"] for answer in platform.answers) == uploads
 

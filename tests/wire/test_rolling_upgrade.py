@@ -59,7 +59,7 @@ async def test_uploads_go_on_whoever_is_there(nats: NatsServer) -> None:
                 said = dict.fromkeys(message.summary for message in listener.said if message.upload == upload)
                 return tuple(said) == summaries
 
-            await eventually(heard, timeout_seconds=10)
+            await eventually(heard, timeout_seconds=60)
 
         assert await uploads(20) == 80
         await listener.say(begun("old"))

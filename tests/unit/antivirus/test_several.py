@@ -174,7 +174,7 @@ async def test_with_any_the_first_find_ends_the_other_scans(tmp_path: Path) -> N
     slow, quick = Scripted("a", CLEAN_A), Scripted("b", FOUND_B)
     slow.go_on.clear()
     async with several(slow, quick, agreement=Agreement.ANY) as scanner:
-        report = await asyncio.wait_for(scanner.scan(LocalFile(tmp_path / "file"), size_bytes=7), 10)
+        report = await asyncio.wait_for(scanner.scan(LocalFile(tmp_path / "file"), size_bytes=7), 60)
     assert (report.verdict, report.scanner) == (Verdict.INFECTED, "b")
     assert slow.cancelled
 
@@ -188,7 +188,7 @@ async def test_with_all_a_find_waits_for_the_others(tmp_path: Path) -> None:
         done, _ = await asyncio.wait({scanning}, timeout=0.05)
         assert not done
         slow.go_on.set()
-        assert (await asyncio.wait_for(scanning, 10)).detail == "b found Trojan"
+        assert (await asyncio.wait_for(scanning, 60)).detail == "b found Trojan"
 
 
 async def test_a_scan_that_is_cancelled_ends_all_of_them(tmp_path: Path) -> None:

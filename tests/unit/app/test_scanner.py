@@ -158,7 +158,7 @@ async def test_one_of_several_clamds_that_is_down_is_to_be_seen(tmp_path: Path) 
             )
             assert "no connection to clamd" in down.detail
             other.start_again()
-            await eventually(lambda: up(other.tcp_address) == 1, timeout_seconds=20)
+            await eventually(lambda: up(other.tcp_address) == 1, timeout_seconds=60)
             assert [check.ok for check in scanning.checks()] == [True]
             findings = {finding.scanner: finding.ok for finding in await examine(settings)}
             assert findings == {f"clamav {one.unix_address}": True, f"clamav {other.tcp_address}": True}

@@ -52,7 +52,7 @@ async def test_what_fails_is_counted_once_however_often_it_is_looked_at(tmp_path
             assert check.gates
             assert server.endpoint in check.detail
             server.start_again()
-            await eventually(lambda: not bus.trouble(), timeout_seconds=20)
+            await eventually(lambda: not bus.trouble(), timeout_seconds=60)
             assert (await watch.checks())[0].ok
 
 

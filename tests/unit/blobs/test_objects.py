@@ -11,19 +11,20 @@ import pytest
 from penstock.blobs.base import BlobMissing, BlobUnavailable
 from penstock.blobs.local import LocalBlobs
 from penstock.blobs.moving import MovingFiles
-from penstock.blobs.objects import GcsPlace, S3Place, place
+from penstock.blobs.objects import GcsPlace, place
 from penstock.blobs.objects import bucket as bucket_module
 from penstock.blobs.objects.place import part_bytes
 from penstock.blobs.objects.trouble import reason_of
 from penstock.errors import ConfigurationError
 from penstock.ids import new_upload_id
-from tests.servers.s3 import KEY, REGION, SECRET, running_s3
-from tests.servers.unruly import Trouble, UnrulyServer, unruly
+from tests.servers.s3 import SECRET
+from tests.servers.unruly import Trouble, UnrulyServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
+    from penstock.blobs.objects import S3Place
     from tests.servers.s3 import S3Server
 
 MIB = 1024 * 1024
@@ -32,26 +33,9 @@ LARGE = random.Random(3).randbytes(17 * MIB)
 """In three parts."""
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with running_s3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
 @pytest.fixture
-def bucket(s3: S3Server) -> str:
-    return s3.new_bucket()
-
-
-@pytest.fixture
-async def proxy(s3: S3Server) -> AsyncIterator[UnrulyServer]:
-    async with unruly(s3.endpoint) as server:
-        yield server
-
-
-@pytest.fixture
-async def final(bucket: str, proxy: UnrulyServer) -> AsyncIterator[S3Place]:
-    async with S3Place(bucket, endpoint=proxy.endpoint, region=REGION, access_key=KEY, secret_key=SECRET) as opened:
+async def final(bucket: str, s3: S3Server, proxy: UnrulyServer) -> AsyncIterator[S3Place]:
+    async with s3.place(bucket, endpoint=proxy.endpoint) as opened:
         yield opened
 
 

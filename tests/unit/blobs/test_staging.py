@@ -12,17 +12,17 @@ import pytest
 from penstock.blobs.base import BlobMissing, BlobUnavailable, OffsetConflict
 from penstock.blobs.inventory import Stage
 from penstock.blobs.moving import MovingBlobs
-from penstock.blobs.objects import S3Place, place, sending
+from penstock.blobs.objects import place, sending
 from penstock.blobs.objects.staging import ObjectStaging
 from penstock.errors import PenstockError
 from penstock.ids import new_upload_id
 from penstock.testing import eventually
-from tests.servers.s3 import KEY, REGION, SECRET, running_s3
-from tests.servers.unruly import Trouble, UnrulyServer, unruly
+from tests.servers.unruly import Trouble, UnrulyServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
+    from penstock.blobs.objects import S3Place
     from tests.servers.s3 import S3Server
 
 KIB = 1024
@@ -30,33 +30,15 @@ SEGMENT = 128 * KIB
 BODY = random.Random(4).randbytes(5 * SEGMENT + 77)
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with running_s3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(s3: S3Server) -> str:
-    return s3.new_bucket()
-
-
-@pytest.fixture
-async def proxy(s3: S3Server) -> AsyncIterator[UnrulyServer]:
-    async with unruly(s3.endpoint) as server:
-        yield server
-
-
-def store(bucket: str, endpoint: str) -> MovingBlobs:
-    final = S3Place(bucket, endpoint=endpoint, region=REGION, access_key=KEY, secret_key=SECRET)
+def store(final: S3Place) -> MovingBlobs:
     staging = final.staging()
     staging.segment_bytes = SEGMENT
     return MovingBlobs(staging, final)
 
 
 @pytest.fixture
-async def blobs(bucket: str, proxy: UnrulyServer) -> AsyncIterator[MovingBlobs]:
-    async with store(bucket, proxy.endpoint) as opened:
+async def blobs(bucket: str, s3: S3Server, proxy: UnrulyServer) -> AsyncIterator[MovingBlobs]:
+    async with store(s3.place(bucket, endpoint=proxy.endpoint)) as opened:
         proxy.seen.clear()
         yield opened
 
@@ -64,7 +46,7 @@ async def blobs(bucket: str, proxy: UnrulyServer) -> AsyncIterator[MovingBlobs]:
 @pytest.fixture
 async def other(bucket: str, s3: S3Server) -> AsyncIterator[MovingBlobs]:
     """The same place, as another gateway sees it."""
-    async with store(bucket, s3.endpoint) as opened:
+    async with store(s3.place(bucket)) as opened:
         yield opened
 
 

@@ -129,7 +129,7 @@ async def test_ctrl_c_ends_tidily_and_says_how_to_go_on(server: FakeServer, tmp_
         env=os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")},
     )
     try:
-        await eventually(lambda: len(server.asked("GET", "/api/v1/uploads/")) > 0, timeout_seconds=30)
+        await eventually(lambda: len(server.asked("GET", "/api/v1/uploads/")) > 0, timeout_seconds=60)
         command.send_signal(signal.SIGINT)
         async with asyncio.timeout(30):
             out, err = await command.communicate()

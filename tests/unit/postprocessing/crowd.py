@@ -145,10 +145,10 @@ class Crowd:
         """Have so many uploads processed, and their beginning announced again when they have ended."""
         publisher = Publisher(self.twice, SystemClock())
         first = [await publisher.publish(BytesReceived(upload_id=str(number))) for number in range(uploads)]
-        await eventually(lambda: len(self.outside.decisions) == uploads, timeout_seconds=30)
-        await eventually(self._quiet, timeout_seconds=30)
+        await eventually(lambda: len(self.outside.decisions) == uploads, timeout_seconds=60)
+        await eventually(self._quiet, timeout_seconds=60)
         await self.twice.publish(*first)
-        await eventually(self._quiet, timeout_seconds=30)
+        await eventually(self._quiet, timeout_seconds=60)
 
     async def _quiet(self) -> bool:
         if not self.twice.empty or any(self.bus.pending(group) for group in self.bus.groups()):

@@ -218,7 +218,7 @@ async def test_a_server_that_was_killed_and_comes_back_is_used_again(tmp_path: P
                 except StoreUnavailable:
                     return None
 
-            assert await eventually(read, timeout_seconds=20) == Saved(record("u1", due=SECOND), revision)
+            assert await eventually(read, timeout_seconds=60) == Saved(record("u1", due=SECOND), revision)
             await store.save(record("u1"), expected=revision)
             assert await store.count_by_step() == {"virusscan": 1}
 

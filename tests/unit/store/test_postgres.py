@@ -233,7 +233,7 @@ async def test_nothing_is_lost_or_done_twice_when_the_server_is_killed_in_mid_ru
                 tasks.create_task(_count_until(stop, one if number % 2 else other, upload, counted))
             for _ in range(2):
                 goal = {upload: number + 6 for upload, number in counted.items()}
-                await eventually(partial(_reached, counted, goal), timeout_seconds=20)
+                await eventually(partial(_reached, counted, goal), timeout_seconds=60)
                 server.kill()
                 await asyncio.to_thread(server.start_again)
             stop.set()

@@ -139,7 +139,7 @@ async def test_a_collector_that_hangs_blocks_nobody_and_holds_up_the_end_no_long
             for _ in range(100):
                 with traces.span("work"):
                     pass
-        assert time.monotonic() - begun_at < 3
+        assert time.monotonic() - begun_at < 8
     assert "traces_lost_at_end" in [log["event"] for log in logs]
     assert collector.closed == 1
 

@@ -24,14 +24,15 @@ from penstock.uploads.leading import lead
 from penstock.uploads.leases import LeaseLost, Leases
 from penstock.uploads.shared_locks import SharedLocks
 from penstock.uploads.upload import Phase, Upload
-from tests.servers.postgres import PostgresServer, running_postgres
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
     from typing import Any
 
     from sqlalchemy import URL
+
+    from tests.servers.postgres import PostgresServer
 
 LONG = timedelta(seconds=60)
 SHORT = timedelta(milliseconds=400)
@@ -39,14 +40,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_postgres() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def url(server: PostgresServer) -> URL:
-    return server.url(server.new_database())
+def url(postgres: PostgresServer) -> URL:
+    return postgres.url(postgres.new_database())
 
 
 @pytest.fixture
@@ -236,24 +231,24 @@ async def test_what_is_written_is_published_while_there_are_other_machines(url: 
                         )
                     return (upload.id, 2_000_000) in [tuple(row) for row in rows]
 
-                await eventually(published, timeout_seconds=15)
+                await eventually(published, timeout_seconds=60)
 
 
 async def test_without_the_database_holders_stop_and_newcomers_are_told(
-    server: PostgresServer, url: URL, tmp_path: Path
+    postgres: PostgresServer, url: URL, tmp_path: Path
 ) -> None:
     async with instance(url, tmp_path, lease=SHORT) as one, instance(url, tmp_path) as other:
         upload = await entered(one)
         holding = asyncio.create_task(caught(holds_until_stopped(one, upload.id)))
         await eventually(lambda: upload.id in one.leases.held)
-        server.stop()
+        postgres.stop()
         try:
             with pytest.raises(DatabaseUnavailable):
                 async with other.locks.hold(new_upload_id()):
                     pass
             assert isinstance(await holding, DatabaseUnavailable)
         finally:
-            server.start_again()
+            postgres.start_again()
         async with other.locks.hold(upload.id):  # the first gives it back by itself
             pass
 
@@ -283,7 +278,7 @@ async def test_one_leads_and_another_one_once_that_one_is_gone(url: URL, tmp_pat
             tasks.append(asyncio.create_task(lead([work("second")], second.locks, SystemClock())))
             lease = first.leases.held["leader"]
             assert await first.leases.give_back(lease)  # as if it had lapsed
-            await eventually(lambda: leading == ["second"], timeout_seconds=15)
+            await eventually(lambda: leading == ["second"], timeout_seconds=60)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

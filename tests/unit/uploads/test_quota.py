@@ -24,17 +24,16 @@ from penstock.uploads.places import Place
 from penstock.uploads.quota import Ledger
 from penstock.uploads.upload import Phase, Upload
 from penstock.uploads.usage import Usages
-from tests.servers.postgres import PostgresServer, running_postgres
 from tests.unit.uploads.way_in import WayIn, body, cut, way_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from sqlalchemy import Connection
 
     from penstock.errors import PenstockError
+    from tests.servers.postgres import PostgresServer
 
 
 class HasUsages(Protocol):
@@ -48,12 +47,6 @@ LIMITED = Allowances(
     users={"alice": Allowance(quota_bytes=1000, max_unfinished=10)},
 )
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with running_postgres() as running:
-        yield running
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ BIG = bytes(16 * MIB)
 SMALL = b"x" * 100
 NO_PREVIEW = OPTIONS.replace(b"Preview: 1024\r\n", b"")
 NO_204 = OPTIONS.replace(b"Allow: 204\r\n", b"")
-SOON_SECONDS = 1.0
+SOON_SECONDS = 10.0
 
 
 def scanner(url: str, *, proved: bool = True, **options: object) -> IcapScanner:

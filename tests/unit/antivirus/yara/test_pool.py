@@ -152,7 +152,7 @@ async def test_scans_that_run_when_it_is_closed_end_with_an_error(rules: Path, s
         await eventually(lambda: str(seven) in map(os.readlink, map(str, Path(f"/proc/{worker}/fd").iterdir())))
     for scan in (running, waiting):
         with pytest.raises(ScannerUnavailable):
-            await asyncio.wait_for(scan, 10)
+            await asyncio.wait_for(scan, 60)
     assert workers() == []
     with pytest.raises(ScannerUnavailable, match="closed"):
         await scanner.scan(LocalFile(seven), size_bytes=7)

@@ -56,7 +56,7 @@ class Watched:
             await self.clock.advance(LOOK_EVERY)
             return bool(happened())
 
-        await eventually(looked, timeout_seconds=20)
+        await eventually(looked, timeout_seconds=60)
 
     async def until_reloaded(self) -> None:
         """Let it look at the rules until others are in use, or some are refused."""
@@ -66,7 +66,7 @@ class Watched:
             await self.clock.advance(LOOK_EVERY)
             return await self.database() != before
 
-        await eventually(other, timeout_seconds=20)
+        await eventually(other, timeout_seconds=60)
 
     @property
     def outdated(self) -> str:
@@ -114,7 +114,7 @@ async def test_a_changed_rule_is_used_without_a_restart(rules: Path) -> None:
         await changed(rules, B)
         old = workers()
         await it.until_reloaded()
-        await eventually(lambda: not any(map(runs, old)), timeout_seconds=20)
+        await eventually(lambda: not any(map(runs, old)), timeout_seconds=60)
         assert [await it.finds(b"aaa"), await it.finds(b"bbb")] == ["", "Has_B"]
         assert await it.database() != before
         assert it.outdated == ""

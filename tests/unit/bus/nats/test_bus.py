@@ -130,14 +130,14 @@ async def test_what_a_subscription_that_has_left_wants_is_not_passed_over(new_bu
             pass
         await bus.publish(finished("u1", "scan"))
         async with bus.subscribe("g", [PostprocessingStepFinished], listener, workers=1):
-            await eventually(lambda: listener.uploads == ["u1"], timeout_seconds=10)
+            await eventually(lambda: listener.uploads == ["u1"], timeout_seconds=60)
 
 
 async def test_several_thousand_events_are_confirmed_and_read_in_a_second_or_two(new_bus: NewBus) -> None:
     listener = Listener()
     async with new_bus() as bus, bus.subscribe("g", [BytesReceived], listener, workers=10):
         await bus.publish(*(received(f"u{number}") for number in range(5000)))  # more than are in flight at a time
-        await eventually(lambda: len(listener.envelopes) == 5000, timeout_seconds=30)
+        await eventually(lambda: len(listener.envelopes) == 5000, timeout_seconds=60)
     assert len(set(listener.uploads)) == 5000
 
 
@@ -228,7 +228,7 @@ async def test_what_nobody_wants_is_passed_over_many_at_a_time(new_bus: NewBus, 
         await client.flush()
         others = [finished(f"u{number}", "virusscan") for number in range(2000)]
         await bus.publish(*others, received("u2"))
-        await eventually(lambda: listener.running == 2, timeout_seconds=20)
+        await eventually(lambda: listener.running == 2, timeout_seconds=60)
         listener.gate.set()
     assert questions < 400
 
@@ -265,7 +265,7 @@ async def test_events_of_an_instance_that_died_come_to_another_one(new_bus: NewB
         one._client.options["allow_reconnect"] = False
         one._client.abort()  # a death, as far as the server and the other instance can tell
         alive.gate.set()
-        await eventually(lambda: sorted(alive.uploads) == ["u0", "u1", "u2"], timeout_seconds=10)
+        await eventually(lambda: sorted(alive.uploads) == ["u0", "u1", "u2"], timeout_seconds=60)
 
 
 async def test_a_cancellation_reaches_all_instances_and_does_not_wait_behind_their_work(new_bus: NewBus) -> None:
@@ -299,7 +299,7 @@ async def test_who_listens_hears_again_after_the_connection_was_lost(new_bus: Ne
         connected_again = asyncio.Event()
         bus._client.on_reconnected.append(connected_again.set)
         bus._client.abort()
-        await asyncio.wait_for(connected_again.wait(), 10)
+        await asyncio.wait_for(connected_again.wait(), 60)
         await bus._client.flush()
         await other.publish(Envelope(event=CancelPostprocessing(upload_id="u1"), event_id=new_event_id()))
         await eventually(lambda: heard == ["u1"])

@@ -32,8 +32,8 @@ async def test_an_event_that_ends_the_process_is_set_aside(server: NatsServer, n
         listener = Listener()
         async with bus.subscribe("g", [BytesReceived], listener, workers=4):
             done = {*(tmp_path / "done").read_text().split()}
-            await eventually(lambda: done | {*listener.uploads} == {"u1", "u2"}, timeout_seconds=10)
-            await eventually(lambda: bus.pending("g") == 0, timeout_seconds=10)
+            await eventually(lambda: done | {*listener.uploads} == {"u1", "u2"}, timeout_seconds=60)
+            await eventually(lambda: bus.pending("g") == 0, timeout_seconds=60)
 
 
 async def processes_until_set_aside(server: NatsServer, bus: NatsBus, done: Path) -> int:
@@ -69,10 +69,10 @@ async def test_what_comes_often_because_a_store_is_away_is_not_set_aside(
         async with new_bus(**options) as bus, bus.subscribe("g", [BytesReceived], handle, workers=4):
             if not bus.failures("g") and not handled:
                 await bus.publish(*(received(f"u{number}", event_id=f"e{number}") for number in range(3)))
-            await eventually(lambda bus=bus: bus.failures("g") >= 9, timeout_seconds=20)  # type: ignore[misc]
+            await eventually(lambda bus=bus: bus.failures("g") >= 9, timeout_seconds=60)  # type: ignore[misc]
     away = False
     async with new_bus(**options) as bus, bus.subscribe("g", [BytesReceived], handle, workers=4):
-        await eventually(lambda: sorted(handled) == ["u0", "u1", "u2"], timeout_seconds=30)
+        await eventually(lambda: sorted(handled) == ["u0", "u1", "u2"], timeout_seconds=60)
         assert await bus.set_aside.count() == 0
         await eventually(lambda: no_marks(manager))
 
@@ -88,7 +88,7 @@ async def test_what_may_be_at_fault_is_handled_one_after_the_other(new_bus: NewB
         await eventually(lambda: listener.running == 1)
         assert await marks(bus._manager) == 1
         listener.gate.set()
-        await eventually(lambda: len(listener.uploads) == 3, timeout_seconds=20)
+        await eventually(lambda: len(listener.uploads) == 3, timeout_seconds=60)
         assert listener.most_running == 1
         await eventually(lambda: bus.pending("g") == 0)
 
@@ -104,7 +104,7 @@ async def test_leaving_in_the_middle_of_it_is_no_death(new_bus: NewBus, manager:
     await eventually(lambda: no_marks(manager))
     listener.gate.set()
     async with new_bus(**options) as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
-        await eventually(lambda: listener.uploads == ["u1"], timeout_seconds=10)
+        await eventually(lambda: listener.uploads == ["u1"], timeout_seconds=60)
         assert await bus.set_aside.count() == 0
 
 
