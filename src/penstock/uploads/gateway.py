@@ -1,66 +1,37 @@
 """The storage side of postprocessing: announces complete uploads, and does with their bytes what is decided.
 
-The gateway chooses what is to be done, one thing at a time with each upload; `deeds` does it. Every event may come
-twice: the second time finds the work done, and only says again what follows from it.
+The gateway is told what is to be done, or hears it on the bus (`heard`); `deeds` does it, one thing at a time with each
+upload.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
-from ..errors import InvalidRequest, PenstockError
-from ..events.types import (
-    Envelope,
-    Event,
-    PostprocessingFinished,
-    PostprocessingRetry,
-    PostprocessingStepFinished,
-    RestartPostprocessing,
-    StartPostprocessingStep,
-)
-from ..ids import is_upload_id
 from ..tracing import UNTRACED, Tracing
 from .deeds import Deeds
+from .heard import CONSUMED, Heard
+from .left_undone import LeftUndone, later, no_wait
 from .locks import UploadLocks
-from .runs import decides_earlier_run
 from .turns import Turns
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from datetime import timedelta
 
     from ..blobs.base import BlobStore
     from ..bus.base import Bus
     from ..bus.publish import Publisher
     from ..clock import Clock
+    from ..events.types import Envelope
     from .catalogue import Catalogue
     from .locks import Locks
     from .quarantine import Doer
 
-log = structlog.get_logger(__name__)
-
 GROUP: Final = "dcfs"
 """The storage provider's group on the bus, as in the Go services."""
-CONSUMED: Final[tuple[type[Event], ...]] = (
-    PostprocessingFinished,
-    PostprocessingRetry,
-    PostprocessingStepFinished,
-    RestartPostprocessing,
-    StartPostprocessingStep,
-)
-_PAGE: Final = 500
-_START: Final = timedelta(seconds=1)
-"""How long a start is held up by announcing."""
-_STRETCH: Final = 32
-"""Uploads that are announced before there has to be room for more."""
-
-
-async def _at_once() -> None:
-    """Wait for nothing."""
 
 
 class Gateway:
@@ -86,16 +57,13 @@ class Gateway:
         publisher: Publisher,
         clock: Clock,
         tracing: Tracing = UNTRACED,
-        room: Callable[[], Awaitable[None]] = _at_once,
+        room: Callable[[], Awaitable[None]] = no_wait,
         locks: Locks | None = None,
     ) -> None:
         self._locks = UploadLocks() if locks is None else locks
         self._catalogue = catalogue
         self._bus = bus
-        self._clock = clock
-        self._room = room
         self._publisher = publisher
-        self._tracing = tracing
         self._deeds = Deeds(
             catalogue=catalogue,
             blobs=blobs,
@@ -105,7 +73,16 @@ class Gateway:
             alone=not self._locks.shared,
         )
         self._turns = Turns()
-        self._memory_began_at = bus.memory.begins_at
+        self._heard = Heard(catalogue=catalogue, deeds=self._deeds, turns=self._turns, tracing=tracing)
+        self._left_undone = LeftUndone(
+            catalogue=catalogue,
+            deeds=self._deeds,
+            turns=self._turns,
+            memory=bus.memory,
+            clock=clock,
+            room=room,
+            complete=self.complete,
+        )
 
     @asynccontextmanager
     async def subscribe(self, *, workers: int = 64) -> AsyncIterator[None]:
@@ -113,7 +90,7 @@ class Gateway:
 
         Workers mostly wait for the disk, and all for the same flush, so there are many.
         """
-        with self._publisher.heard_first(self._keep_explanation):
+        with self._publisher.heard_first(self._heard.keep_explanation):
             async with self._bus.subscribe(GROUP, CONSUMED, self.handle, workers=workers):
                 yield
 
@@ -126,15 +103,7 @@ class Gateway:
         Raises:
             DatabaseUnavailable, BlobUnavailable, BusUnavailable: it is not done; the event must come again.
         """
-        upload_id: str = envelope.event.upload_id
-        if not is_upload_id(upload_id):
-            return  # another storage's, or a scan on demand
-        async with self._turns.of(upload_id):
-            upload = await self._catalogue.get(upload_id)
-            if upload is None or not upload.phase.holds_bytes:
-                await self._turn_away(upload, envelope)
-            else:
-                await self._handle(upload, envelope)
+        await self._heard.handle(envelope)
 
     async def received(self, upload: Upload, *, size_bytes: int) -> Upload:
         """Note that all bytes are there and flushed to disk, and begin postprocessing; return the upload as it is then.
@@ -189,7 +158,7 @@ class Gateway:
         """
         async with self._turns.of(upload_id):
             upload = await self._deeds.cancel(await self._deeds.get(upload_id))
-            with _later(upload):
+            with later(upload):
                 await self._deeds.give_up(upload)
 
     async def release_from_quarantine(self, upload_id: str, doer: Doer) -> Upload:
@@ -233,7 +202,7 @@ class Gateway:
             expired = await self._deeds.expire(present)
             if expired is None:
                 return False
-            with _later(expired):
+            with later(expired):
                 await self._deeds.give_up(expired)
             return True
 
@@ -243,139 +212,16 @@ class Gateway:
         Where many uploads are in processing, most of them are left to the next `catch_up`, and so is what has to be put
         together from parts, which may take long.
         """
-        if self._locks.shared:
-            return  # others are at work: whoever leads looks at what the dead have left
-        async for upload in self._all_in(Phase.RECEIVING):
-            if not upload.parts:
-                with _later(upload):
-                    await self.complete(upload.id)
-        await self.catch_up(patience=_START)
+        if not self._locks.shared:  # otherwise others are at work: whoever leads looks at what the dead have left
+            await self._left_undone.begin()
 
     async def inherit(self, upload_ids: Sequence[str]) -> None:
         """Do what the death of another instance may have left undone with uploads that it was working on."""
-        for upload in (await self._catalogue.get_many(upload_ids)).values():
-            with _later(upload):
-                await self.complete(upload.id, ask=False)
+        await self._left_undone.inherit(upload_ids)
 
     async def catch_up(self, *, patience: timedelta | None = None) -> None:
         """Say what the bus would not take, or has lost since, and remove bytes that could not be removed.
 
         After `patience` the rest is left for the next time.
         """
-        ends_at = None if patience is None else self._clock.monotonic() + patience.total_seconds()
-        if self._bus.memory.begins_at != self._memory_began_at:
-            self._memory_began_at = self._bus.memory.begins_at
-            self._deeds.forget_announcements()
-        if ends_at is None:
-            await self._complete_finals()
-        announced = 0
-        async for upload in self._all_in(Phase.PROCESSING):
-            if self._deeds.announced(upload):
-                continue
-            if ends_at is not None and self._clock.monotonic() > ends_at:
-                break
-            async with self._turns.of(upload.id):
-                with _later(upload):
-                    announced += await self._announce(upload.id)
-            if announced % _STRETCH == 0:
-                await self._room()
-        async for batch in self._catalogue.to_discard():
-            for upload in batch:
-                async with self._turns.of(upload.id):
-                    with _later(upload):
-                        await self._deeds.give_up(upload)
-        if announced:
-            log.info("uploads_in_processing_announced", uploads=announced)
-
-    async def _complete_finals(self) -> None:
-        for final in await self._catalogue.waiting_finals():
-            with _later(final):
-                await self.complete(final.id)
-
-    async def _keep_explanation(self, envelope: Envelope) -> None:
-        """Keep why a step of this process does not let an upload pass, before anybody acts on that.
-
-        The coordinator may decide on the answer, and the process die, before the bus has brought it to us. Then the
-        decision is said again, but not the answer.
-        """
-        event = envelope.event
-        if isinstance(event, PostprocessingStepFinished) and is_upload_id(event.upload_id):
-            upload = await self._catalogue.get(event.upload_id)
-            if upload is not None and upload.phase is Phase.PROCESSING:
-                await self._deeds.recorder.explained(upload, event, envelope)
-
-    # --- one upload, in its turn --------------------------------------------------------------------------------------
-
-    async def _handle(self, upload: Upload, envelope: Envelope) -> None:
-        recorder, in_processing = self._deeds.recorder, upload.phase is Phase.PROCESSING
-        match envelope.event:
-            case PostprocessingFinished() as decided:
-                parent = envelope.trace_parent or upload.trace_parent
-                with self._tracing.span("upload decided", parent, upload_id=upload.id, outcome=decided.outcome):
-                    await self._carry_out(upload, decided, envelope.event_id)
-            case PostprocessingStepFinished() as finished if in_processing:
-                await recorder.answered(upload, finished, envelope)
-            case PostprocessingStepFinished() as finished if upload.phase.ended:
-                await self._deeds.explain(upload, finished, envelope)
-            case StartPostprocessingStep() as start if in_processing:
-                await recorder.started(upload, start, envelope)
-            case PostprocessingRetry() as retry if in_processing:
-                await recorder.retried(upload, retry, envelope)
-            case RestartPostprocessing():
-                try:
-                    await self._deeds.begin_again(upload, envelope.event_id)
-                except InvalidRequest as error:
-                    log.info("restart_refused", upload=upload.id, reason=str(error))
-            case _:
-                pass  # late news about what has ended
-
-    async def _carry_out(self, upload: Upload, decided: PostprocessingFinished, decision_id: str) -> None:
-        if upload.phase is Phase.RECEIVING or decides_earlier_run(decision_id, upload.id, upload.run):
-            log.info("decision_is_about_another_run", upload=upload.id, run=upload.run, outcome=decided.outcome)
-            return
-        if upload.phase is Phase.PROCESSING:
-            upload = await self._deeds.end(upload, decided)
-        if upload.phase.holds_bytes:
-            await self._deeds.confirm(upload, decided, decision_id)
-        else:
-            await self._deeds.give_up(upload, decided, decision_id)
-
-    async def _turn_away(self, upload: Upload | None, envelope: Envelope) -> None:
-        """Answer who still works on an upload that has no bytes, or that nobody knows."""
-        upload_id: str = envelope.event.upload_id
-        match envelope.event:
-            case PostprocessingFinished() as decided if upload is not None and upload.phase is Phase.DELETED:
-                await self._deeds.give_up(upload, decided, envelope.event_id)
-            case PostprocessingStepFinished() as finished if upload is not None and upload.phase is Phase.DELETED:
-                await self._deeds.explain(upload, finished, envelope)
-            case PostprocessingFinished() | StartPostprocessingStep() | PostprocessingRetry():
-                log.info("postprocessing_of_nothing_cancelled", upload=upload_id, event_type=envelope.event_type)
-                await self._deeds.refuse(upload_id, envelope.event_id)
-            case _:
-                pass  # the coordinator will say something as well
-
-    async def _announce(self, upload_id: str) -> bool:
-        upload = await self._catalogue.get(upload_id)  # it may have ended while we waited
-        if upload is None or upload.phase is not Phase.PROCESSING:
-            return False
-        return self._deeds.announced(await self._deeds.announce(upload))
-
-    async def _all_in(self, phase: Phase) -> AsyncIterator[Upload]:
-        """Yield the uploads that are in a phase, the newest first, also while they change."""
-        cursor: str | None = None
-        while True:
-            page = await self._catalogue.list(phases=[phase], limit=_PAGE, cursor=cursor)
-            for upload in page.uploads:
-                yield upload
-            cursor = page.next
-            if cursor is None:
-                return
-
-
-@contextmanager
-def _later(upload: Upload) -> Iterator[None]:
-    """Leave what does not work now for the next time, so that one upload holds up no others."""
-    try:
-        yield
-    except PenstockError as error:
-        log.warning("upload_left_for_later", upload=upload.id, phase=upload.phase, error=str(error))
+        await self._left_undone.catch_up(patience=patience)

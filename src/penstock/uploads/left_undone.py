@@ -1,0 +1,150 @@
+"""Finds what a death, a bus or a storage has left undone with uploads, and has it done: at start, and from time to time.
+
+What is to be done with an upload follows from what the catalogue says of it, so it can be found at any time.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ..errors import PenstockError
+from .upload import Phase, Upload
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+    from ..bus.memory import Memory
+    from ..clock import Clock
+    from .catalogue import Catalogue
+    from .deeds import Deeds
+    from .turns import Turns
+
+log = structlog.get_logger(__name__)
+
+_PAGE: Final = 500
+_START: Final = timedelta(seconds=1)
+"""How long a start is held up by announcing."""
+_STRETCH: Final = 32
+"""Uploads that are announced before there has to be room for more."""
+
+
+async def no_wait() -> None:
+    """Wait for nothing."""
+
+
+class LeftUndone:
+    """Looks for it.
+
+    Args:
+        catalogue: knows all uploads.
+        deeds: what is done.
+        turns: one at a time works on an upload.
+        memory: how far back the bus remembers.
+        clock: measures patience.
+        room: waits until what is announced is handled for the most part.
+        complete: begins the processing of an upload, by its ID, if all of it is there; as `Gateway.complete`.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        deeds: Deeds,
+        turns: Turns,
+        memory: Memory,
+        clock: Clock,
+        room: Callable[[], Awaitable[None]],
+        complete: Callable[..., Awaitable[Upload]],
+    ) -> None:
+        self._catalogue = catalogue
+        self._deeds = deeds
+        self._turns = turns
+        self._memory = memory
+        self._memory_began_at = memory.begins_at
+        self._clock = clock
+        self._room = room
+        self._complete = complete
+
+    async def begin(self) -> None:
+        """Do what is to be done at a start."""
+        async for upload in self._all_in(Phase.RECEIVING):
+            if not upload.parts:
+                with later(upload):
+                    await self._complete(upload.id)
+        await self.catch_up(patience=_START)
+
+    async def inherit(self, upload_ids: Sequence[str]) -> None:
+        """Do what the death of another instance may have left undone with uploads that it was working on."""
+        for upload in (await self._catalogue.get_many(upload_ids)).values():
+            with later(upload):
+                await self._complete(upload.id, ask=False)
+
+    async def catch_up(self, *, patience: timedelta | None = None) -> None:
+        """Say what the bus would not take, or has lost since, and remove bytes that could not be removed.
+
+        After `patience` the rest is left for the next time.
+        """
+        if self._memory.begins_at != self._memory_began_at:
+            self._memory_began_at = self._memory.begins_at
+            self._deeds.forget_announcements()
+        if patience is None:
+            await self._complete_finals()
+        announced = await self._announce_all(patience)
+        async for batch in self._catalogue.to_discard():
+            for upload in batch:
+                async with self._turns.of(upload.id):
+                    with later(upload):
+                        await self._deeds.give_up(upload)
+        if announced:
+            log.info("uploads_in_processing_announced", uploads=announced)
+
+    async def _complete_finals(self) -> None:
+        for final in await self._catalogue.waiting_finals():
+            with later(final):
+                await self._complete(final.id)
+
+    async def _announce_all(self, patience: timedelta | None) -> int:
+        """Announce what is in processing, and was not announced; return how many."""
+        ends_at = None if patience is None else self._clock.monotonic() + patience.total_seconds()
+        announced = 0
+        async for upload in self._all_in(Phase.PROCESSING):
+            if self._deeds.announced(upload):
+                continue
+            if ends_at is not None and self._clock.monotonic() > ends_at:
+                break
+            async with self._turns.of(upload.id):
+                with later(upload):
+                    announced += await self._announce(upload.id)
+            if announced % _STRETCH == 0:
+                await self._room()
+        return announced
+
+    async def _announce(self, upload_id: str) -> bool:
+        upload = await self._catalogue.get(upload_id)  # it may have ended while we waited
+        if upload is None or upload.phase is not Phase.PROCESSING:
+            return False
+        return self._deeds.announced(await self._deeds.announce(upload))
+
+    async def _all_in(self, phase: Phase) -> AsyncIterator[Upload]:
+        """Yield the uploads that are in a phase, the newest first, also while they change."""
+        cursor: str | None = None
+        while True:
+            page = await self._catalogue.list(phases=[phase], limit=_PAGE, cursor=cursor)
+            for upload in page.uploads:
+                yield upload
+            cursor = page.next
+            if cursor is None:
+                return
+
+
+@contextmanager
+def later(upload: Upload) -> Iterator[None]:
+    """Leave what does not work now for the next time, so that one upload holds up no others."""
+    try:
+        yield
+    except PenstockError as error:
+        log.warning("upload_left_for_later", upload=upload.id, phase=upload.phase, error=str(error))
