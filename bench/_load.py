@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TIMEOUT_SECONDS = 600
+_LOCATION = re.compile(rb"^location: *(?:https?://[^/\r]+)?(/[^ \r]*)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,18 @@ def connect(target: Target) -> socket.socket:
 
 def create(connection: socket.socket, target: Target, size_bytes: int) -> str:
     """Create an upload; return its path."""
-    status, headers = _request(
-        connection,
-        f"POST {target.path} HTTP/1.1\r\nHost: 127.0.0.1:{target.port}\r\nTus-Resumable: 1.0.0\r\n"
-        f"Upload-Length: {size_bytes}\r\nUpload-Metadata: filename YmVuY2guYmlu\r\nContent-Length: 0\r\n\r\n",
-    )
+    status, headers = _request(connection, _create_head(target, size_bytes))
     if status != 201:
         raise RuntimeError(f"{target.name} answered {status} to the creation")
     location = headers["location"]
     return "/" + location.split("/", 3)[3] if "://" in location else location
+
+
+def _create_head(target: Target, size_bytes: int) -> str:
+    return (
+        f"POST {target.path} HTTP/1.1\r\nHost: 127.0.0.1:{target.port}\r\nTus-Resumable: 1.0.0\r\n"
+        f"Upload-Length: {size_bytes}\r\nUpload-Metadata: filename YmVuY2guYmlu\r\nContent-Length: 0\r\n\r\n"
+    )
 
 
 def _patch_head(target: Target, path: str, length: int) -> str:
@@ -85,10 +90,38 @@ def send_file(target: Target, file: Path) -> float:
         return time.perf_counter() - begin
 
 
-def send_small(target: Target, body: bytes) -> None:
-    """Upload a few bytes on a connection of their own: create, then patch."""
-    with connect(target) as connection:
-        path = create(connection, target, len(body))
-        status, _ = _request(connection, _patch_head(target, path, len(body)), body)
-        if status != 204:
-            raise RuntimeError(f"{target.name} answered {status} to the body")
+class SmallUploads:
+    """Uploads a few bytes again and again, each time on a connection of its own: create, then patch.
+
+    All that is the same for each is put together once: what this takes, the server does not get.
+    """
+
+    def __init__(self, target: Target, body: bytes) -> None:
+        self._target = target
+        self._address = ("127.0.0.1", target.port)
+        self._create = _create_head(target, len(body)).encode()
+        before, _, after = _patch_head(target, "*", len(body)).partition("*")
+        self._patch, self._rest = before.encode(), after.encode() + body
+
+    def send_one(self) -> None:
+        """Upload once."""
+        with socket.socket() as connection:
+            connection.connect(self._address)
+            connection.sendall(self._create)
+            head = self._answer(connection, b"HTTP/1.1 201 ")
+            path = _LOCATION.search(head)
+            if path is None:
+                raise RuntimeError(f"{self._target.name} does not say where the upload is: {head!r}")
+            connection.sendall(self._patch + path[1] + self._rest)
+            self._answer(connection, b"HTTP/1.1 204 ")
+
+    def _answer(self, connection: socket.socket, begins: bytes) -> bytes:
+        head = connection.recv(65536)
+        while b"\r\n\r\n" not in head:
+            more = connection.recv(65536)
+            if not more:
+                raise ConnectionError(f"the server closed the connection after {head!r}")
+            head += more
+        if not head.startswith(begins):
+            raise RuntimeError(f"{self._target.name} answered {head!r}")
+        return head
