@@ -13,7 +13,7 @@ from ..http.app import build
 from ..http.services import Services
 from ..steps.load import load_steps
 from .embed import check_free, serve, stop_signal
-from .starting import allow_open_files, begin_logging
+from .starting import allow_open_files, begin_logging, collect_rarely
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,7 @@ async def serve_forever(settings: Settings, definitions: Sequence[StepDefinition
             app.services.feed.end()
             await app.services.receiver.stop()
 
+        collect_rarely()
         address = settings.http_addr
         log.info("listening", url=f"http://{address}", data=str(settings.data_dir), steps=list(settings.steps))
         await serve(
