@@ -9,7 +9,7 @@ import resource
 import stat
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -149,15 +149,14 @@ async def test_bytes_are_written_off_the_event_loop(blobs: LocalBlobs, monkeypat
 async def test_small_bodies_cost_one_hop(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
     upload = await staged(blobs)
     hops = 0
-    loop = asyncio.get_running_loop()
-    real = loop.run_in_executor
+    real = blobs._run
 
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: Any) -> Any:
         nonlocal hops
         hops += 1
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments)
 
-    monkeypatch.setattr(loop, "run_in_executor", counted)
+    monkeypatch.setattr(blobs, "_run", counted)
     async with blobs.append(upload, 0) as out:
         for _ in range(10):
             await out.write(bytes(1024))

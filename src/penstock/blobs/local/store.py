@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from ..base import BlobStore, BlobUnavailable, SupportsFences, SupportsPath
 from ..endings import to_the_end
 from ..inventory import Found, SupportsInventory
 from .appender import LocalAppender
 from .concatenation import Concatenation
+from .crew import Crew
 from .inventory import folders_of, look_into, remove_as_found
 from .pieces import Piece, Pieces
 from .staged import StagedFile, settle
@@ -46,14 +46,15 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         """
         self._tree = Tree(root)
         self._fenced = fenced
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+        self._crew = Crew(threads, "blobs")
+        self._run = self._crew.run
 
     async def __aenter__(self) -> Self:
         await self._run(self._tree.prepare)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await asyncio.to_thread(self._pool.shutdown)
+        await asyncio.to_thread(self._crew.close)
 
     async def create(self, upload_id: str) -> None:
         """Begin an empty staged file."""
@@ -199,9 +200,6 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         with errors_about(upload_id):
             return self._wherever(upload_id, lambda path: (os.stat(path), Path(path))[1])
 
-    def _run(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
-
     def _create(self, upload_id: str) -> None:
         with errors_about(upload_id):
             os.close(os.open(self._tree.staged(upload_id), os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, FILE_MODE))
@@ -228,7 +226,10 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         self._put_together(upload_id)
         with errors_about(upload_id):
             piece = self._last(upload_id)
-            descriptor = os.open(piece.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                descriptor = os.open(piece.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:  # whoever released it has sealed it before
+                return os.stat(self._tree.released(upload_id)).st_size
             try:
                 length = settle(piece, descriptor)
             finally:
