@@ -10,6 +10,7 @@ from ..errors import Unavailable
 from ..health import Check
 from ..postprocessing.commands import Commands
 from ..postprocessing.coordinator import Coordinator
+from ..postprocessing.foregone import Foregone
 from ..postprocessing.reconcile import Reconciler
 from ..postprocessing.survey import Survey
 from ..postprocessing.timers import Timers
@@ -58,6 +59,7 @@ class Processing:
             metrics=metrics,
             tracing=tracing,
         )
+        self.foregone = Foregone(policy, clock, metrics)
         self.survey = Survey(store=store, clock=clock, stalled_after=settings.stalled_after)
         self._gauges = StoreGauges(self.survey, metrics)
         self.reconciler = Reconciler(

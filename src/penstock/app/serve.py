@@ -179,6 +179,8 @@ class App:
             tracing=tracing,
             room=processing.coordinator.room,
             locks=locks,
+            # What goes anywhere else is heard there, and a copy takes its time.
+            foresee=processing.foregone if settings.bus == "local" and storage.final is None else None,
         )
         time = SteadyTime(clock, believed_after=settings.upload_expiration)
         remembered = RememberedTime(database, time)

@@ -182,11 +182,14 @@ class Catalogue(Lookups):
             "in_phase": before.phase.value,
             "in_run": before.run,
         }
-        earlier = [*preceded_by]
+        earlier, in_between = [*preceded_by], before.phase
+        if before.phase is Phase.RECEIVING and after.phase is Phase.RELEASED:  # in one go
+            in_between = Phase.PROCESSING
+            earlier.append(self._happening(msgspec.structs.replace(after, phase=in_between, outcome=""), Kind.RECEIVED))
         if after.phase in _DECIDED:
             earlier.append(self._happening(after, Kind.DECIDED))
         happening = self._happening(after, _kind_of(before, after))
-        completes = before.phase is Phase.RECEIVING and after.phase is Phase.PROCESSING
+        completes = before.phase is Phase.RECEIVING and after.phase in (Phase.PROCESSING, Phase.RELEASED)
         guard = self._guard if completes else None
 
         def work(connection: Connection) -> bool:
@@ -199,7 +202,7 @@ class Catalogue(Lookups):
                 self._ledger.move(connection, row, after)
             if after.parts and not counted_bytes(after):
                 self._ledger.give_back(connection, after.id)
-            journal.append(connection, before.phase, earlier)
+            journal.append(connection, in_between, earlier)
             journal.append(connection, after.phase, [happening])
             log_change(connection, before, after, happening.at, doer)
             return True

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..core.emit import Emit
     from ..events.types import Envelope
     from ..tracing import Tracing
+    from .at_once import AtOnce
     from .catalogue import Catalogue
     from .quarantine import Doer
 
@@ -59,6 +60,7 @@ class Deeds:
         clock: dates changes.
         tracing: is told of what begins.
         alone: whether no other instance writes down what steps do.
+        at_once: releases what no step is for; None: that is decided on the bus like anything else.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Deeds:
         clock: Clock,
         tracing: Tracing,
         alone: bool = True,
+        at_once: AtOnce | None = None,
     ) -> None:
         self.recorder = Recorder(catalogue, clock, alone=alone)
         self._catalogue = catalogue
@@ -79,6 +82,7 @@ class Deeds:
         self._clock = clock
         self._tracing = tracing
         self._assembly = Assembly(catalogue, blobs)
+        self._at_once = at_once
         self._announced: dict[str, int] = {}
 
     async def get(self, upload_id: str) -> Upload:
@@ -133,6 +137,8 @@ class Deeds:
                 received_at=self._clock.now(),
                 trace_parent=span.trace_parent,
             )
+            if self._at_once is not None and (released := await self._at_once.release(upload, complete)):
+                return released
             if not await self._catalogue.change(upload, complete):
                 span.discard()
                 return await self.get(upload.id)  # another process did, or gave it up

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from ..tracing import UNTRACED, Tracing
+from .at_once import AtOnce
 from .deeds import Deeds
 from .heard import CONSUMED, Heard
 from .left_undone import LeftUndone, later, no_wait
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..bus.publish import Publisher
     from ..clock import Clock
     from ..events.types import Envelope
+    from .at_once import Foresee
     from .catalogue import Catalogue
     from .locks import Locks
     from .quarantine import Doer
@@ -46,6 +48,8 @@ class Gateway:
         tracing: is told of each beginning and end.
         room: waits until what is announced is handled for the most part.
         locks: keep other instances from the same upload; None: there are none.
+        foresee: tells which uploads are to be released as soon as they are there (`at_once`), where a release copies
+            nothing and nobody else listens to the bus; None: whatever is decided is heard there.
     """
 
     def __init__(
@@ -59,11 +63,15 @@ class Gateway:
         tracing: Tracing = UNTRACED,
         room: Callable[[], Awaitable[None]] = no_wait,
         locks: Locks | None = None,
+        foresee: Foresee | None = None,
     ) -> None:
         self._locks = UploadLocks() if locks is None else locks
         self._catalogue = catalogue
         self._bus = bus
         self._publisher = publisher
+        at_once = None
+        if foresee is not None:
+            at_once = AtOnce(foresee, catalogue=catalogue, blobs=blobs, clock=clock, tracing=tracing)
         self._deeds = Deeds(
             catalogue=catalogue,
             blobs=blobs,
@@ -71,6 +79,7 @@ class Gateway:
             clock=clock,
             tracing=tracing,
             alone=not self._locks.shared,
+            at_once=at_once,
         )
         self._turns = Turns()
         self._heard = Heard(catalogue=catalogue, deeds=self._deeds, turns=self._turns, tracing=tracing)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from penstock.blobs.base import BlobStore
     from penstock.testing.faults import Faults
+    from penstock.uploads.at_once import Foresee
 
 EXPIRATION = timedelta(hours=1)
 
@@ -40,6 +41,7 @@ class WayIn:
     receiver: Receiver
     gateway: Gateway
     catalogue: Catalogue
+    feed: Feed
     usages: Usages
     blobs: BlobStore
 
@@ -65,6 +67,7 @@ async def way_in(
     blobs: BlobStore | None = None,
     tracing: Tracing = UNTRACED,
     faults: Faults | None = None,
+    foresee: Foresee | None = None,
     **options: Any,
 ) -> AsyncIterator[WayIn]:
     """Open the parts over a folder, as often as wanted: what one leaves behind the next one finds.
@@ -76,7 +79,7 @@ async def way_in(
         database = await stack.enter_async_context(Database(f"sqlite:///{folder / 'penstock.db'}"))
         parts.blobs = await stack.enter_async_context(blobs or LocalBlobs(folder / "blobs"))
         bus = await stack.enter_async_context(LocalBus(parts.clock))
-        feed = await stack.enter_async_context(Feed(database, parts.clock))
+        parts.feed = feed = await stack.enter_async_context(Feed(database, parts.clock))
         ledger = Ledger(options.get("allowances") or UNLIMITED)
         parts.catalogue = Catalogue(database, feed, parts.clock, ledger)
         parts.usages = Usages(database, ledger)
@@ -90,6 +93,7 @@ async def way_in(
             publisher=Publisher(bus, parts.clock),
             clock=parts.clock,
             tracing=tracing,
+            foresee=foresee,
         )
         await stack.enter_async_context(bus.subscribe("test", [BytesReceived], parts.note, workers=1))
         parts.receiver = Receiver(

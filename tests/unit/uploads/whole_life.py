@@ -26,6 +26,7 @@ from penstock.events.types import (
 )
 from penstock.ids import derived_id, new_upload_id
 from penstock.postprocessing.coordinator import Coordinator
+from penstock.postprocessing.foregone import Foregone
 from penstock.store.memory import MemoryStore
 from penstock.telemetry import Metrics
 from penstock.testing import ManualClock
@@ -85,7 +86,10 @@ class ListBus(Bus):
 
 
 class Outside:
-    """What outlives the death of the gateway's process: the coordinator's store, and people's memory."""
+    """What outlives the death of the gateway's process: the coordinator's store, and people's memory.
+
+    `answer` is what the only step says; empty: there is none, and gateway and coordinator are one process.
+    """
 
     def __init__(self, answer: str = "continue") -> None:
         self.upload_id = new_upload_id()
@@ -111,8 +115,14 @@ class Process:
         catalogue, blobs = faults.wrap("catalogue", self.catalogue), faults.wrap("blobs", blobs)
         self.time = SteadyTime(self.clock, believed_after=LIFETIME)
         self.remembered = RememberedTime(database, self.time)
+        policy = Policy.create(["virusscan"] if outside.answer else [])
         self.gateway = Gateway(
-            catalogue=catalogue, blobs=blobs, bus=bus, publisher=Publisher(bus, self.clock), clock=self.clock
+            catalogue=catalogue,
+            blobs=blobs,
+            bus=bus,
+            publisher=Publisher(bus, self.clock),
+            clock=self.clock,
+            foresee=None if outside.answer else Foregone(policy, self.clock, Metrics()),
         )
         self.sweeper = Sweeper(
             catalogue=catalogue,
@@ -132,7 +142,7 @@ class Process:
             store=outside.records,
             bus=outside.bus,
             publisher=self._speaks,
-            policy=Policy.create(["virusscan"]),
+            policy=policy,
             clock=self.clock,
             metrics=Metrics(),
         )

@@ -1,0 +1,82 @@
+"""Releases an upload that no step is for in the very change that notes its arrival.
+
+The bytes are put into their final place first. Whoever dies before the change leaves an upload that is on its way in
+and has all its bytes, in whichever place: the next start completes it, with the steps that are configured then. Nobody
+can read it before the change, which is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+import structlog
+
+from ..core.emit import Emit
+from ..errors import PenstockError
+from ..events.types import Outcome
+from . import notices
+from .upload import Phase, Upload
+
+if TYPE_CHECKING:
+    from ..blobs.base import BlobStore
+    from ..clock import Clock
+    from ..tracing import Tracing
+    from .catalogue import Catalogue
+
+log = structlog.get_logger(__name__)
+
+Foresee: TypeAlias = Callable[[Emit], Callable[[], None] | None]
+"""Takes the beginning of a run. Returns None if there are steps to run; otherwise the upload is to be released, and
+what is returned is to be called once it is."""
+
+
+class AtOnce:
+    """Does it. Callers see to it that nobody else works on the same upload meanwhile.
+
+    Args:
+        foresee: tells what is decided about an upload.
+        catalogue: knows all uploads.
+        blobs: keeps their bytes, and need not copy them for a release.
+        clock: dates changes.
+        tracing: is told of each decision.
+    """
+
+    def __init__(
+        self, foresee: Foresee, *, catalogue: Catalogue, blobs: BlobStore, clock: Clock, tracing: Tracing
+    ) -> None:
+        self._foresee = foresee
+        self._catalogue = catalogue
+        self._blobs = blobs
+        self._clock = clock
+        self._tracing = tracing
+
+    async def release(self, upload: Upload, begun: Upload) -> Upload | None:
+        """Release an upload if nothing else is to be done with it; return it as it is then.
+
+        None: there are steps for it, somebody else has changed it, or its bytes cannot be put into their place now.
+        Then nothing was changed, and it is to be begun like any other.
+
+        Args:
+            upload: as it is in the catalogue, on its way in; all bytes are on disk.
+            begun: the same, as it would be in processing.
+        """
+        noted = self._foresee(notices.received(begun, ""))
+        if noted is None:
+            return None
+        outcome = Outcome.CONTINUE.value
+        with self._tracing.span("upload decided", begun.trace_parent, upload_id=upload.id, outcome=outcome) as span:
+            try:
+                await self._blobs.release(upload.id)
+            except PenstockError as error:
+                span.discard()
+                log.warning("release_left_for_later", upload=upload.id, error=str(error))
+                return None
+            released = msgspec.structs.replace(begun, phase=Phase.RELEASED, outcome=outcome, ended_at=self._clock.now())
+            if not await self._catalogue.change(upload, released):
+                span.discard()
+                return None
+        noted()
+        log.info("upload_ended", upload=upload.id, phase=released.phase, outcome=outcome, reason="")
+        return released

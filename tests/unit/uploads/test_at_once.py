@@ -1,0 +1,101 @@
+"""What no step is for is released as soon as it is there, in one change."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from penstock.blobs.base import BlobUnavailable
+from penstock.core.choice import StepRule
+from penstock.core.policy import Policy
+from penstock.postprocessing.foregone import Foregone
+from penstock.telemetry import Metrics
+from penstock.testing import ManualClock, eventually
+from penstock.testing.faults import Faults, fail
+from penstock.uploads.errors import ChecksumMismatch
+from penstock.uploads.upload import Phase
+
+from .way_in import body, way_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PICTURES = Policy.create(["virusscan"], rules=(StepRule(extension=("jpg",), steps=()),))
+
+
+def foregone(policy: Policy = PICTURES, metrics: Metrics | None = None) -> Foregone:
+    return Foregone(policy, ManualClock(), metrics or Metrics())
+
+
+async def test_it_is_released_when_its_last_byte_has_arrived(tmp_path: Path) -> None:
+    metrics = Metrics()
+    with capture_logs() as logs:
+        async with way_in(tmp_path, foresee=foregone(metrics=metrics)) as parts:
+            begun = await parts.receiver.create("a.jpg", size_bytes=5)
+            standing = await parts.receiver.receive(begun.upload.id, 0, body(b"bytes"), length=5)
+            released = standing.upload
+            assert (released.phase, released.outcome, released.run) == (Phase.RELEASED, "continue", 1)
+            assert await parts.catalogue.get(released.id) == released
+            assert await parts.content(released.id) == b"bytes"
+            assert await parts.blobs.staged() == []
+            entries = await parts.feed.since(0, upload=released.id, limit=10)
+    assert [(entry.kind, entry.phase, entry.outcome) for entry in entries] == [
+        ("created", "receiving", ""),
+        ("received", "processing", ""),
+        ("decided", "processing", "continue"),
+        ("released", "released", "continue"),
+    ]
+    assert parts.announced == []
+    assert metrics.registry.get_sample_value("penstock_outcomes_total", {"outcome": "continue"}) == 1
+    assert [entry["event"] for entry in logs] == ["upload_decided", "upload_ended"]
+
+
+async def test_what_has_steps_is_announced(tmp_path: Path) -> None:
+    async with way_in(tmp_path, foresee=foregone()) as parts:
+        begun = await parts.receiver.create("a.txt", size_bytes=5)
+        standing = await parts.receiver.receive(begun.upload.id, 0, body(b"bytes"), length=5)
+        assert standing.upload.phase is Phase.PROCESSING
+        await eventually(lambda: [event.upload_id for event in parts.announced] == [begun.upload.id])
+
+
+async def test_what_cannot_be_moved_now_is_left_to_the_bus_which_tries_again(tmp_path: Path) -> None:
+    metrics, faults = Metrics(), Faults()
+    async with way_in(tmp_path, foresee=foregone(metrics=metrics), faults=faults) as parts:
+        begun = await parts.receiver.create("a.jpg", size_bytes=5)
+        faults.before("blobs.release", fail(BlobUnavailable("the disk is away")))
+        standing = await parts.receiver.receive(begun.upload.id, 0, body(b"bytes"), length=5)
+        assert standing.upload.phase is Phase.PROCESSING
+        assert await parts.blobs.staged() == [begun.upload.id]
+        await eventually(lambda: [event.upload_id for event in parts.announced] == [begun.upload.id])
+    assert metrics.registry.get_sample_value("penstock_outcomes_total", {"outcome": "continue"}) is None
+
+
+async def test_what_was_given_up_meanwhile_is_not_released(tmp_path: Path) -> None:
+    async with way_in(tmp_path, foresee=foregone()) as parts:
+        begun = (await parts.receiver.create("a.jpg", size_bytes=5)).upload
+        async with parts.blobs.append(begun.id, 0) as out:
+            await out.write(b"bytes")
+            await out.seal()
+        await parts.gateway.cancel(begun.id)
+        seen = await parts.gateway.received(begun, size_bytes=5)
+        assert seen.phase is Phase.CANCELLED
+    assert parts.announced == []
+
+
+async def test_what_is_not_what_its_metadata_says_is_not_released(tmp_path: Path) -> None:
+    checksum = base64.b64encode(b"adler32 00000000").decode()
+    async with way_in(tmp_path, foresee=foregone()) as parts:
+        begun = await parts.receiver.create("a.jpg", size_bytes=5, metadata=f"checksum {checksum}")
+        with pytest.raises(ChecksumMismatch):
+            await parts.receiver.receive(begun.upload.id, 0, body(b"bytes"), length=5)
+        upload = await parts.catalogue.get(begun.upload.id)
+    assert upload is not None
+    assert upload.phase is Phase.CANCELLED
+
+
+async def test_an_empty_file_is_released_when_it_is_created(tmp_path: Path) -> None:
+    async with way_in(tmp_path, foresee=foregone()) as parts:
+        assert (await parts.receiver.create("a.jpg", size_bytes=0)).upload.phase is Phase.RELEASED
