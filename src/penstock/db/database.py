@@ -154,7 +154,9 @@ class Database:
     async def _answer(self, future: asyncio.Future[T]) -> T:
         """Wait for a result, as long as the kind of database says."""
         try:
-            async with asyncio.timeout(self._limit.seconds if self._limit else None):
+            if self._limit is None:
+                return await future
+            async with asyncio.timeout(self._limit.seconds):
                 return await future
         except TimeoutError as error:
             self._sever_stuck()

@@ -7,16 +7,17 @@ types that the driver takes as they are: text, numbers, bytes, truth values and 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Connection, Delete, Dialect, Insert, Select, TextClause, Update
     from sqlalchemy.engine.interfaces import DBAPICursor
+
+T = TypeVar("T")
 
 
 class _Text(NamedTuple):
@@ -47,8 +48,26 @@ class Prepared:
             KeyError: one is missing.
             DBAPIError: as SQLAlchemy's own execution.
         """
-        with self._run(connection, values) as cursor:
+        text, arranged = self._made(connection, values)
+
+        def run(cursor: DBAPICursor) -> int:
+            cursor.execute(text.sql, arranged)
             return cursor.rowcount
+
+        return _with_cursor(connection, text.sql, arranged, run)
+
+    def execute_all(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run it once for each of `rows`, in their order.
+
+        Raises:
+            KeyError, DBAPIError: as `execute`.
+        """
+        if len(rows) == 1:
+            self.execute(connection, rows[0])
+        elif rows:
+            text = self._text(connection.dialect)
+            arranged = [_arranged(text, values) for values in rows]
+            _with_cursor(connection, text.sql, arranged, lambda cursor: cursor.executemany(text.sql, arranged))
 
     def first(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Any] | None:
         """Run it; return the first row that it finds, or None.
@@ -56,25 +75,18 @@ class Prepared:
         Raises:
             KeyError, DBAPIError: as `execute`.
         """
-        with self._run(connection, values) as cursor:
+        text, arranged = self._made(connection, values)
+
+        def run(cursor: DBAPICursor) -> Sequence[Any] | None:
+            cursor.execute(text.sql, arranged)
             row: Sequence[Any] | None = cursor.fetchone()
             return row
 
-    @contextmanager
-    def _run(self, connection: Connection, values: Mapping[str, Any]) -> Iterator[DBAPICursor]:
+        return _with_cursor(connection, text.sql, arranged, run)
+
+    def _made(self, connection: Connection, values: Mapping[str, Any]) -> tuple[_Text, Any]:
         text = self._text(connection.dialect)
-        arranged = _arranged(text, values)
-        driver = connection.dialect.loaded_dbapi
-        cursor = connection.connection.cursor()
-        try:
-            cursor.execute(text.sql, arranged)
-            yield cursor
-        except driver.Error as error:
-            if connection.dialect.is_disconnect(error, cursor.connection, cursor):
-                connection.invalidate(error)  # the next use begins a new one
-            raise _translated(error, connection, text.sql, arranged) from error
-        finally:
-            cursor.close()  # a select that was not read to its end would go on holding what it saw
+        return text, _arranged(text, values)
 
     def _text(self, dialect: Dialect) -> _Text:
         known = self._texts.get(dialect.name)
@@ -87,6 +99,20 @@ class Prepared:
         order = compiled.positiontup if compiled.positional else None
         text = self._texts[dialect.name] = _Text(str(compiled), fixed, order)
         return text
+
+
+def _with_cursor(connection: Connection, sql: str, values: Any, run: Callable[[DBAPICursor], T]) -> T:
+    """Return what `run` does with a cursor; `sql` and `values` are for the message of an error."""
+    driver = connection.dialect.loaded_dbapi
+    cursor = connection.connection.cursor()
+    try:
+        return run(cursor)
+    except driver.Error as error:
+        if connection.dialect.is_disconnect(error, cursor.connection, cursor):
+            connection.invalidate(error)  # the next use begins a new one
+        raise _translated(error, connection, sql, values) from error
+    finally:
+        cursor.close()  # a select that was not read to its end would go on holding what it saw
 
 
 def _arranged(text: _Text, values: Mapping[str, Any]) -> Any:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import NullPool, create_engine, event
+from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from ..errors import ConfigurationError, PenstockError
 from .kind import Kind
+from .prepared import Prepared
 
 if TYPE_CHECKING:
     import sqlite3
@@ -84,8 +85,10 @@ def _engine(url: URL, *, begin: str | None, pragmas: tuple[str, ...]) -> Engine:
         for pragma in pragmas:
             connection.execute(pragma)
 
+    beginning = Prepared(text(str(begin)))
+
     def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(str(begin))
+        beginning.execute(connection, {})
 
     event.listen(engine, "connect", prepare)
     if begin is not None:

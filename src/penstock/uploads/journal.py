@@ -125,14 +125,12 @@ _decode = msgspec.json.Decoder(Details).decode
 
 def append(connection: Connection, phase: Phase, happenings: Sequence[Happening]) -> None:
     """Write down what is made true by the same transaction, with the phase that the upload now has."""
-    for happening in happenings:
-        _APPEND.execute(connection, {**_values(happening), "phase": phase.value})
+    _APPEND.execute_all(connection, [{**_values(happening), "phase": phase.value} for happening in happenings])
 
 
 def append_while_processing(connection: Connection, happenings: Sequence[Happening]) -> None:
     """Write down what steps did with uploads; nothing about those that are not in processing any more."""
-    for happening in happenings:
-        _APPEND_WHILE_PROCESSING.execute(connection, _values(happening))
+    _APPEND_WHILE_PROCESSING.execute_all(connection, [_values(happening) for happening in happenings])
 
 
 def since(connection: Connection, after: int, *, upload_id: str | None, limit: int) -> list[FeedEntry]:

@@ -73,6 +73,16 @@ def test_errors_of_the_driver_are_those_of_sqlalchemy(connection: Connection) ->
         Prepared(text("SELECT 1 FROM nowhere")).first(connection, {})
 
 
+def test_several_rows_are_written_in_their_order(connection: Connection) -> None:
+    ADD.execute_all(connection, [])
+    ADD.execute_all(connection, [ROW])
+    ADD.execute_all(connection, [ROW | {"upload_id": "b"}, ROW | {"upload_id": "c"}])
+    found = connection.execute(select(progress.c.upload_id).order_by(progress.c.seq)).scalars()
+    assert list(found) == [ROW["upload_id"], "b", "c"]
+    with pytest.raises(IntegrityError):
+        ADD.execute_all(connection, [ROW | {"upload_id": "d"}, ROW])
+
+
 def test_a_look_holds_nothing_afterwards(tmp_path: Path) -> None:
     # A statement that is not ended would go on seeing what it saw first, and keep the log of writes from being cut.
     url = f"sqlite:///{tmp_path / 'database'}"
