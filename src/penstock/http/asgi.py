@@ -35,6 +35,18 @@ class Exchange(Protocol):
         """Return the fields after the body, names in lower case; none before its end (RFC 9110, section 6.5)."""
         ...
 
+    def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
+        """Send a whole answer in one piece; return whether that was done: if not, it is to be sent as ASGI does it.
+
+        It is done where nothing is in the way: the request has arrived, nothing was sent yet, and nothing waits.
+
+        Args:
+            status: not an interim one.
+            headers: its fields, complete but for `Date` and `Connection`.
+            body: what `Content-Length` says, or nothing for an answer that has none.
+        """
+        ...
+
 
 EXCHANGE: Final = "penstock.exchange"
 """Under this name, a request's `extensions` have what ASGI lacks: interim responses and trailers."""
@@ -63,7 +75,7 @@ class Body:
     def __init__(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> None:
         self._receive = receive
         self._received = 0
-        self._exchange: Exchange | None = scope.get("extensions", {}).get(EXCHANGE)
+        self._exchange = exchange_of(scope)
         self.length: int | None
         """How many bytes it has; None if it does not say."""
         if "transfer-encoding" in headers:
@@ -117,6 +129,12 @@ class Body:
         return chunk
 
 
+def exchange_of(scope: Scope) -> Exchange | None:
+    """Return what ASGI lacks of a request; None on another server."""
+    exchange: Exchange | None = scope.get("extensions", {}).get(EXCHANGE)
+    return exchange
+
+
 def headers_of(scope: Scope) -> dict[str, str]:
     """Return the request's headers, names in lower case; the values of a repeated one are joined (RFC 9110, 5.3)."""
     headers: dict[str, str] = {}
@@ -126,11 +144,15 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return headers
 
 
-async def send_answer(send: Send, answer: Answer, *, head: bool = False) -> None:
-    """Send a whole response; for HEAD requests without its body."""
+async def send_answer(send: Send, answer: Answer, *, head: bool = False, exchange: Exchange | None = None) -> None:
+    """Send a whole response; for HEAD requests without its body. With the request's `exchange`, in one piece."""
     headers = dict(answer.headers)
     if answer.status not in (204, 304) and not head:
         headers.setdefault("Content-Length", str(len(answer.body)))
+        if exchange is not None and exchange.answer(answer.status, headers, answer.body):
+            return
+    elif exchange is not None and exchange.answer(answer.status, headers, b""):
+        return
     await start(send, answer.status, headers)
     await send({"type": "http.response.body", "body": b"" if head else answer.body})
 

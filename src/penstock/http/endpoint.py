@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import PenstockError
-from .asgi import Answer, Body, Receive, Scope, Send, send_answer
+from .asgi import Answer, Body, Receive, Scope, Send, exchange_of, send_answer
 from .problems import answer_to, answer_to_failure
 
 if TYPE_CHECKING:
@@ -47,4 +47,4 @@ async def respond(
         answer = answer_to_failure(scope["method"], scope["path"], error)
     if always is not None:
         answer = Answer(answer.status, {**answer.headers, **always(headers)}, answer.body)
-    await send_answer(send, answer, head=scope["method"] == "HEAD")
+    await send_answer(send, answer, head=scope["method"] == "HEAD", exchange=exchange_of(scope))

@@ -79,6 +79,8 @@ class Connection(HttpToolsProtocol):
         """The request that arrives, or arrived last."""
         self._unanswered: list[Exchange] = []
         self._in_head = False
+        self._begins_head = False
+        """Whether the piece of data that is parsed begins a head."""
         self._head_bytes = 0
         self._fields = 0
         self._partial_bytes = 0
@@ -139,6 +141,9 @@ class Connection(HttpToolsProtocol):
         if self._partial_bytes > _HEAD_BYTES:
             self._head_bytes = self._partial_bytes
             raise HttpParserError
+        if self._in_head and self._begins_head:
+            self._begins_head = False
+            self._close_in(_HEAD_SECONDS)
         if not (self._in_head or self._unanswered) and self._deadline is None:
             self._close_in(_HEAD_SECONDS)  # empty lines, with which no request begins
         return b""
@@ -159,8 +164,8 @@ class Connection(HttpToolsProtocol):
         self._exchange = Exchange(self.transport, self.flow)
         self.scope["extensions"] = {EXCHANGE: self._exchange}  # type: ignore[dict-item]  # ASGI leaves it open what
         self._head_bytes = self._fields = 0
-        self._in_head = True
-        self._close_in(_HEAD_SECONDS)
+        # Most heads come in one piece, and need no timer: see `_parse`.
+        self._in_head = self._begins_head = True
 
     def on_url(self, url: bytes) -> None:
         """Take in a piece of the request's target."""
@@ -175,9 +180,12 @@ class Connection(HttpToolsProtocol):
             return
         self._count(len(name) + len(value), fields=1)
         if self._in_head:
-            if name.lower() == b"host" and any(known == b"host" for known, _ in self.headers):
+            name = name.lower()
+            if name == b"host" and any(known == b"host" for known, _ in self.headers):
                 raise HttpParserError
-            super().on_header(name, value)
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
         elif self._exchange is not None:
             self._exchange.add_trailer(name, value)
 

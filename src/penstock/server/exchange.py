@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 if TYPE_CHECKING:
     import asyncio
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
 _HELD_BYTES: Final = 512 * 1024
 """How much of a body is held before the client has to wait. A read from a socket gives at most 256 KiB."""
+_CONTROL: Final = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f]")
 
 
 class Exchange:
@@ -118,6 +122,30 @@ class Exchange:
             elif self._is_last(message) and not cycle.keep_alive and self._hears:
                 cycle.keep_alive = self.closes = True  # not yet: closing now might reset what it still sends
         await cycle.send(message)  # type: ignore[arg-type]  # one of those that it knows
+
+    def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
+        """Send a whole answer in one piece, if nothing is in the way; return whether that was done.
+
+        Does what uvicorn does in two steps, for each field of the head by itself.
+
+        Raises:
+            ValueError: a field has a control character in it.
+        """
+        cycle = self._begun()
+        if not self.arrived or self._lost or self._flow.write_paused or cycle.response_started or cycle.disconnected:
+            return False
+        if _CONTROL.search("".join(headers.values())):
+            raise ValueError(f"a field of an answer has a control character in it: {headers!r}")
+        fields = "".join([f"{name.lower()}: {value}\r\n" for name, value in headers.items()])
+        dated = b"".join([b"%s: %s\r\n" % field for field in cycle.default_headers])
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self._transport.write(b"".join((STATUS_LINE[status], dated, fields.encode("latin-1"), end, body)))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self._transport.close()
+        cycle.on_response()
+        return True
 
     async def fail(self, status: int) -> None:
         """End an answer that the application did not: as a failure if it has not begun, cut off otherwise."""

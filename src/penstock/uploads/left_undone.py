@@ -1,4 +1,4 @@
-"""Finds what a death, a bus or a storage has left undone with uploads, and has it done: at start, and from time to time.
+"""Finds what a death, a bus or a storage has left undone with uploads, and has it done: at start, and now and then.
 
 What is to be done with an upload follows from what the catalogue says of it, so it can be found at any time.
 """
