@@ -105,10 +105,14 @@ class Allowances(msgspec.Struct, frozen=True, kw_only=True):
         return [subject for subject in subjects if self.of(subject).is_counted]
 
     @property
+    def every(self) -> tuple[Allowance, ...]:
+        """What anybody may have."""
+        return (self.instance, self.each_space, self.each_user, *self.spaces.values(), *self.users.values())
+
+    @property
     def any_counted(self) -> bool:
         """Whether there is anybody for whom accounts are to be kept."""
-        every = (self.instance, self.each_space, self.each_user, *self.spaces.values(), *self.users.values())
-        return any(one.is_counted for one in every)
+        return any(one.is_counted for one in self.every)
 
 
 UNLIMITED = Allowances()

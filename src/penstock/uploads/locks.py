@@ -10,15 +10,14 @@ The locks live in memory, and so die with the process. `shared_locks` has those 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .errors import Ending, Idle, Interrupted, Locked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Awaitable, Callable
 
     from ..errors import Unavailable
 
@@ -30,6 +29,8 @@ LINGER: Final = timedelta(seconds=1)
 bytes are not thrown away that a client which has just lost its connection believes to have arrived."""
 IDLE: Final = timedelta(seconds=60)
 """How long a client may send nothing in the middle of a body; it can resume, so little is lost by ending it."""
+_SLACK: Final = 1.02
+"""How many times as long it takes until that is noticed, at most."""
 
 
 class Hold:
@@ -59,27 +60,37 @@ class Hold:
 
     def alive(self) -> None:
         """Note that the client has sent something."""
-        if self._deadline is not None and not self._deadline.expired():
-            now = asyncio.get_running_loop().time()
-            stops_at = now + self._idle_seconds
-            if self.asked is not None:
-                stops_at = min(now + PAUSE.total_seconds(), self._stops_at)
-            self._deadline.reschedule(stops_at)
+        deadline = self._deadline
+        if deadline is None or deadline.expired():
+            return
+        now = asyncio.get_running_loop().time()
+        if self.asked is not None:
+            deadline.reschedule(min(now + PAUSE.total_seconds(), self._stops_at))
+        elif (deadline.when() or 0.0) < now + self._idle_seconds:
+            # A little later than it need be, so that it is not to be moved for each piece of a body.
+            deadline.reschedule(now + self._idle_seconds * _SLACK)
 
-    @asynccontextmanager
-    async def receiving(self, idle: timedelta) -> AsyncIterator[None]:
+    def receiving(self, idle: timedelta) -> _Receiving:
         """Wait for a client inside of this.
 
         Raises:
             Interrupted, Ending: the holder was asked to stop.
             Idle: `alive` was not called for as long as `idle`.
         """
+        self._idle_seconds = idle.total_seconds()
+        return _Receiving(self)
+
+    async def _begin_to_receive(self) -> None:
         if self.asked is not None:
             raise self.asked
-        self._idle_seconds = idle.total_seconds()
+        self._deadline = asyncio.timeout(self._idle_seconds * _SLACK)
+        await self._deadline.__aenter__()
+
+    async def _end_to_receive(self, *exc_info: Any) -> None:
+        deadline, self._deadline = self._deadline, None
         try:
-            async with asyncio.timeout(self._idle_seconds) as self._deadline:
-                yield
+            if deadline is not None:
+                await deadline.__aexit__(*exc_info)
         except TimeoutError as error:
             if self.asked is not None:
                 raise self.asked from error
@@ -87,8 +98,21 @@ class Hold:
                 f"upload {self._upload_id}: nothing arrived for {self._idle_seconds:g} s. What did arrive is kept, "
                 "unless a checksum was to be met: ask for the offset with HEAD, and continue."
             ) from error
-        finally:
-            self._deadline = None
+
+
+class _Receiving:
+    """The context of `Hold.receiving`; as a class, since one made of a generator takes three times as long."""
+
+    __slots__ = ("_hold",)
+
+    def __init__(self, hold: Hold) -> None:
+        self._hold = hold
+
+    async def __aenter__(self) -> None:
+        await self._hold._begin_to_receive()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._hold._end_to_receive(*exc_info)
 
 
 class Locks(Protocol):
@@ -132,13 +156,15 @@ class UploadLocks:
         queue = self._queues.get(upload_id)
         return queue[0] if queue else None
 
-    @asynccontextmanager
-    async def hold(self, upload_id: str, *, ask: bool = True) -> AsyncIterator[Hold]:
+    def hold(self, upload_id: str, *, ask: bool = True) -> AbstractAsyncContextManager[Hold]:
         """Hold an upload's lock; whoever holds it or waits for it is asked to stop, unless not to `ask`.
 
         Raises:
             Locked: the holder did not let go in time, or was not to be asked.
         """
+        return _Holding(self, upload_id, ask=ask)
+
+    async def _take(self, upload_id: str, *, ask: bool) -> Hold:
         if not ask and upload_id in self._queues:
             raise Locked(f"upload {upload_id}: a request works on it.")
         hold = Hold(upload_id)
@@ -152,18 +178,23 @@ class UploadLocks:
         if self._closed:
             hold.ask(_ending())
         queue.append(hold)
-        try:
-            if queue[0] is not hold:
+        if queue[0] is not hold:
+            try:
                 await self._wait(hold, upload_id)
-            yield hold
-        finally:
-            queue.remove(hold)
-            if not queue:
-                del self._queues[upload_id]
-                if not self._queues:
-                    self._free.set()
-            elif not queue[0].turn.done():
-                queue[0].turn.set_result(None)
+            except BaseException:
+                self._give_back(upload_id, hold)
+                raise
+        return hold
+
+    def _give_back(self, upload_id: str, hold: Hold) -> None:
+        queue = self._queues[upload_id]
+        queue.remove(hold)
+        if not queue:
+            del self._queues[upload_id]
+            if not self._queues:
+                self._free.set()
+        elif not queue[0].turn.done():
+            queue[0].turn.set_result(None)
 
     def alone(self, upload_id: str, *, ask: bool = True) -> AbstractAsyncContextManager[object]:
         """Do nothing: there is no other instance."""
@@ -189,6 +220,24 @@ class UploadLocks:
             raise Locked(
                 f"upload {upload_id}: another request is still writing its last bytes. Try again in a few seconds."
             ) from error
+
+
+class _Holding(AbstractAsyncContextManager[Hold]):
+    """The context of `UploadLocks.hold`; a class for the same reason as `_Receiving`."""
+
+    __slots__ = ("_ask", "_hold", "_locks", "_upload_id")
+
+    def __init__(self, locks: UploadLocks, upload_id: str, *, ask: bool) -> None:
+        self._locks = locks
+        self._upload_id = upload_id
+        self._ask = ask
+
+    async def __aenter__(self) -> Hold:
+        self._hold = await self._locks._take(self._upload_id, ask=self._ask)
+        return self._hold
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._locks._give_back(self._upload_id, self._hold)
 
 
 def _ending() -> Ending:

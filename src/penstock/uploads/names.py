@@ -21,6 +21,8 @@ _CONTROL: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters, halves of surrogate pairs, and what breaks lines."""
 _DIRECTION: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Turn the direction of what follows, so that `…gnp.exe` reads as `…exe.png`."""
+_PLAIN: Final = re.compile(r"(?!con|prn|aux|nul|com|lpt)[a-z0-9][a-z0-9_.-]{0,99}", re.IGNORECASE | re.ASCII)
+"""Nothing can be wrong with such names; most are like this."""
 _DEVICE: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])( *[.:].*)?",
     re.IGNORECASE,
@@ -67,6 +69,8 @@ def misleading(text: str) -> str:
 
 
 def _objection(name: str) -> str:
+    if _PLAIN.fullmatch(name):
+        return ""
     if not name.strip():
         return "is empty"
     if name.strip(". ") == "":

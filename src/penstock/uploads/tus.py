@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from email.utils import format_datetime
+from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .checksum import ALGORITHMS
@@ -177,7 +178,13 @@ def expiry_headers(upload: Upload) -> dict[str, str]:
     """Return until when an upload may be continued (Expiration); one that is complete does not expire."""
     if upload.phase is not Phase.RECEIVING or upload.expires_at is None:
         return {}
-    return {"Upload-Expires": format_datetime(upload.expires_at, usegmt=True)}
+    return {"Upload-Expires": _date(int(upload.expires_at.timestamp()))}
+
+
+# Those that are created in the same second expire in the same one.
+@lru_cache(maxsize=16)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def _length(headers: Mapping[str, str], *, is_final: bool) -> int | None:
