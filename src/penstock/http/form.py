@@ -164,7 +164,7 @@ def _shown(part: Part, found: Standing | PenstockError, base: str) -> dict[str, 
     shown: dict[str, Any] = {"field": part.field, "filename": part.filename}
     if isinstance(found, PenstockError):
         return {**shown, "problem": msgspec.json.decode(answer_to(found).body)}
-    return {**shown, **told(found, base), "content": f"{base}/api/v1/files/{found.upload.id}/content"}
+    return {**shown, **told(found, base)}
 
 
 def _json(status: int, headers: Mapping[str, str], body: object) -> Answer:

@@ -30,6 +30,7 @@ def told(standing: Standing, base: str) -> dict[str, object]:
         "size": standing.offset,
         "phase": upload.phase,
         "status": f"{base}/api/v1/uploads/{upload.id}",
+        "content": f"{base}/api/v1/files/{upload.id}/content",
     }
 
 

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from ..blobs.base import BlobUnavailable
 from . import paths
 from .conditions import check_settled, check_target, movable, no_file, no_version
+from .digests import as_metadata
+from .errors import ChecksumMismatch
 from .folders import Listing, listing
 from .listing import number_of
+from .metadata import file_checksum
 from .removal import Removal
 from .upload import Upload
 
@@ -189,7 +193,7 @@ class Files:
         """Upload a file's present version to another place, as a client would: all steps run; return where it stands.
 
         To its own place, it becomes a new version, which the steps run for. Where the disk can share what it holds, no
-        byte is copied.
+        byte is copied. What its uploader has said that it hashes to, the copy must hash to as well.
 
         Args:
             source: where it is.
@@ -202,6 +206,7 @@ class Files:
         Raises:
             NotFound, StillProcessing, FileThere, OtherVersion: as `move`.
             TooLarge, QuotaExceeded, TooMany, StorageFull: as any upload of the `owner`.
+            BlobUnavailable: what is in the storage is not what was released; there is no copy.
         """
 
         def look(connection: Connection) -> Upload:
@@ -210,23 +215,36 @@ class Files:
             return found
 
         original = await self._database.read(look)
+        checksum = file_checksum(original.metadata)
         begun = await self._receiver.create(
             None,
             path=target.path,
             space=target.space,
             size_bytes=original.size_bytes or 0,
             media_type=original.media_type,
+            metadata=as_metadata((checksum,)) if checksum is not None else "",
             owner=owner,
             trace_parent=trace_parent,
         )
         if begun.complete:
             return begun
         try:
-            await self._blobs.concatenate(begun.upload.id, [original.id])
-            return await self._receiver.status(begun.upload.id)
+            return await self._fill(begun.upload.id, original.id)
         except BaseException:
             await self._receiver.terminate(begun.upload.id)
             raise
+
+    async def _fill(self, upload_id: str, original_id: str) -> Standing:
+        """Give an upload the bytes of another one, all of which it is to have."""
+        damaged = BlobUnavailable(f"upload {original_id} is damaged in the storage: it is not what was released")
+        await self._blobs.concatenate(upload_id, [original_id])
+        try:
+            copied = await self._receiver.status(upload_id)
+        except ChecksumMismatch as error:
+            raise damaged from error
+        if not copied.complete:
+            raise damaged
+        return copied
 
     async def restore(self, place: Place, version: str) -> Upload:
         """Have an older version of a file be the present one again; return it. The others stay, in their order.

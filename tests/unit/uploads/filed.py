@@ -46,9 +46,11 @@ class World:
             kept_versions=kept,
         )
 
-    async def create(self, path: str = "a.txt", space: str = "default", body: bytes = b"content") -> str:
+    async def create(
+        self, path: str = "a.txt", space: str = "default", body: bytes = b"content", metadata: str = ""
+    ) -> str:
         """Upload something, up to the beginning of its processing."""
-        standing = await self.receiver.create(None, path=path, space=space, size_bytes=len(body))
+        standing = await self.receiver.create(None, path=path, space=space, size_bytes=len(body), metadata=metadata)
         await self.receiver.receive(standing.upload.id, 0, pieces(body), length=len(body))
         return standing.upload.id
 
@@ -61,8 +63,10 @@ class World:
         await self.alive.settle()
         bus.waiting.extend(others)
 
-    async def put(self, path: str = "a.txt", space: str = "default", body: bytes = b"content") -> str:
-        upload_id = await self.create(path, space, body)
+    async def put(
+        self, path: str = "a.txt", space: str = "default", body: bytes = b"content", metadata: str = ""
+    ) -> str:
+        upload_id = await self.create(path, space, body, metadata)
         await self.end(upload_id)
         return upload_id
 

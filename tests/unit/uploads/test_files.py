@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import time
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
 
+from penstock.blobs.base import BlobUnavailable
 from penstock.db import Database
 from penstock.db.tables import uploads
 from penstock.errors import NotFound
 from penstock.uploads import paths
 from penstock.uploads.allowances import Allowance, Allowances
+from penstock.uploads.checksum import Checksum
+from penstock.uploads.digests import as_metadata
 from penstock.uploads.errors import QuotaExceeded
 from penstock.uploads.file_errors import FileThere, OtherVersion, StillProcessing
 from penstock.uploads.files import Files
@@ -177,6 +181,22 @@ async def test_a_copy_is_an_upload_of_the_same_content(world: World) -> None:
     assert b"".join([piece async for piece in world.alive.blobs.read(copied.id)]) == b"the same"
     with pytest.raises(FileThere):
         await world.files.copy(HERE, target, overwrite=False)
+
+
+async def test_a_copy_must_be_what_was_released(world: World) -> None:
+    """Of what the storage has damaged, there is no copy: neither of another length nor of other bytes."""
+    digest = as_metadata((Checksum("sha256", sha256(b"the same").digest()),))
+    original = await world.put(body=b"the same", metadata=digest)
+    copied = await world.files.copy(HERE, Place("lab", "b.txt"))
+    assert copied.upload.metadata == digest
+    path = world.alive.blobs.path(original)
+    for damaged in (b"the sane", b"the sam"):
+        path.chmod(0o600)
+        path.write_bytes(damaged)
+        with pytest.raises(BlobUnavailable, match="damaged"):
+            await world.files.copy(HERE, Place("lab", "c.txt"))
+        assert await world.versions(Place("lab", "c.txt")) == []
+    assert (await world.alive.catalogue.counts())[Phase.RECEIVING] == 0
 
 
 async def test_only_so_many_versions_are_kept(tmp_path: Path) -> None:
