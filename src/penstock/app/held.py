@@ -161,8 +161,9 @@ class HeldUploads:
     async def _have_go_on(self, upload_id: str) -> None:
         """Ask for one upload, and then take its note away, unless somebody else has done both."""
         number = self._numbers.get(upload_id)
-        if self._notes is not None and upload_id in self._others and upload_id not in self._numbers:
-            number = await self._notes.find(upload_id)
+        if self._notes is not None and upload_id not in self._numbers:
+            # Ours, but it has begun again meanwhile, or ended; or that of another.
+            number = await self._notes.find(upload_id) if upload_id in self._others else None
             if number is None:  # whoever took it had asked before, or heard that there is nothing to ask for
                 self._others.discard(upload_id)
                 return

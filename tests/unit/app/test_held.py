@@ -206,6 +206,15 @@ async def test_that_of_another_is_not_asked_for_when_its_note_is_gone() -> None:
     assert len(server.published) == 1
 
 
+async def test_ours_is_not_asked_for_when_it_has_begun_again_since_we_began_to_ask() -> None:
+    server = Server()
+    held = instance(server)
+    await held.keep("u")
+    held.hear(Envelope(event=StartPostprocessingStep(upload_id="u", step_to_start="virusscan"), event_id="another"))
+    assert await held.hurry(["u"]) == ()  # on its list from before
+    assert not server.published
+
+
 async def test_each_time_that_it_is_held_is_another_event() -> None:
     server = Server()
     held = instance(server)
