@@ -154,7 +154,7 @@ async def test_a_worker_that_speaks_tus_gets_the_rest_and_not_all_again(
                 assert start.payload["URL"].startswith(url)
                 there = start.payload["URL"].rpartition("/")[2]
                 assert line.cuts == 1
-                assert line.passed_bytes < 1.05 * len(LARGE)
+                assert line.passed_bytes < 1.4 * len(LARGE)  # from zero: 1.6; a reset loses what is under way
                 await eventually(lambda: asyncio.to_thread(is_released, worker, there), timeout_seconds=20)
                 content = (await ask("GET", f"{worker.url}/api/v1/files/{there}/content")).content
                 assert content == LARGE

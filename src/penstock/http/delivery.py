@@ -133,6 +133,8 @@ class Delivering:
 
     async def _check(self, claim: Claim) -> None:
         try:
+            if (once := self._once(claim)) is not None:
+                await once.check(claim)
             if await self._claims.holds(claim):
                 return
         except Unavailable:
