@@ -15,6 +15,7 @@ from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST
 from ..uploads.errors import UNKEPT, AlreadyComplete, InconsistentLength, TooLarge, WrongOffset
 from ..uploads.metadata import media_type_of
 from ..uploads.places import Place
+from ..uploads.standing import Standing
 from .asgi import EXCHANGE, Answer, Body, Receive, Scope, Send
 from .endpoint import respond
 from .preconditions import check_upload
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ..errors import PenstockError
     from ..uploads.expected import Expected
     from ..uploads.resumable import Dialect, Part
-    from ..uploads.standing import Standing
     from .asgi import Exchange
     from .services import Services
 
@@ -112,7 +112,7 @@ class Resumable:
         offset = resumable.offset_of(headers)
         part = resumable.append(headers, offset, body.length)
         expected = _expected(headers, body, part, created=False)
-        standing = await self._receiver.standing(upload_id)
+        standing = Standing.of(await self._receiver.find(upload_id), 0)
         if standing.complete:
             if body.length != 0:
                 raise InconsistentLength(f"upload {upload_id} is complete: nothing can be added to it.")
@@ -149,8 +149,7 @@ class Resumable:
                 await self._receiver.terminate(upload_id)
             raise
         except TooLarge as error:
-            known = await self._receiver.standing(upload_id)
-            if known.upload.size_bytes is None:
+            if (await self._receiver.find(upload_id)).size_bytes is None:
                 return self._too_large(error, dialect)
             if dialect.invalidates:
                 await self._receiver.terminate(upload_id)

@@ -1,7 +1,7 @@
-"""Takes uploads in: creates them, writes their bytes as they arrive, and hands them on when all are there.
+"""Takes uploads in: writes their bytes as they arrive, one request at a time for each.
 
-The length of the staged bytes is the offset; the catalogue hears of an upload when it is created and when it is
-complete, and of nothing in between. All bytes are on disk before the gateway is told that they are there.
+The length of the staged bytes is the offset; the catalogue hears of an upload when it is created (`creation`) and when
+it is complete (`arrivals`), and of nothing in between.
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..blobs.base import BlobMissing, BlobUnavailable, OffsetConflict
-from ..errors import NotFound
-from ..ids import is_upload_id, new_upload_id
 from ..tracing.traceparent import checked
 from .admission import Admission
 from .allowances import Allowance, Allowances
-from .errors import QuotaExceeded, TooMany, WrongOffset
+from .arrivals import Arrivals, check_id
+from .creation import Creation
+from .errors import WrongOffset
 from .finals import Finals
 from .limits import SPARE_BYTES
 from .locks import IDLE, UploadLocks
-from .metadata import UNKNOWN_TYPE
-from .names import checked_name, checked_path
 from .room import Room
-from .standing import Recent, Standing, check_accepted, check_alive, gone
+from .standing import Recent, Standing, check_alive, gone
 from .steady import SteadyTime
-from .upload import Upload
 from .writing import Writer
 
 if TYPE_CHECKING:
@@ -37,6 +34,7 @@ if TYPE_CHECKING:
     from .expected import Expected
     from .gateway import Gateway
     from .locks import Locks
+    from .upload import Upload
 
 _REMEMBERED: Final = 4096
 
@@ -79,15 +77,13 @@ class Receiver:
         self._catalogue = catalogue
         self._gateway = gateway
         self._blobs = blobs
-        self._clock = clock
-        self._expiration = expiration
         self._time = SteadyTime(clock, believed_after=expiration) if time is None else time
         self._locks = UploadLocks() if locks is None else locks
-        self._room = Room(
+        self._room = room = Room(
             blobs=blobs, catalogue=catalogue, clock=clock, spare_bytes=spare_bytes, shared=self._locks.shared
         )
         self._recent = Recent(0 if self._locks.shared else _REMEMBERED)
-        self._admission = Admission(clock, allowances or _only_size(max_size_bytes))
+        self._admission = admission = Admission(clock, allowances or _only_size(max_size_bytes))
         self._writer = Writer(
             blobs=blobs,
             room=self._room,
@@ -96,94 +92,25 @@ class Receiver:
             reserve=catalogue.reserve,
             idle=idle,
         )
-        self._finals = Finals(
-            catalogue=catalogue, gateway=gateway, blobs=blobs, room=self._room, admission=self._admission
+        finals = Finals(catalogue=catalogue, gateway=gateway, blobs=blobs, room=room, admission=admission)
+        self._arrivals = Arrivals(
+            catalogue=catalogue, gateway=gateway, blobs=blobs, time=self._time, room=room, finals=finals
         )
-
-    async def create(
-        self,
-        filename: str | None,
-        *,
-        path: str | None = None,
-        size_bytes: int | None,
-        space: str = "default",
-        media_type: str = UNKNOWN_TYPE,
-        metadata: str = "",
-        initiator_id: str = "",
-        owner: str = "",
-        trace_parent: str = "",
-        concat: str = "",
-        explicit_end: bool = False,
-    ) -> Standing:
-        """Begin an upload; one of no bytes is complete at once, and so is one that is made of complete parts.
-
-        With `explicit_end`, it is complete only when a request says so.
-
-        When this returns, the upload survives kill -9. Without a path, the file is in no folder; without a name either,
-        it is named after its ID. `trace_parent` is the request's; the upload is processed in its trace unless another
-        request completes it and has one as well.
-
-        Raises:
-            UnsafeName: the name is not taken.
-            TooLarge: it is over the limit of the server, the space or the `owner`.
-            QuotaExceeded: it is more than one of them has left.
-            TooMany: one of them begins uploads too fast, or has too many that are not finished.
-            StorageFull: there is no room for it.
-            NotAPart: it is to be made of something that is no part.
-            ChecksumMismatch: it is complete, and not what its metadata says.
-        """
-        upload_id = new_upload_id()
-        name = upload_id if filename is None else filename
-        path = checked_name(name) if path is None else checked_path(path)
-        self._admission.check_size(space, owner, size_bytes or 0)
-        upload = Upload(
-            id=upload_id,
-            filename=path.rpartition("/")[2],
-            path=path if "/" in path else "",
-            space=space,
-            size_bytes=size_bytes,
-            media_type=media_type,
-            metadata=metadata,
-            initiator_id=initiator_id,
-            owner=owner,
-            trace_parent=checked(trace_parent),
-            created_at=self._clock.now(),
-            expires_at=self._time.latest() + self._expiration,
-            concat=concat,
-            explicit_end=explicit_end,
-        )
-        if upload.parts:
-            final = await self._finals.create(upload)
-            return Standing.of(final, 0)
-        await self._catalogue.check(upload)
-        self._admission.begin(space, owner)
-        await self._room.begin(upload_id, size_bytes)
-        try:
-            await self._blobs.create(upload_id)  # first, so that what the catalogue knows has its bytes
-            await self._catalogue.add(upload)
-        except BaseException as error:
-            self._room.end(upload_id, arrived=False)
-            if isinstance(error, QuotaExceeded | TooMany):
-                await self._blobs.discard(upload_id)  # what was left when it was checked, another one has got
-            raise
-        self._room.entered(upload_id)
-        if size_bytes == 0 and not explicit_end:
-            async with self._locks.alone(upload_id):
-                return await self._finish(upload, await self._blobs.seal(upload_id))
-        standing = Standing(upload, 0)
-        self._recent.put(standing)
-        return standing
-
-    async def find(self, upload_id: str) -> Upload:
-        """Return an upload that can be received, or has been.
-
-        Raises:
-            NotFound: there is none of this ID.
-            Gone: it was cancelled, removed or rejected, or has expired.
-        """
-        upload = await self.known(upload_id)
-        check_alive(upload, self._time.now())
-        return upload
+        self.known = self._arrivals.known
+        self.find = self._arrivals.find
+        self.create = Creation(
+            catalogue=catalogue,
+            blobs=blobs,
+            clock=clock,
+            time=self._time,
+            expiration=expiration,
+            admission=admission,
+            room=room,
+            finals=finals,
+            locks=self._locks,
+            arrivals=self._arrivals,
+            recent=self._recent,
+        ).create
 
     def largest(self, upload: Upload) -> int | None:
         """Return how large an upload may become; None: as large as there is room."""
@@ -201,15 +128,6 @@ class Receiver:
         holder = self._locks.holder(upload_id)
         return None if holder is None else holder.written_bytes
 
-    async def standing(self, upload_id: str) -> Standing:
-        """Return where an upload stands, as far as its bytes are complete; without disturbing whoever sends them.
-
-        Raises:
-            NotFound, Gone: as `find`.
-        """
-        upload = await self.find(upload_id)
-        return Standing.of(upload, 0)
-
     async def status(self, upload_id: str) -> Standing:
         """Return where an upload stands, after asking a request that still sends bytes to stop.
 
@@ -224,7 +142,7 @@ class Receiver:
             return standing
         async with self._locks.hold(upload_id):
             self._recent.take(upload_id)
-            return await self._healed(await self._look(upload_id))
+            return await self._arrivals.healed(await self._arrivals.look(upload_id))
 
     async def receive(
         self,
@@ -268,11 +186,11 @@ class Receiver:
             Disconnected, Interrupted, Idle, Ending: see above.
             StorageFull, BlobUnavailable: what could be written is kept.
         """
-        _check_id(upload_id)
+        check_id(upload_id)
         self._spare_holder(upload_id, offset)
         async with self._locks.hold(upload_id) as hold:
             # Taken out while it changes: whatever goes wrong, the next one looks for itself.
-            standing = self._recent.take(upload_id) or await self._look(upload_id)
+            standing = self._recent.take(upload_id) or await self._arrivals.look(upload_id)
             check_alive(standing.upload, self._time.now())
             standing.check_begins(offset)
             largest = self._admission.largest(standing.upload.space, standing.upload.owner)
@@ -285,8 +203,8 @@ class Receiver:
             if standing.full and not (ends and expected is not None):
                 await self._writer.check_empty(body, length, hold)
                 if ends:
-                    return await self._finish(standing.upload, await self._blobs.seal(upload_id))
-                return await self._healed(standing)
+                    return await self._arrivals.finish(standing.upload, await self._blobs.seal(upload_id))
+                return await self._arrivals.healed(standing)
             try:
                 with self._admission.receiving(standing.upload.space, standing.upload.owner):
                     written = await self._writer.append(standing, body, hold, expected, ends_upload=ends_upload)
@@ -298,7 +216,7 @@ class Receiver:
             except OffsetConflict as error:
                 raise WrongOffset(sent=offset, offset=error.length_bytes) from error
             if written.is_all:
-                return await self._finish(standing.upload, written.length_bytes)
+                return await self._arrivals.finish(standing.upload, written.length_bytes)
             grown = Standing(standing.upload, written.length_bytes)
             self._recent.put(grown)
             return grown
@@ -322,7 +240,7 @@ class Receiver:
             NotFound: there is none of this ID.
             Locked: a request for it does not let go.
         """
-        _check_id(upload_id)
+        check_id(upload_id)
         async with self._locks.hold(upload_id):
             self._recent.take(upload_id)
             await self._gateway.cancel(upload_id)
@@ -364,56 +282,6 @@ class Receiver:
             await self.find(upload.id)  # says so if it was given up meanwhile
         return sized
 
-    async def known(self, upload_id: str) -> Upload:
-        """Return an upload, whatever has become of it.
-
-        Raises:
-            NotFound: there is none of this ID.
-        """
-        _check_id(upload_id)
-        upload = await self._catalogue.get(upload_id)
-        if upload is None:
-            raise _unknown(upload_id)
-        return upload
-
-    async def _look(self, upload_id: str) -> Standing:
-        """Ask catalogue and storage where an upload stands."""
-        standing = Standing.of(await self.find(upload_id), 0)
-        if standing.complete or standing.upload.parts:
-            return standing
-        try:
-            return Standing.of(standing.upload, await self._blobs.length(upload_id))
-        except BlobMissing:
-            # The machine lost power after the upload was noted, and before its empty file was on disk.
-            await self._blobs.create(upload_id)
-            return standing
-
-    async def _healed(self, standing: Standing) -> Standing:
-        """Hand on an upload whose bytes are all there, in case that we died, or failed, before we could."""
-        upload = standing.upload
-        if standing.complete or not standing.full or upload.is_part or upload.explicit_end:
-            return standing
-        return await self._finish(standing.upload, await self._blobs.seal(standing.upload.id))
-
-    async def _finish(self, upload: Upload, size_bytes: int) -> Standing:
-        if upload.is_part:
-            self._room.end(upload.id, arrived=True)
-            await self._finals.part_complete(upload)
-            return Standing(upload, size_bytes)
-        received = await self._gateway.received(upload, size_bytes=size_bytes)
-        self._room.end(upload.id, arrived=True)
-        check_accepted(received)
-        return Standing(received, size_bytes)
-
 
 def _only_size(max_size_bytes: int | None) -> Allowances:
     return Allowances(instance=Allowance(max_size_bytes=max_size_bytes))
-
-
-def _check_id(upload_id: str) -> None:
-    if not is_upload_id(upload_id):
-        raise _unknown(upload_id)
-
-
-def _unknown(upload_id: str) -> NotFound:
-    return NotFound(f"there is no upload {upload_id[:64]!r}. Begin a new one.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from ..errors import NotFound
 from .errors import ChecksumMismatch, Gone, InconsistentLength, MadeOfParts, TooLarge, WrongOffset
 from .limits import check_size
 from .upload import Phase, Upload
@@ -142,6 +143,11 @@ def check_accepted(upload: Upload) -> None:
         raise ChecksumMismatch(f"upload {upload.id} was given up: {upload.reason}. Begin a new one.")
     if upload.phase is not Phase.RECEIVING and upload.phase not in _COMPLETE:
         raise gone(upload)
+
+
+def unknown(upload_id: str) -> NotFound:
+    """Return the error about an upload that nobody knows."""
+    return NotFound(f"there is no upload {upload_id[:64]!r}. Begin a new one.")
 
 
 def gone(upload: Upload) -> Gone:

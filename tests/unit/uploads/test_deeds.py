@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from penstock.blobs.base import BlobMissing
+from penstock.blobs.local import LocalBlobs
 from penstock.core.progress import State
 from penstock.events.types import Envelope, RestartPostprocessing
 from penstock.testing.faults import Faults, Killed, die
@@ -250,3 +252,20 @@ async def test_a_record_that_was_lost_runs_all_steps_again_before_a_release(tmp_
         assert upload.phase is Phase.DELETED
         with pytest.raises(BlobMissing):
             await healed.blobs.length(healed.upload_id)
+
+
+async def test_nobody_waits_on_the_event_loop_for_where_the_bytes_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[bool]()
+    where = LocalBlobs.path
+
+    def path(blobs: LocalBlobs, upload_id: str) -> Path:
+        asked.append(threading.current_thread() is threading.main_thread())
+        return where(blobs, upload_id)
+
+    monkeypatch.setattr(LocalBlobs, "path", path)
+    async with process(tmp_path, Outside()) as alive:
+        await arrives(alive)
+    assert asked
+    assert not any(asked)

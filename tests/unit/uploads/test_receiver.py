@@ -26,7 +26,6 @@ from penstock.uploads.errors import (
 )
 from penstock.uploads.expected import Expected
 from penstock.uploads.names import UnsafeName
-from penstock.uploads.standing import Recent
 from penstock.uploads.upload import Phase
 from tests.unit.uploads.way_in import EXPIRATION, Silent, WayIn, body, cut, way_in
 
@@ -410,7 +409,7 @@ async def test_bytes_are_counted(parts: WayIn) -> None:
 
 
 async def test_what_was_forgotten_is_looked_up(parts: WayIn) -> None:
-    parts.receiver._recent = Recent(3)
+    parts.receiver._recent._most = 3
     uploads = [await created(parts) for _ in range(10)]
     assert len(parts.receiver._recent) == 3
     for upload in uploads:
