@@ -111,7 +111,7 @@ class Catalogue(Lookups):
         Raises:
             QuotaExceeded, TooMany: as `add`.
         """
-        if self._ledger.is_kept:
+        if self._ledger.allowances.any_counted:
             wanted = Account(reserved_bytes=counted_bytes(upload), unfinished=1)
             refusal = await self._database.find(
                 lambda connection: self._ledger.check(connection, upload.space, upload.owner, wanted)

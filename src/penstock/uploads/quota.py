@@ -6,6 +6,8 @@ start. Whoever wants more asks and takes in one transaction, and these take turn
 PostgreSQL all processes take the same lock first. So nobody can be promised what somebody else is given.
 
 Accounts are kept for those only who have a limit that needs one; without such limits, nothing of this costs anything.
+Where several instances share the database they are kept for all: another instance may have other limits, such as while
+they are being changed, and must find there what came in through this one.
 """
 
 from __future__ import annotations
@@ -68,10 +70,12 @@ class Ledger:
     which would all have to be done again.
     """
 
-    def __init__(self, allowances: Allowances = UNLIMITED) -> None:
+    def __init__(self, allowances: Allowances = UNLIMITED, *, shared: bool = False) -> None:
+        """Keep what these limits need; with `shared`, what those of any other instance may need."""
         self.allowances = allowances
-        self.is_kept = allowances.any_counted
+        self.is_kept = shared or allowances.any_counted
         """Whether there are any accounts."""
+        self._shared = shared
 
     def check(self, connection: Connection, space: str, owner: str, wanted: Account) -> PenstockError | None:
         """Return why somebody may not have more, if so."""
@@ -129,9 +133,10 @@ class Ledger:
             refusal = _refusal(subject, allowance, account_of(connection, subject), moved, moved)
             if refusal is not None:
                 return refusal
+        if self._keeps(subject):
             add_to(connection, subject, moved)
         left = Subject(SubjectKind.SPACE, place.space)
-        if self._counts(left):
+        if self._keeps(left):
             add_to(connection, left, Account().minus(moved))
         return None
 
@@ -178,7 +183,7 @@ class Ledger:
             connection.execute(delete(accounts))
             return 0
         take_the_lock(connection)
-        right = {subject: account for subject, account in summed(connection).items() if self._counts(subject)}
+        right = {subject: account for subject, account in summed(connection).items() if self._keeps(subject)}
         found = {
             Subject(SubjectKind(kind), name): Account(*numbers)
             for kind, name, *numbers in connection.execute(select(*accounts.c))
@@ -200,24 +205,27 @@ class Ledger:
         return [Usage(subject, account, self.allowances.of(subject)) for subject, account in sorted(known.items())]
 
     def subjects(self, space: str | None, owner: str | None) -> list[Subject]:
-        """Return those of them for whom an account is kept, the server first; None: no space, or user."""
+        """Return those of them who have a limit that needs an account, the server first; None: no space, or user."""
         said = [(SubjectKind.SPACE, space), (SubjectKind.USER, owner)]
         some = [THE_INSTANCE, *(Subject(kind, name) for kind, name in said if name is not None)]
-        return [subject for subject in some if self._counts(subject)]
+        return [subject for subject in some if self.allowances.of(subject).is_counted]
 
-    def _counts(self, subject: Subject) -> bool:
-        return self.allowances.of(subject).is_counted
+    def _keeps(self, subject: Subject) -> bool:
+        return self._shared or self.allowances.of(subject).is_counted
+
+    def _kept(self, space: str, owner: str) -> list[Subject]:
+        return [subject for subject, _ in self.allowances.about(space, owner) if self._keeps(subject)]
 
     def _add(self, connection: Connection, space: str, owner: str, change: Account) -> None:
         if change != Account():
-            for subject, _ in self.allowances.counted(space, owner):
+            for subject in self._kept(space, owner):
                 add_to(connection, subject, change)
 
     def _lent(self, connection: Connection, statement: Any, values: Mapping[str, Any]) -> dict[Subject, Account]:
         sums: dict[Subject, Account] = {}
         for space, owner, size_bytes in connection.execute(statement, values):
             part = Account(reserved_bytes=size_bytes or 0, unfinished=1)
-            for subject, _ in self.allowances.counted(space, owner):
+            for subject in self._kept(space, owner):
                 sums[subject] = sums.get(subject, Account()).plus(part)
         return sums
 

@@ -15,7 +15,7 @@ from penstock.clock import SystemClock
 from penstock.db import Database
 from penstock.ids import new_upload_id
 from penstock.uploads.accounts import Account
-from penstock.uploads.allowances import Allowance, Allowances, Subject, SubjectKind
+from penstock.uploads.allowances import UNLIMITED, Allowance, Allowances, Subject, SubjectKind
 from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.errors import QuotaExceeded, TooMany
 from penstock.uploads.feed import Feed
@@ -57,8 +57,8 @@ def catalogue(database: Database) -> Counted:
 class Counted(Catalogue):
     """A catalogue with those who tell what is counted."""
 
-    def __init__(self, database: Database, allowances: Allowances) -> None:
-        clock, ledger = SystemClock(), Ledger(allowances)
+    def __init__(self, database: Database, allowances: Allowances, *, shared: bool = False) -> None:
+        clock, ledger = SystemClock(), Ledger(allowances, shared=shared)
         super().__init__(database, Feed(database, clock), clock, ledger)
         self.usages = Usages(database, ledger)
 
@@ -175,6 +175,22 @@ async def test_a_moved_file_counts_where_it_is_also_for_who_has_not_heard_of_it(
     assert (await account(catalogue), await account(catalogue, hall)) == ((60, 0, 0), (40, 0, 0))
     await become(catalogue, small, Phase.CANCELLED)
     assert (await account(catalogue), await account(catalogue, hall)) == ((60, 0, 0), (0, 0, 0))
+
+
+async def test_instances_with_other_limits_leave_the_accounts_right_for_each_other(database: Database) -> None:
+    ours, theirs = Counted(database, LIMITED, shared=True), Counted(database, UNLIMITED, shared=True)
+    await ours.usages.count_anew()
+    await entered(ours, size_bytes=40)
+    await theirs.usages.count_anew()
+    one = await entered(theirs, size_bytes=30)
+    assert await account(ours) == (0, 70, 2)
+    with pytest.raises(QuotaExceeded):
+        await entered(ours, size_bytes=40)
+    one = await become(theirs, one, Phase.PROCESSING, run=1)
+    assert await account(ours) == (30, 40, 1)
+    await become(theirs, one, Phase.CANCELLED)
+    assert await account(ours) == (0, 40, 1)
+    assert await theirs.usages.of("lab", "alice") == []  # what nobody has limited is not shown
 
 
 async def test_the_number_of_unfinished_uploads_is_limited(catalogue: Counted) -> None:
