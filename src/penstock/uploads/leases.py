@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import bindparam, delete, select, text
 
 from ..db.prepared import Prepared
-from ..db.tables import instances, upload_leases
+from ..db.tables import instances, upload_leases, uploads
+from ..errors import NotFound
+from ..ids import is_upload_id
 from .errors import Interrupted
+from .standing import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,16 +40,20 @@ _BEAT: Final = _sql(
     "ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until"
 )
 # Nothing happens to one in the hands of a living instance. One of our own is free: only one of us asks at a time.
+# There are none for uploads that do not exist: anybody may ask for those, again and again.
 _TAKE: Final = Prepared(
     _sql(
         "INSERT INTO upload_leases AS held (upload_id, token, instance, asked, writer, kept_bytes) "
-        "VALUES (:upload, :token, :instance, FALSE, '', NULL) ON CONFLICT (upload_id) DO UPDATE "
+        "SELECT CAST(:upload AS TEXT), CAST(:token AS BIGINT), CAST(:instance AS TEXT), FALSE, '', NULL "
+        "WHERE :is_ours OR EXISTS (SELECT 1 FROM uploads WHERE id = :upload) "
+        "ON CONFLICT (upload_id) DO UPDATE "
         "SET token = excluded.token, instance = excluded.instance, asked = FALSE "
         "WHERE held.instance = excluded.instance OR NOT EXISTS "
         "(SELECT 1 FROM instances WHERE instances.id = held.instance AND instances.alive_until > NOW) "
         "RETURNING held.writer, held.kept_bytes"
     )
 )
+_KNOWN: Final = Prepared(select(uploads.c.id).where(uploads.c.id == bindparam("upload")))
 _ASK: Final = Prepared(_sql("UPDATE upload_leases SET asked = TRUE WHERE upload_id = :upload AND NOT asked"))
 _MINE: Final = (upload_leases.c.upload_id == bindparam("upload"), upload_leases.c.token == bindparam("token"))
 _WRITES: Final = Prepared(
@@ -60,11 +67,20 @@ _FENCED: Final = Prepared(
 )
 _CHECK: Final = Prepared(select(upload_leases.c.token).where(*_MINE).with_for_update())
 _GIVE_BACK: Final = Prepared(delete(upload_leases).where(*_MINE))
+_GIVE_BACK_UNWRITTEN: Final = Prepared(delete(upload_leases).where(*_MINE, upload_leases.c.kept_bytes.is_(None)))
+_PASS_ON: Final = Prepared(
+    _sql("UPDATE upload_leases SET instance = '', asked = FALSE WHERE upload_id = :upload AND token = :token")
+)
 _ASKED: Final = select(upload_leases.c.upload_id, upload_leases.c.token).where(
     upload_leases.c.instance == bindparam("instance"), upload_leases.c.asked
 )
 _ELSEWHERE: Final = _sql("SELECT 1 FROM instances WHERE machine <> :machine AND alive_until > NOW LIMIT 1")
 _FORGET: Final = _sql("DELETE FROM instances WHERE alive_until < NOW - 60000000")
+_FORGET_UNKNOWN: Final = _sql(
+    "DELETE FROM upload_leases WHERE length(upload_id) = 32 "
+    "AND NOT EXISTS (SELECT 1 FROM uploads WHERE uploads.id = upload_leases.upload_id) AND NOT EXISTS "
+    "(SELECT 1 FROM instances WHERE instances.id = upload_leases.instance AND instances.alive_until > NOW)"
+)
 _LAPSED: Final = _sql(
     "SELECT upload_id FROM upload_leases WHERE NOT EXISTS "
     "(SELECT 1 FROM instances WHERE instances.id = upload_leases.instance AND instances.alive_until > NOW)"
@@ -83,7 +99,18 @@ class Lease(NamedTuple):
     writer: str
     """The machine of an earlier holder that has not given it back, and may write yet; empty: there is none."""
     kept_bytes: int | None
-    """How much of what that one wrote was on the disk of all machines for certain."""
+    """How much of what that one wrote was on the disk of all machines for certain; None: there is no such holder, or
+    what it writes does not count any more."""
+
+    @classmethod
+    def in_doubt(cls, upload_id: str, token: int) -> Lease:
+        """Return what may have been taken: whether it was, and after whom, nobody knows."""
+        return cls(upload_id, token, "", 0)
+
+    @property
+    def alone(self) -> Lease:
+        """Return the same, behind a fence."""
+        return self._replace(writer="", kept_bytes=None)
 
     @property
     def lost(self) -> LeaseLost:
@@ -97,18 +124,21 @@ class Leases:
     """The leases of one instance. Every method may raise `DatabaseUnavailable`.
 
     Args:
-        database: a PostgreSQL that all instances share, with connections of its own: signs of life wait for nobody.
+        database: a PostgreSQL that all instances share, with connections of its own: nothing waits here for uploads.
         machine: where this is. Files that processes of the same machine have written, each sees at once.
         lease: for how long a sign of life is good.
+        heart: the same database, with a connection for nothing but signs of life: whoever wants a lease may have to
+            wait for somebody who was stopped with its row in hand. None: `database`.
     """
 
-    def __init__(self, database: Database, *, machine: str, lease: timedelta) -> None:
+    def __init__(self, database: Database, *, machine: str, lease: timedelta, heart: Database | None = None) -> None:
         self.instance = secrets.token_hex(8)
         self.machine = machine
         self.lease = lease
         self.held: dict[str, Lease] = {}
         """Those that this process believes to hold."""
         self._database = database
+        self._heart = heart or database
 
     async def beat(self) -> bool:
         """Give a sign of life; return whether there are instances on other machines."""
@@ -122,7 +152,7 @@ class Leases:
             connection.execute(_BEAT, values)
             return connection.execute(_ELSEWHERE, {"machine": self.machine}).first() is not None
 
-        return await self._database.write(work)
+        return await self._heart.write(work)
 
     async def end(self) -> None:
         """Say that this instance lives no more, and forget those that have not for a minute."""
@@ -133,19 +163,30 @@ class Leases:
 
         await self._database.write(work)
 
-    async def take(self, upload_id: str, *, ask: bool = True) -> Lease | None:
-        """Return the lease of an upload, or None: it is in the hands of somebody else, who was asked to let go."""
-        token = secrets.randbits(62)
-        values = {"upload": upload_id, "token": token, "instance": self.instance}
+    async def take(self, upload_id: str, token: int, *, ask: bool = True) -> Lease | None:
+        """Return the lease of an upload, or None: it is in the hands of somebody else, who was asked to let go.
 
-        def work(connection: Connection) -> Sequence[object] | None:
-            row = _TAKE.first(connection, values)
+        `token` is new (`new_token`). Without an answer, the lease may be ours all the same: give back what is
+        `Lease.in_doubt`.
+
+        Raises:
+            NotFound: there is no such upload, and so no lease.
+        """
+        values = {"upload": upload_id, "token": token, "instance": self.instance}
+        values_of_take = {**values, "is_ours": not is_upload_id(upload_id)}
+
+        def work(connection: Connection) -> Sequence[object] | NotFound | None:
+            row = _TAKE.first(connection, values_of_take)
+            if row is None and not _KNOWN.first(connection, values) and is_upload_id(upload_id):
+                return unknown(upload_id)
             if row is None and ask:
-                _ASK.execute(connection, {"upload": upload_id})
+                _ASK.execute(connection, values)
             return row
 
-        row = await self._database.write(work)
-        return None if row is None else Lease(upload_id, token, *row)  # type: ignore[arg-type]
+        found = await self._database.write(work)
+        if isinstance(found, NotFound):
+            raise found
+        return None if found is None else Lease(upload_id, token, *found)  # type: ignore[arg-type]
 
     async def writes(self, lease: Lease, kept_bytes: int) -> None:
         """Note that the holder has a file open for writing, and that so much is on disk for certain.
@@ -195,8 +236,20 @@ class Leases:
         self.check(connection, lease)
 
     async def give_back(self, lease: Lease) -> bool:
-        """Let go; return False if the lease was lost before."""
-        return await self._database.write(lambda connection: _GIVE_BACK.execute(connection, _named(lease))) == 1
+        """Let go; return False if the lease was lost before.
+
+        Where an earlier holder may write yet, that is remembered for the next one.
+        """
+
+        def work(connection: Connection) -> bool:
+            if lease.kept_bytes is None:
+                return _GIVE_BACK.execute(connection, _named(lease)) == 1
+            return (
+                _GIVE_BACK_UNWRITTEN.execute(connection, _named(lease)) == 1
+                or _PASS_ON.execute(connection, _named(lease)) == 1
+            )
+
+        return await self._database.write(work)
 
     async def asked(self) -> list[tuple[str, int]]:
         """Return what others wait for: upload and token."""
@@ -206,9 +259,21 @@ class Leases:
         return [(upload_id, token) for upload_id, token in rows]
 
     async def lapsed(self) -> list[str]:
-        """Return the uploads that dead instances were working on."""
-        rows = await self._database.read(lambda connection: connection.execute(_LAPSED).all())
-        return [upload_id for (upload_id,) in rows]
+        """Return the uploads that dead instances were working on, or that wait for a fence.
+
+        Leases of those that are forgotten by now are, too.
+        """
+
+        def work(connection: Connection) -> list[str]:
+            connection.execute(_FORGET_UNKNOWN)
+            return [upload_id for (upload_id,) in connection.execute(_LAPSED)]
+
+        return await self._database.write(work)
+
+
+def new_token() -> int:
+    """Return a token that no holder of any upload has or had."""
+    return secrets.randbits(62)
 
 
 def _named(lease: Lease) -> dict[str, object]:

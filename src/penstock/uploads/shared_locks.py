@@ -1,21 +1,23 @@
 """Locks of uploads among instances: a request has the lock of its own process first, then the lease of all.
 
-`Keeper` gives the signs of life, hears who waits for what this process holds, and gives back what could not be given
-back at once.
+Beside them run (`SharedLocks.keep`): what gives signs of life, what hears who waits for what this process holds and
+gives back what could not be given back at once, and what notes how much has reached the disk. None of them waits for
+another one: a slow disk costs no lease that its holder still writes under.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from ..db import DatabaseUnavailable
-from ..errors import PenstockError
+from ..errors import NotFound, PenstockError
 from .errors import Interrupted, Locked, WrongOffset
+from .leases import Lease, new_token
 from .locks import TAKEOVER, UploadLocks
 
 if TYPE_CHECKING:
@@ -24,17 +26,21 @@ if TYPE_CHECKING:
 
     from ..clock import Clock
     from .fencing import BlobFences
-    from .leases import Lease, Leases
+    from .leases import Leases
     from .locks import Hold
 
 log = structlog.get_logger(__name__)
 
 _LOOK: Final = timedelta(milliseconds=100)
 """How often to look whether others wait for what this process holds."""
+_LOOK_AROUND: Final = timedelta(seconds=1)
+"""The same while it believes to hold nothing: an answer of the database may have been lost."""
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _LONGEST_PAUSE_SECONDS: Final = 0.1
 _BEATS: Final = 4
 """Signs of life for each length of a lease."""
+_MOST_TO_GIVE_BACK: Final = 10_000
+"""What is more than that, while the database is away, is given back when somebody asks for it."""
 
 
 class SharedLocks:
@@ -49,9 +55,13 @@ class SharedLocks:
         self._takeover = takeover
         self._local = UploadLocks(takeover)
         self._held: dict[str, tuple[Lease, Hold]] = {}
+        self._tokens: set[int] = set()
+        """Of what requests hold, or ask for: whatever else the database believes to be ours was left behind."""
         self._to_give_back: dict[int, Lease] = {}
         self._writing: set[str] = set()
         self._something = asyncio.Event()
+        self._elsewhere = asyncio.Event()
+        """Whether there are instances on other machines."""
 
     def holder(self, upload_id: str) -> Hold | None:
         """Return who holds an upload's lock in this process."""
@@ -70,27 +80,41 @@ class SharedLocks:
         """
         if not ask and self._local.holder(upload_id) is not None:
             raise _locked(upload_id)
+        ends_at = asyncio.get_running_loop().time() + self._takeover.total_seconds()
         async with self._local.hold(upload_id) as hold:
-            lease = await self._take(upload_id, hold, ask=ask)
-            self._held[upload_id] = lease, hold
-            self._leases.held[upload_id] = lease
-            hold.confirm = lambda offset: self._writes(lease, offset)
-            self._something.set()
+            token = new_token()
+            self._tokens.add(token)
             try:
-                if lease.kept_bytes is not None:
-                    await self._fences.fence(lease, lambda: self._leases.confirm(lease))
-                    await self._leases.fenced(lease)
-                yield hold
-            except WrongOffset:
-                await self._give_back(lease)  # it says where the upload stands
-                raise
-            except BaseException:
-                self._give_back_soon(lease)
-                raise
+                lease = await self._take(upload_id, token, hold, ends_at, ask=ask)
+                async with self._holding(lease, hold):
+                    yield hold
             finally:
-                del self._held[upload_id], self._leases.held[upload_id]
-                self._writing.discard(upload_id)
-            await self._give_back(lease)
+                self._tokens.discard(token)
+
+    @asynccontextmanager
+    async def _holding(self, lease: Lease, hold: Hold) -> AsyncIterator[None]:
+        """Have a lease while the context is open, and nobody write who had it before."""
+        upload_id = lease.upload_id
+        self._held[upload_id] = lease, hold
+        self._leases.held[upload_id] = lease
+        hold.confirm = lambda offset: self._writes(lease, offset)
+        self._something.set()
+        try:
+            if lease.kept_bytes is not None:
+                await self._fences.fence(lease, lambda: self._leases.confirm(lease))
+                await self._leases.fenced(lease)
+                lease = lease.alone
+            yield
+        except WrongOffset:
+            await self._give_back(lease)  # it says where the upload stands
+            raise
+        except BaseException:
+            self._give_back_soon(lease)
+            raise
+        finally:
+            del self._held[upload_id], self._leases.held[upload_id]
+            self._writing.discard(upload_id)
+        await self._give_back(lease)
 
     def alone(self, upload_id: str, *, ask: bool = True) -> AbstractAsyncContextManager[object]:
         """Do what `hold` does: the lease is among instances."""
@@ -118,6 +142,7 @@ class SharedLocks:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._beat(), name="lease-beat")
             group.create_task(self._listen(), name="lease-listen")
+            group.create_task(self._publish(), name="lease-publish")
 
     async def begin(self) -> None:
         """Give the first sign of life.
@@ -135,16 +160,21 @@ class SharedLocks:
         except DatabaseUnavailable as error:
             log.warning("leases_lapse", error=str(error))
 
-    async def _take(self, upload_id: str, hold: Hold, *, ask: bool) -> Lease:
-        loop = asyncio.get_running_loop()
-        ends_at, pause = loop.time() + self._takeover.total_seconds(), _FIRST_PAUSE_SECONDS
+    async def _take(self, upload_id: str, token: int, hold: Hold, ends_at: float, *, ask: bool) -> Lease:
+        pause = _FIRST_PAUSE_SECONDS
         while True:
             if ask and hold.asked is not None:
                 raise hold.asked
-            lease = await self._leases.take(upload_id, ask=ask)
+            try:
+                lease = await self._leases.take(upload_id, token, ask=ask)
+            except NotFound:
+                raise
+            except BaseException:
+                self._give_back_soon(Lease.in_doubt(upload_id, token))
+                raise
             if lease is not None:
                 return lease
-            if not ask or loop.time() > ends_at:
+            if not ask or asyncio.get_running_loop().time() > ends_at:
                 raise _locked(upload_id)
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
@@ -164,8 +194,9 @@ class SharedLocks:
             raise lease.lost
 
     def _give_back_soon(self, lease: Lease) -> None:
-        self._to_give_back[lease.token] = lease
-        self._something.set()
+        if len(self._to_give_back) < _MOST_TO_GIVE_BACK:
+            self._to_give_back[lease.token] = lease
+            self._something.set()
 
     async def _give_back_all(self) -> None:
         for token, lease in list(self._to_give_back.items()):
@@ -173,54 +204,75 @@ class SharedLocks:
             self._to_give_back.pop(token, None)
 
     async def _beat(self) -> None:
-        pause = self._leases.lease / _BEATS
+        """Give signs of life, whatever else there is to do."""
+        lease_seconds = self._leases.lease.total_seconds()
         loop = asyncio.get_running_loop()
-        good_until = loop.time() + self._leases.lease.total_seconds()
+        good_until = loop.time() + lease_seconds
         while True:
             began_at = loop.time()
+            beating = asyncio.ensure_future(self._leases.beat())
             try:
-                elsewhere = await self._leases.beat()
-                good_until = began_at + self._leases.lease.total_seconds()
-                await self._give_back_all()
-                if elsewhere:
-                    await self._publish()
+                if not (await asyncio.wait([beating], timeout=lease_seconds))[0]:
+                    self._stop_all()
+                elsewhere = await beating
+                good_until = began_at + lease_seconds
+                (self._elsewhere.set if elsewhere else self._elsewhere.clear)()
             except DatabaseUnavailable as error:
+                log.info("lease_not_renewed", error=str(error))
                 if loop.time() > good_until:
-                    self._stop_all(error)
-            await self._clock.sleep(pause)
+                    self._stop_all()
+            finally:
+                beating.cancel()
+            await self._clock.sleep(self._leases.lease / _BEATS)
 
     async def _publish(self) -> None:
         """Note how much of what is being written is on disk for certain: other machines see it no sooner."""
-        for upload_id in list(self._writing):
-            try:
-                length = await self._fences.flushed(upload_id)
-                held = self._held.get(upload_id)
-                if length is not None and held is not None and upload_id in self._writing:
-                    await self._leases.writes(held[0], length)
-            except DatabaseUnavailable:
-                raise
-            except PenstockError as error:
-                log.info("offset_not_published", upload=upload_id, error=str(error))
+        while True:
+            await self._elsewhere.wait()
+            for upload_id in list(self._writing):
+                await self._publish_one(upload_id)
+            await self._clock.sleep(self._leases.lease / _BEATS)
+
+    async def _publish_one(self, upload_id: str) -> None:
+        held = self._held.get(upload_id)
+        try:
+            length = await self._fences.flushed(upload_id)
+            # What another request has found on the disk says nothing of what this one leaves there.
+            if length is not None and held is not None and self._held.get(upload_id) is held:
+                await self._leases.writes(held[0], length)
+        except PenstockError as error:
+            log.info("offset_not_published", upload=upload_id, error=str(error))
 
     async def _listen(self) -> None:
-        """Hear who waits, as long as there is anything to wait for."""
+        """Hear who waits: at once while there is anything to wait for, else now and then."""
         while True:
             if not self._held and not self._to_give_back:
                 self._something.clear()
-                await self._something.wait()
-            try:
-                await self._give_back_all()
-                for upload_id, token in await self._leases.asked():
-                    held = self._held.get(upload_id)
-                    if held is not None and held[0].token == token:
-                        held[1].ask(_taken_over(upload_id))
-            except DatabaseUnavailable:
-                pass  # `_beat` sees to it
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_AROUND.total_seconds()):
+                        await self._something.wait()
+            with suppress(DatabaseUnavailable):  # `_beat` sees to it
+                await self._hear()
             await self._clock.sleep(_LOOK)
 
-    def _stop_all(self, error: DatabaseUnavailable) -> None:
+    async def _hear(self) -> None:
+        """Give back what is to be given back, and hear who waits for the rest."""
+        await self._give_back_all()
+        for upload_id, token in await self._leases.asked():
+            held = self._held.get(upload_id)
+            if held is not None and held[0].token == token:
+                held[1].ask(_taken_over(upload_id))
+            elif token not in self._tokens:
+                self._give_back_soon(Lease.in_doubt(upload_id, token))
+
+    def _stop_all(self) -> None:
         for _lease, hold in list(self._held.values()):
-            hold.ask(error)
+            hold.ask(
+                DatabaseUnavailable(
+                    "the database has not answered for as long as an upload may be held without it. What arrived is "
+                    "kept: continue when it is back."
+                )
+            )
 
 
 def _taken_over(upload_id: str) -> Interrupted:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from sqlalchemy import delete, select
 
+from penstock.blobs.base import BlobUnavailable
 from penstock.blobs.local import LocalBlobs
 from penstock.clock import SystemClock
 from penstock.db import Database, DatabaseUnavailable
-from penstock.errors import Unavailable
+from penstock.db.tables import upload_leases, uploads
+from penstock.errors import NotFound, Unavailable
 from penstock.ids import new_upload_id
 from penstock.testing import ManualClock, eventually
 from penstock.uploads.catalogue import Catalogue
@@ -21,7 +25,7 @@ from penstock.uploads.errors import Interrupted, Locked, WrongOffset
 from penstock.uploads.feed import Feed
 from penstock.uploads.fencing import BlobFences
 from penstock.uploads.leading import lead
-from penstock.uploads.leases import LeaseLost, Leases
+from penstock.uploads.leases import Lease, LeaseLost, Leases, new_token
 from penstock.uploads.shared_locks import SharedLocks
 from penstock.uploads.upload import Phase, Upload
 
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Connection
 
     from tests.servers.postgres import PostgresServer
 
@@ -50,35 +54,54 @@ async def database(url: URL) -> AsyncIterator[Database]:
         yield opened
 
 
+async def some_upload(database: Database) -> str:
+    upload = Upload(id=new_upload_id(), filename="a", size_bytes=10, created_at=ManualClock().now())
+    clock = SystemClock()
+    await Catalogue(database, Feed(database, clock), clock).add(upload)
+    return upload.id
+
+
+async def taken_by(leases: Leases, upload_id: str, *, ask: bool = True) -> Lease | None:
+    return await leases.take(upload_id, new_token(), ask=ask)
+
+
+async def rows(database: Database, upload_id: str) -> list[tuple[object, ...]]:
+    columns = (upload_leases.c.instance, upload_leases.c.writer, upload_leases.c.kept_bytes)
+    statement = select(*columns).where(upload_leases.c.upload_id == upload_id)
+    found = await database.read(lambda connection: connection.execute(statement).all())
+    return [tuple(row) for row in found]
+
+
 def of_an_instance(database: Database, *, machine: str = "here", lease: timedelta = LONG) -> Leases:
     return Leases(database, machine=machine, lease=lease)
 
 
 async def test_one_holds_an_upload_and_hears_who_waits(database: Database) -> None:
-    upload, first, second = new_upload_id(), of_an_instance(database), of_an_instance(database)
+    upload, first, second = await some_upload(database), of_an_instance(database), of_an_instance(database)
     await first.beat()
-    lease = await first.take(upload)
+    lease = await taken_by(first, upload)
     assert lease is not None
     assert lease.kept_bytes is None
-    assert await second.take(upload, ask=False) is None
+    assert await taken_by(second, upload, ask=False) is None
     assert await first.asked() == []
-    assert await second.take(upload) is None
+    assert await taken_by(second, upload) is None
     assert await first.asked() == [(upload, lease.token)]
     assert await first.give_back(lease)
-    taken = await second.take(upload)
+    taken = await taken_by(second, upload)
     assert taken is not None
     assert taken.kept_bytes is None
     assert not await first.give_back(lease)
 
 
 async def test_what_a_dead_instance_held_may_be_taken_and_it_finds_out(database: Database) -> None:
-    upload, dead, second = new_upload_id(), of_an_instance(database, lease=SHORT), of_an_instance(database)
+    upload, second = await some_upload(database), of_an_instance(database)
+    dead = of_an_instance(database, lease=SHORT)
     await dead.beat()
-    lease = await dead.take(upload)
+    lease = await taken_by(dead, upload)
     assert lease is not None
     await dead.writes(lease, 7)
     assert upload not in await second.lapsed()
-    taken = await eventually(lambda: second.take(upload))
+    taken = await eventually(lambda: taken_by(second, upload))
     assert taken is not None
     assert (taken.writer, taken.kept_bytes) == ("here", 7)
     await dead.beat()
@@ -87,21 +110,56 @@ async def test_what_a_dead_instance_held_may_be_taken_and_it_finds_out(database:
             await late
     assert not await dead.give_back(lease)
     third = of_an_instance(database)  # the second never gave a sign of life, and has not fenced the first off
-    again = await third.take(upload)
+    again = await taken_by(third, upload)
     assert again is not None
     assert (again.writer, again.kept_bytes) == ("here", 7)
     assert upload in await dead.lapsed()
     await third.fenced(again)
-    last = await dead.take(upload)
+    last = await taken_by(dead, upload)
     assert last is not None
     assert last.kept_bytes is None
 
 
 async def test_an_instance_takes_again_what_it_could_not_give_back(database: Database) -> None:
-    upload, own = new_upload_id(), of_an_instance(database)
+    upload, own = await some_upload(database), of_an_instance(database)
     await own.beat()
-    assert await own.take(upload) is not None
-    assert await own.take(upload) is not None
+    assert await taken_by(own, upload) is not None
+    assert await taken_by(own, upload) is not None
+
+
+async def test_who_gives_back_what_is_not_fenced_leaves_that_to_the_next(database: Database) -> None:
+    upload, second = await some_upload(database), of_an_instance(database)
+    dead = of_an_instance(database, lease=SHORT)
+    await dead.beat()
+    lease = await taken_by(dead, upload)
+    assert lease is not None
+    await dead.writes(lease, 7)
+    taken = await eventually(lambda: taken_by(second, upload))
+    assert taken is not None
+    assert await second.give_back(taken)
+    assert await rows(database, upload) == [("", "here", 7)]
+    assert upload in await second.lapsed()
+    again = await taken_by(of_an_instance(database), upload)
+    assert again is not None
+    assert again.kept_bytes == 7
+    assert await second.give_back(again.alone)
+    assert await rows(database, upload) == []
+
+
+async def test_of_what_does_not_exist_there_are_no_leases(database: Database) -> None:
+    unknown, own = new_upload_id(), of_an_instance(database)
+    with pytest.raises(NotFound):
+        await taken_by(own, unknown)
+    assert await rows(database, unknown) == []
+    assert await taken_by(own, "leader") is not None
+    forgotten = await some_upload(database)
+    assert await taken_by(own, forgotten) is not None  # nor any of what is forgotten, once its holder is dead
+    await database.write(
+        lambda connection: connection.execute(delete(uploads).where(uploads.c.id == forgotten)).close()
+    )
+    await of_an_instance(database).lapsed()
+    assert await rows(database, forgotten) == []
+    assert await rows(database, "leader") != []
 
 
 async def test_instances_on_other_machines_are_known_while_they_live(database: Database) -> None:
@@ -129,7 +187,8 @@ async def instance(
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url))
         blobs = await stack.enter_async_context(LocalBlobs(folder / "blobs", fenced=True))
-        leases = Leases(database, machine=machine, lease=lease)
+        heart = await stack.enter_async_context(Database(url, small=True))
+        leases = Leases(database, machine=machine, lease=lease, heart=heart)
         clock = SystemClock()
         catalogue = Catalogue(database, Feed(database, clock), clock, guard=leases.guard)
         locks = SharedLocks(leases, BlobFences(catalogue, blobs, machine), clock, timedelta(seconds=3))
@@ -203,6 +262,114 @@ async def test_who_was_away_for_too_long_says_nothing_and_its_bytes_do_not_count
         for wakes_up in (sleeps, sleeps_and_knows_another_offset):
             with pytest.raises(LeaseLost):
                 await wakes_up()
+
+
+async def test_a_fence_that_fails_is_made_by_whoever_comes_next(
+    url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise BlobUnavailable("the disk is full")
+
+    async with instance(url, tmp_path, lease=SHORT, keep=False) as sleeper, instance(url, tmp_path) as second:
+        upload = await entered(second)
+        with pytest.raises(LeaseLost):  # noqa: PT012  it comes at the end of the hold
+            async with sleeper.locks.hold(upload.id) as hold:
+                assert hold.confirm is not None
+                async with sleeper.blobs.append_confirmed(upload.id, 0, confirm=hold.confirm) as out:
+                    with monkeypatch.context() as patched:
+                        patched.setattr(second.blobs, "fence", fails)
+                        with pytest.raises(BlobUnavailable):
+                            async with second.locks.hold(upload.id):
+                                pass
+                    await eventually(lambda: not second.locks._to_give_back)
+                    assert upload.id in await second.locks.lapsed()
+                    async with second.locks.hold(upload.id):
+                        pass
+                    await out.write(b"late")
+        assert await second.blobs.length(upload.id) == 0
+
+
+@pytest.mark.parametrize("remembered", [1, 0])
+async def test_a_lease_is_given_back_whose_answer_was_lost(
+    url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remembered: int
+) -> None:
+    monkeypatch.setattr("penstock.uploads.shared_locks._MOST_TO_GIVE_BACK", remembered)
+    async with instance(url, tmp_path) as one, instance(url, tmp_path) as other:
+        upload = await entered(one)
+        take = one.leases.take
+
+        async def takes_and_hears_nothing(upload_id: str, token: int, *, ask: bool = True) -> None:
+            assert await take(upload_id, token, ask=ask)
+            raise DatabaseUnavailable("no answer within the limit")
+
+        monkeypatch.setattr(one.leases, "take", takes_and_hears_nothing)
+        with pytest.raises(DatabaseUnavailable):
+            async with one.locks.hold(upload.id):
+                pass
+        monkeypatch.setattr("penstock.uploads.shared_locks._MOST_TO_GIVE_BACK", 1)
+        async with other.locks.hold(upload.id):
+            pass
+
+
+async def test_signs_of_life_wait_for_no_disk(url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with instance(url, tmp_path, lease=SHORT) as one, instance(url, tmp_path, machine="far"):
+        upload = await entered(one)
+        beats = beats_of(one, monkeypatch)
+        stuck = asyncio.Event()
+
+        async def never(upload_id: str) -> int:
+            stuck.set()
+            await asyncio.sleep(3600)
+            return len(upload_id)
+
+        monkeypatch.setattr(one.blobs, "flushed", never)
+        async with one.locks.hold(upload.id) as hold:
+            assert hold.confirm is not None
+            await hold.confirm(0)
+            await stuck.wait()
+            begun = len(beats)
+            await eventually(lambda: len(beats) > begun + 4)
+
+
+async def test_signs_of_life_wait_for_no_row(url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked, done = threading.Event(), threading.Event()
+
+    async with instance(url, tmp_path) as one, instance(url, tmp_path, lease=SHORT) as other, Database(url) as database:
+        upload = await entered(one)
+        beats = beats_of(other, monkeypatch)
+        async with one.locks.hold(upload.id):
+
+            def stop_with_it_in_hand(connection: Connection) -> None:
+                connection.execute(
+                    select(upload_leases).where(upload_leases.c.upload_id == upload.id).with_for_update()
+                )
+                locked.set()
+                done.wait(10)
+
+            stopping = asyncio.create_task(database.write(stop_with_it_in_hand))
+            await eventually(locked.is_set)
+            waiting = asyncio.create_task(caught(holds_until_stopped(other, upload.id)))
+            begun = len(beats)
+            try:
+                await eventually(lambda: len(beats) > begun + 4)
+            finally:
+                done.set()
+            await stopping
+            waiting.cancel()
+            await asyncio.wait([waiting])
+
+
+def beats_of(one: Instance, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Return the list to which each sign of life is added that was heard."""
+    beats, beat = list[bool](), one.leases.beat
+
+    async def counted() -> bool:
+        elsewhere = await beat()
+        beats.append(elsewhere)
+        return elsewhere
+
+    monkeypatch.setattr(one.leases, "beat", counted)
+    return beats
 
 
 async def test_only_the_holder_puts_an_upload_into_processing(url: URL, tmp_path: Path) -> None:

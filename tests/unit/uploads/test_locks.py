@@ -154,6 +154,14 @@ async def test_a_client_that_sends_nothing_is_given_up() -> None:
         await reader.task
 
 
+async def test_an_answer_that_somebody_else_did_not_get_is_not_the_clients_silence() -> None:
+    locks = UploadLocks()
+    async with locks.hold("u") as hold:
+        with pytest.raises(TimeoutError, match="of the storage"):
+            async with hold.receiving(LONG):
+                raise TimeoutError("of the storage")
+
+
 async def test_a_client_that_sends_something_is_not() -> None:
     locks = UploadLocks()
     async with locks.hold("u") as hold, hold.receiving(SHORT):
