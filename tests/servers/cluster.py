@@ -1,4 +1,4 @@
-"""Several real `penstock serve` on one PostgreSQL, one nats-server and one folder, as behind a load balancer."""
+"""Several real `penstock serve` on one PostgreSQL and one nats-server, as behind a load balancer."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class Cluster:
     """Instances, and the turn of each."""
 
     def __init__(
-        self, folder: Path, postgres: PostgresServer, nats: NatsServer, number: int, **environment: str
+        self, folder: Path, postgres: PostgresServer, nats: NatsServer, number: int, *, apart: bool, **environment: str
     ) -> None:
+        self._apart = apart
         self.postgres = postgres
         self._runs = folder / "runs"
         (folder / "count.py").write_text(STEP)
@@ -51,7 +52,8 @@ class Cluster:
     def _server(self, own: Path, folder: Path) -> PenstockServer:
         own.mkdir()
         server = PenstockServer(own, "--steps", str(folder / "count.py"), **self.environment)
-        server.data_dir = folder / "shared"
+        if not self._apart:
+            server.data_dir = folder / "shared"
         return server
 
     @property
@@ -65,11 +67,12 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(folder: Path, number: int = 3, **environment: str) -> Iterator[Cluster]:
+def running_cluster(folder: Path, number: int = 3, *, apart: bool = False, **environment: str) -> Iterator[Cluster]:
+    """Run instances; `apart`: each with a folder of its own, so that they share bytes by other means."""
     bus = folder / "nats"
     bus.mkdir()
     with running_postgres() as postgres, running_nats(bus) as nats:
-        cluster = Cluster(folder, postgres, nats, number, **environment)
+        cluster = Cluster(folder, postgres, nats, number, apart=apart, **environment)
         try:
             for server in cluster.servers:
                 server.launch()

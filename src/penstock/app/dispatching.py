@@ -63,7 +63,9 @@ class Dispatching:
         folder: Path,
         lending: Lending | None,
         database: Database,
+        key: bytes | None = None,
     ) -> None:
+        """Prepare; `key` is what to sign addresses with. None: what is in the data folder."""
         self._settings = settings
         self._clock = clock
         self._store = store
@@ -71,7 +73,7 @@ class Dispatching:
         self._folder = folder
         self._lending = lending
         self._ledger = Ledger(database)
-        self._tokens = Tokens(_key(settings.data_dir / _KEY_FILE))
+        self._tokens = Tokens(key or _key(settings.data_dir / _KEY_FILE))
         self._digests = Digests(blobs)
         self.ways = {step: self._way(step, chosen) for step, chosen in settings.delivery.items()}
         self.claims = Claims(self._tokens, store)

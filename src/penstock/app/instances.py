@@ -1,4 +1,4 @@
-"""What several instances of `penstock serve` need beside what one needs: a database, a folder and a bus for all."""
+"""What several instances of `penstock serve` need beside what one needs: a database, a bus, and one place for bytes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import secrets
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 from sqlalchemy import Connection, insert, select
 
 from ..db import Database
 from ..db.tables import installation
+from ..db.tables import secrets as secrets_table
+from ..delivery.sending.tokens import KEY_BYTES
 from ..errors import ConfigurationError, PenstockError
 from ..uploads.fencing import BlobFences
 from ..uploads.leases import Leases
@@ -24,7 +26,7 @@ from .opening import UNSEEN
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ..blobs.base import SupportsFences
+    from ..blobs.sharing import SupportsFences, SupportsIdentity
     from ..clock import Clock
     from ..settings import Settings
     from ..uploads.catalogue import Catalogue
@@ -36,6 +38,9 @@ EMPTY_AFTER: Final = timedelta(minutes=5)
 """How long an empty staged file may wait for its entry: another instance may just be about to make it."""
 FEED_POLL: Final = timedelta(seconds=0.3)
 """How often to look for what others have written, while somebody follows the feed."""
+_IN_OBJECTS: Final = "objects:"
+"""What the name of an installation begins with in the database that stages in an object store."""
+_DELIVERY: Final = "delivery"
 
 
 def database_of(settings: Settings) -> Database:
@@ -59,11 +64,6 @@ def _check_shared(settings: Settings) -> None:
             f"bus={settings.bus} ({settings.origins.get('bus')}): {where}, but the embedded bus is for one process. "
             "Set PENSTOCK_BUS=nats and OCIS_EVENTS_ENDPOINT=host:4222, or leave database_url empty for one instance."
         )
-    if settings.staging != "local":
-        raise ConfigurationError(
-            f"staging={settings.staging} ({settings.origins.get('staging')}): {where}, which they can only do with "
-            "files on their way in. Set PENSTOCK_STAGING=local; released files may be in an object store."
-        )
     if settings.store in UNSEEN:
         raise ConfigurationError(
             f"store={settings.store} ({settings.origins.get('store')}): {where}, but this store is for one process. "
@@ -83,22 +83,69 @@ async def check_same_installation(database: Database, folder: Path) -> None:
         ConfigurationError: it is another one.
     """
     path = folder / "installation"
-    known = await database.read(lambda connection: connection.execute(select(installation.c.id)).scalar())
-    present = await asyncio.to_thread(_identity, path, make=known is None)
 
-    def settled(connection: Connection) -> str:
-        found: str | None = connection.execute(select(installation.c.id)).scalar()
-        if found is None:
-            connection.execute(insert(installation), {"id": present})
-        return found or present
+    async def present(*, make: bool) -> str:
+        return await asyncio.to_thread(_identity, path, make=make)
 
-    installed = await database.write(settled)
-    if present != installed:
+    installed = await _other_than(present, database, prefix="")
+    if installed is not None:
         raise ConfigurationError(
             f"data_dir={folder}: this is not the folder that belongs to the database {database}. All instances need "
             f"the same one, such as a volume in the network. If it was put back from a backup, write {installed} to "
             f"{path}."
         )
+
+
+async def check_same_place(database: Database, staging: SupportsIdentity) -> None:
+    """Make sure that this place for bytes on their way in is the one that the database knows the uploads of.
+
+    Raises:
+        ConfigurationError: it is another one.
+        BlobUnavailable: it does not answer.
+    """
+    installed = await _other_than(staging.identity, database, prefix=_IN_OBJECTS)
+    if installed is not None:
+        raise ConfigurationError(
+            f"staging=objects: this is not the bucket and prefix that belong to the database {database}. All instances "
+            f"need the same ones. If it was put back from a backup, write {installed} to the object "
+            "`staging/installation` below storage_prefix."
+        )
+
+
+class _Identity(Protocol):
+    async def __call__(self, *, make: bool) -> str: ...
+
+
+async def _other_than(identity: _Identity, database: Database, *, prefix: str) -> str | None:
+    """Return what a place should be according to the database, or None: it is that. The first one is remembered."""
+    kept_in = select(installation.c.id).where(
+        installation.c.id.startswith(prefix) if prefix else ~installation.c.id.contains(":")
+    )
+    known = await database.read(lambda connection: connection.execute(kept_in).scalar())
+    present = await identity(make=known is None)
+
+    def settled(connection: Connection) -> str:
+        found: str | None = connection.execute(kept_in).scalar()
+        if found is None:
+            connection.execute(insert(installation), {"id": prefix + present})
+        return present if found is None else found.removeprefix(prefix)
+
+    installed = await database.write(settled)
+    return None if present == installed else installed
+
+
+async def delivery_key(database: Database) -> bytes:
+    """Return the secret that all instances sign addresses with, where they share no folder; it is made once."""
+
+    def made(connection: Connection) -> bytes:
+        kept = select(secrets_table.c.secret).where(secrets_table.c.name == _DELIVERY)
+        found: bytes | None = connection.execute(kept).scalar()
+        if found is None:
+            found = secrets.token_bytes(KEY_BYTES)
+            connection.execute(insert(secrets_table), {"name": _DELIVERY, "secret": found})
+        return bytes(found)
+
+    return await database.write(made)
 
 
 def _identity(path: Path, *, make: bool) -> str:
@@ -115,8 +162,11 @@ def _identity(path: Path, *, make: bool) -> str:
 @asynccontextmanager
 async def open_leases(settings: Settings) -> AsyncIterator[Leases]:
     """Connect to the leases of all instances."""
-    async with Database(settings.database_url) as database:
-        yield Leases(database, machine=machine(), lease=settings.instance_lease)
+    async with (
+        Database(settings.database_url, small=True) as database,
+        Database(settings.database_url, small=True) as heart,
+    ):
+        yield Leases(database, machine=machine(), lease=settings.instance_lease, heart=heart)
 
 
 @asynccontextmanager

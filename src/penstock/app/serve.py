@@ -52,7 +52,9 @@ from .instances import (
     EMPTY_AFTER,
     FEED_POLL,
     check_same_installation,
+    check_same_place,
     database_of,
+    delivery_key,
     finish_what_the_dead_have_left,
     open_leases,
     open_locks,
@@ -134,11 +136,16 @@ class App:
         await asyncio.to_thread(reserve.keep)
         leases = None
         if database.is_shared:
-            await check_same_installation(database, settings.data_dir)
+            if settings.staging == "local":
+                await check_same_installation(database, settings.data_dir)
             leases = await stack.enter_async_context(open_leases(settings))
         bytes_folder = settings.data_dir / "blobs"
         storage = storage_of(settings, bytes_folder, wrap, fenced=leases is not None)
         blobs = wrap("blobs", await stack.enter_async_context(storage.blobs))
+        key = None
+        if leases is not None and storage.identity is not None:
+            await check_same_place(database, storage.identity)
+            key = await delivery_key(database)
         store = wrap("store", await stack.enter_async_context(store_of(settings, self._policy, database)))
         bus = wrap("bus", await stack.enter_async_context(bus_of(settings, clock)))
         dispatching = Dispatching(
@@ -150,6 +157,7 @@ class App:
             folder=bytes_folder,
             lending=storage.lending,
             database=database,
+            key=key,
         )
         processing = Processing(
             settings,
@@ -162,7 +170,7 @@ class App:
             publisher=await stack.enter_async_context(dispatching.publisher),
         )
         feed = await stack.enter_async_context(Feed(database, clock, poll=None if leases is None else FEED_POLL))
-        ledger = Ledger(self._allowances)
+        ledger = Ledger(self._allowances, shared=database.is_shared)
         guard = None if leases is None else leases.guard
         catalogue = wrap("catalogue", Catalogue(database, feed, clock, ledger, guard))
         usages = Usages(database, ledger)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from .. import backends
 from ..blobs.base import SupportsStaging
 from ..blobs.links import SupportsLinks
-from ..blobs.moving import MovingBlobs, MovingFiles
+from ..blobs.moving import MovingFenced, MovingFiles
+from ..blobs.sharing import SupportsIdentity
 from ..errors import ConfigurationError, Unavailable
 from ..health import Check
 
@@ -34,6 +35,8 @@ class Storage(NamedTuple):
     """Where copies are kept for steps that fetch them there; None: nowhere."""
     folder: Path | None = None
     """Where bytes are on their way in; None: in the place as well."""
+    identity: SupportsIdentity | None = None
+    """What says whose bytes on their way in are there; None: the data folder."""
 
     async def checks(self) -> list[Check]:
         """Tell whether bytes can be taken in, and whether the place for released files answers."""
@@ -68,7 +71,7 @@ def _check_folder(folder: Path) -> Check:
 def storage_of(settings: Settings, folder: Path, wrap: Callable[[str, Any], Any], *, fenced: bool = False) -> Storage:
     """Return where the settings have bytes kept; `folder` is for those on their way in.
 
-    With `fenced`, other instances work in the folder.
+    With `fenced`, other instances work in the folder, or stage in the same object store.
 
     Raises:
         ConfigurationError: there is no such storage, what it needs is not installed, or a setting of it is wrong.
@@ -88,7 +91,9 @@ def storage_of(settings: Settings, folder: Path, wrap: Callable[[str, Any], Any]
         return Storage(MovingFiles(local, final, lending), final, lending, folder)
     if not isinstance(place, SupportsStaging):
         raise ConfigurationError(f"staging={settings.staging}: nothing can be staged in storage={settings.storage}.")
-    return Storage(MovingBlobs(wrap("staging", place.staging()), final, lending), final, lending)
+    staging = place.staging(shared=fenced)
+    identity = staging if isinstance(staging, SupportsIdentity) else None
+    return Storage(MovingFenced(wrap("staging", staging), final, lending), final, lending, identity=identity)
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:

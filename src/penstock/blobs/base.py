@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from ..errors import PenstockError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from .sharing import FencedStaging
 
 
 class BlobMissing(PenstockError):
@@ -251,51 +253,10 @@ class FinalPlace(Protocol):
 class SupportsStaging(Protocol):
     """The ability of a final place to have bytes staged beside it, with the same access."""
 
-    def staging(self) -> Staging:
-        """Return the store for that, not opened yet."""
-        ...
+    def staging(self, *, shared: bool = False) -> FencedStaging:
+        """Return the store for that, not opened yet; `shared`: other instances use it.
 
-
-@runtime_checkable
-class SupportsFences(Protocol):
-    """The ability of a store to tell apart those who believe that an upload is theirs to write.
-
-    Somebody who was stopped for too long may go on writing to what it has open; behind a fence that does not count.
-    """
-
-    def append_confirmed(
-        self, upload_id: str, offset: int, *, tentative: bool = False, confirm: Callable[[int], Awaitable[None]]
-    ) -> AbstractAsyncContextManager[Appender]:
-        """Do what `BlobStore.append` does.
-
-        `confirm` is called with the offset once what is to be written is open, and before anything is done to it. What
-        it raises comes from entering, and nothing was done.
-        """
-        ...
-
-    async def fence(
-        self, upload_id: str, kept_bytes: int | None, size_bytes: int | None, confirm: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Have nothing count that an earlier writer writes from now on.
-
-        Args:
-            upload_id: the upload.
-            kept_bytes: how much of it counts at most; None: all that is there.
-            size_bytes: how much there is when all is there, to which nobody adds anything: then nothing is done.
-            confirm: called when it is known what would be fenced, and before that is done. What it raises is raised
-                here, and nothing was done.
-
-        Raises:
-            BlobMissing: nothing is staged under this ID.
-            BlobUnavailable: it was not done.
-        """
-        ...
-
-    async def flushed(self, upload_id: str) -> int:
-        """Force to disk what is staged, also while somebody writes; return how much that is at least.
-
-        Raises:
-            BlobMissing: nothing is staged under this ID.
+        Opening it raises `ConfigurationError` if it cannot be `shared`.
         """
         ...
 

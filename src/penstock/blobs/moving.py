@@ -12,8 +12,9 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from ..errors import PenstockError
-from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, Staging, SupportsFences, SupportsPath
+from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, Staging, SupportsPath
 from .inventory import Found, SupportsInventory
+from .sharing import FencedStaging, SupportsFences
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -32,7 +33,7 @@ _WORTH_LOOKING_BYTES: Final = 8 * 1024 * 1024
 for small ones: nearly none are there."""
 
 
-class StagingInFiles(Staging, SupportsPath, SupportsFences, Protocol):
+class StagingInFiles(FencedStaging, SupportsPath, Protocol):
     """A store whose staged bytes can be opened by their path."""
 
 
@@ -136,17 +137,16 @@ class MovingBlobs(BlobStore, SupportsInventory):
         await self._final.remove(upload_id)
 
     async def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes from where they are."""
-        begun = False
+        """Yield the bytes from where they are; from the final place on, once they are there only."""
         try:
             async with aclosing(self._staging.read(upload_id, start=start, stop=stop)) as pieces:
                 async for piece in pieces:
-                    begun = True
+                    start += len(piece)
                     yield piece
             return
         except BlobMissing:
-            if begun:
-                raise
+            if stop is not None and start >= stop:
+                return
         async with aclosing(self._final.read(upload_id, start=start, stop=stop)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -200,7 +200,32 @@ class MovingBlobs(BlobStore, SupportsInventory):
             return False
 
 
-class MovingFiles(MovingBlobs, SupportsPath, SupportsFences):
+class MovingFenced(MovingBlobs, SupportsFences):
+    """The same, where several processes may stage."""
+
+    def __init__(self, staging: FencedStaging, final: FinalPlace, lending: Lending | None = None) -> None:
+        """Do what `MovingBlobs` does."""
+        super().__init__(staging, final, lending)
+        self._fenced = staging
+
+    def append_confirmed(
+        self, upload_id: str, offset: int, *, tentative: bool = False, confirm: Callable[[int], Awaitable[None]]
+    ) -> AbstractAsyncContextManager[Appender]:
+        """Open a staged blob for more bytes."""
+        return self._fenced.append_confirmed(upload_id, offset, tentative=tentative, confirm=confirm)
+
+    async def fence(
+        self, upload_id: str, kept_bytes: int | None, size_bytes: int | None, confirm: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Fence a staged blob."""
+        await self._fenced.fence(upload_id, kept_bytes, size_bytes, confirm)
+
+    async def flushed(self, upload_id: str) -> int | None:
+        """Force a staged blob to disk."""
+        return await self._fenced.flushed(upload_id)
+
+
+class MovingFiles(MovingFenced, SupportsPath):
     """The same, where staged bytes are files."""
 
     def __init__(self, staging: StagingInFiles, final: FinalPlace, lending: Lending | None = None) -> None:
@@ -211,22 +236,6 @@ class MovingFiles(MovingBlobs, SupportsPath, SupportsFences):
     def path(self, upload_id: str) -> Path:
         """Return where the bytes are staged."""
         return self._files.path(upload_id)
-
-    def append_confirmed(
-        self, upload_id: str, offset: int, *, tentative: bool = False, confirm: Callable[[int], Awaitable[None]]
-    ) -> AbstractAsyncContextManager[Appender]:
-        """Open a staged blob for more bytes."""
-        return self._files.append_confirmed(upload_id, offset, tentative=tentative, confirm=confirm)
-
-    async def fence(
-        self, upload_id: str, kept_bytes: int | None, size_bytes: int | None, confirm: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Fence a staged blob."""
-        await self._files.fence(upload_id, kept_bytes, size_bytes, confirm)
-
-    async def flushed(self, upload_id: str) -> int:
-        """Force a staged blob to disk."""
-        return await self._files.flushed(upload_id)
 
 
 async def _digest(pieces: AsyncGenerator[bytes, None]) -> str:

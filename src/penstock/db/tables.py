@@ -253,7 +253,16 @@ quarantine_log = Table(
 """Who did what with files in quarantine, and why. Nothing is ever changed or removed here, also when the upload is."""
 
 installation = Table("installation", metadata, Column("id", Text, primary_key=True))
-"""One row: which installation this is. The data folder says the same, so that no other one is taken for it."""
+"""Which installation this is. The data folder says the same, so that no other one is taken for it; what begins with
+`objects:` says it of the place in an object store where bytes on their way in are."""
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+)
+"""What all instances of an installation sign with that share no folder, by what it is for."""
 
 instances = Table(
     "instances",

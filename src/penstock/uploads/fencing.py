@@ -10,7 +10,7 @@ from .upload import Phase
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..blobs.base import SupportsFences
+    from ..blobs.sharing import SupportsFences
     from .catalogue import Catalogue
     from .leases import Lease
 

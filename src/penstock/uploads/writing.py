@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import structlog
 
-from ..blobs.base import BlobUnavailable, StorageFull, SupportsFences
+from ..blobs.base import BlobUnavailable, StorageFull
+from ..blobs.sharing import SupportsFences
 from ..errors import PenstockError
 from .errors import InconsistentLength, QuotaExceeded, TooLarge
 from .intake import Intake

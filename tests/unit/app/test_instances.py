@@ -9,9 +9,12 @@ import pytest
 
 from penstock.app.folder import locked_folder
 from penstock.app.garbage import open_collector
-from penstock.app.instances import check_same_installation, database_of, machine
+from penstock.app.instances import check_same_installation, check_same_place, database_of, delivery_key, machine
+from penstock.blobs.sharing import SupportsIdentity
 from penstock.db import Database
+from penstock.delivery.sending.tokens import KEY_BYTES
 from penstock.errors import ConfigurationError
+from penstock.ids import new_upload_id
 from penstock.settings import load_settings
 
 if TYPE_CHECKING:
@@ -26,7 +29,6 @@ NATS = {"PENSTOCK_BUS": "nats"}
     [
         ({}, "PENSTOCK_BUS=nats"),
         (NATS | {"PENSTOCK_STORE": "memory"}, "PENSTOCK_STORE=sqlite"),
-        (NATS | {"PENSTOCK_STAGING": "objects"}, "PENSTOCK_STAGING=local"),
         ({"PENSTOCK_DATABASE_URL": "mysql://x/y"}, "not supported"),
     ],
 )
@@ -53,6 +55,37 @@ async def test_folder_and_database_belong_together(tmp_path: Path) -> None:
             await check_same_installation(database, other)
         assert [path.name for path in ours.iterdir()] == ["installation"]
         assert list(other.iterdir()) == []
+
+
+class Place(SupportsIdentity):
+    """A place for bytes that has a name once somebody has made one."""
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    async def identity(self, *, make: bool) -> str:
+        if make and not self.name:
+            self.name = new_upload_id()
+        return self.name
+
+
+async def test_the_place_for_staged_objects_and_database_belong_together(tmp_path: Path) -> None:
+    ours, other = Place(), Place()
+    async with Database(f"sqlite:///{tmp_path / 'a.db'}") as database:
+        await check_same_installation(database, tmp_path)  # it was staged in a folder before
+        await asyncio.gather(*(check_same_place(database, ours) for _ in range(5)))
+        with pytest.raises(ConfigurationError, match=f"write {ours.name} to the object"):
+            await check_same_place(database, other)
+        await check_same_installation(database, tmp_path)
+    assert ours.name
+    assert other.name == ""
+
+
+async def test_all_instances_sign_with_the_same_key(tmp_path: Path) -> None:
+    async with Database(f"sqlite:///{tmp_path / 'a.db'}") as database:
+        key, *others = await asyncio.gather(*(delivery_key(database) for _ in range(3)))
+    assert others == [key, key]
+    assert len(key) == KEY_BYTES
 
 
 def test_the_folder_is_shared_by_those_who_mean_it(tmp_path: Path) -> None:

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from penstock.blobs.base import BlobMissing, BlobUnavailable, OffsetConflict
+from penstock.blobs.base import Appender, BlobMissing, BlobUnavailable, OffsetConflict
 from penstock.blobs.inventory import Stage
-from penstock.blobs.moving import MovingBlobs
+from penstock.blobs.moving import MovingFenced
 from penstock.blobs.objects import place, sending
+from penstock.blobs.objects.appender import ObjectAppender
+from penstock.blobs.objects.heads import Heads, Saved
 from penstock.blobs.objects.staging import ObjectStaging
-from penstock.errors import PenstockError
+from penstock.errors import ConfigurationError, PenstockError
 from penstock.ids import new_upload_id
 from penstock.testing import eventually
+from penstock.uploads.errors import Interrupted
 from tests.servers.unruly import Trouble, UnrulyServer
 
 if TYPE_CHECKING:
@@ -30,45 +33,45 @@ SEGMENT = 128 * KIB
 BODY = random.Random(4).randbytes(5 * SEGMENT + 77)
 
 
-def store(final: S3Place) -> MovingBlobs:
+def store(final: S3Place) -> MovingFenced:
     staging = final.staging()
     staging.segment_bytes = SEGMENT
-    return MovingBlobs(staging, final)
+    return MovingFenced(staging, final)
 
 
 @pytest.fixture
-async def blobs(bucket: str, s3: S3Server, proxy: UnrulyServer) -> AsyncIterator[MovingBlobs]:
+async def blobs(bucket: str, s3: S3Server, proxy: UnrulyServer) -> AsyncIterator[MovingFenced]:
     async with store(s3.place(bucket, endpoint=proxy.endpoint)) as opened:
         proxy.seen.clear()
         yield opened
 
 
 @pytest.fixture
-async def other(bucket: str, s3: S3Server) -> AsyncIterator[MovingBlobs]:
+async def other(bucket: str, s3: S3Server) -> AsyncIterator[MovingFenced]:
     """The same place, as another gateway sees it."""
     async with store(s3.place(bucket)) as opened:
         yield opened
 
 
-async def append(blobs: MovingBlobs, upload: str, body: bytes, *, tentative: bool = False) -> None:
+async def append(blobs: MovingFenced, upload: str, body: bytes, *, tentative: bool = False) -> None:
     offset = await blobs.length(upload)
     async with blobs.append(upload, offset, tentative=tentative) as out:
         for begin in range(0, len(body), 50 * KIB):
             await out.write(body[begin : begin + 50 * KIB])
 
 
-async def staged(blobs: MovingBlobs, body: bytes) -> str:
+async def staged(blobs: MovingFenced, body: bytes) -> str:
     upload = new_upload_id()
     await blobs.create(upload)
     await append(blobs, upload, body)
     return upload
 
 
-async def read(blobs: MovingBlobs, upload: str) -> bytes:
+async def read(blobs: MovingFenced, upload: str) -> bytes:
     return b"".join([piece async for piece in blobs.read(upload)])
 
 
-async def to_its_end(blobs: MovingBlobs, upload: str, body: bytes) -> None:
+async def to_its_end(blobs: MovingFenced, upload: str, body: bytes) -> None:
     """Do what a client and a gateway do together, from wherever the upload stands."""
     await blobs.create(upload)
     await append(blobs, upload, body[await blobs.length(upload) :])
@@ -82,7 +85,7 @@ async def to_its_end(blobs: MovingBlobs, upload: str, body: bytes) -> None:
 )
 @pytest.mark.parametrize("method", ["PUT", "HEAD", "GET"])
 async def test_a_short_trouble_is_overcome(
-    blobs: MovingBlobs, other: MovingBlobs, proxy: UnrulyServer, method: str, trouble: Trouble
+    blobs: MovingFenced, other: MovingFenced, proxy: UnrulyServer, method: str, trouble: Trouble
 ) -> None:
     upload = await staged(blobs, BODY[:100])
     if trouble is Trouble.LIE and method != "PUT":
@@ -94,7 +97,7 @@ async def test_a_short_trouble_is_overcome(
 
 
 async def test_a_store_that_keeps_nothing_is_not_believed(
-    blobs: MovingBlobs, other: MovingBlobs, proxy: UnrulyServer
+    blobs: MovingFenced, other: MovingFenced, proxy: UnrulyServer
 ) -> None:
     upload = await staged(blobs, BODY[:300_000])
     proxy.always["PUT"] = Trouble.LIE
@@ -104,7 +107,7 @@ async def test_a_store_that_keeps_nothing_is_not_believed(
         assert await read(other, upload) == BODY[:300_000]
 
 
-async def test_every_fifth_write_is_dropped(blobs: MovingBlobs, other: MovingBlobs, proxy: UnrulyServer) -> None:
+async def test_every_fifth_write_is_dropped(blobs: MovingFenced, other: MovingFenced, proxy: UnrulyServer) -> None:
     proxy.every["PUT"] = (5, Trouble.LIE)
     upload = new_upload_id()
     for _ in range(2):
@@ -120,7 +123,7 @@ async def test_every_fifth_write_is_dropped(blobs: MovingBlobs, other: MovingBlo
 
 
 async def test_a_store_that_goes_away_keeps_what_was_counted(
-    blobs: MovingBlobs, other: MovingBlobs, proxy: UnrulyServer, s3: S3Server, bucket: str
+    blobs: MovingFenced, other: MovingFenced, proxy: UnrulyServer, s3: S3Server, bucket: str
 ) -> None:
     upload = new_upload_id()
     await blobs.create(upload)
@@ -138,7 +141,7 @@ async def test_a_store_that_goes_away_keeps_what_was_counted(
 
 
 async def test_death_between_any_two_requests_loses_nothing(
-    bucket: str, blobs: MovingBlobs, other: MovingBlobs, proxy: UnrulyServer, s3: S3Server
+    bucket: str, blobs: MovingFenced, other: MovingFenced, proxy: UnrulyServer, s3: S3Server
 ) -> None:
     body, deaths = BODY[: SEGMENT + 70 * KIB], 0
     while True:
@@ -163,7 +166,7 @@ async def test_death_between_any_two_requests_loses_nothing(
     assert deaths > 15
 
 
-async def live_and_die(blobs: MovingBlobs, upload: str, body: bytes) -> int:
+async def live_and_die(blobs: MovingFenced, upload: str, body: bytes) -> int:
     """Take an upload to its end, as far as it goes; return how many bytes somebody was told to be there."""
     promised = -1
     try:
@@ -182,7 +185,7 @@ async def live_and_die(blobs: MovingBlobs, upload: str, body: bytes) -> int:
 
 @pytest.mark.parametrize("late", [b"late", BODY[::-1]], ids=["small", "large"])
 async def test_a_late_writer_changes_nothing(
-    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server, late: bytes
+    bucket: str, blobs: MovingFenced, other: MovingFenced, s3: S3Server, late: bytes
 ) -> None:
     upload = await staged(blobs, BODY[:10])
     with pytest.raises(OffsetConflict) as raised:  # noqa: PT012  it may come when the context ends
@@ -196,8 +199,141 @@ async def test_a_late_writer_changes_nothing(
     assert s3.keys(bucket) == [upload]
 
 
+async def ours(*_: object) -> None:
+    """Confirm that an upload is still ours."""
+
+
+@pytest.mark.parametrize("tentative", [False, True])
+@pytest.mark.parametrize("late", [b"late", BODY[::-1]], ids=["small", "large"])
+async def test_behind_a_fence_nothing_counts_that_was_begun_before(
+    blobs: MovingFenced, other: MovingFenced, late: bytes, tentative: bool
+) -> None:
+    upload = await staged(blobs, BODY[:10])
+    with pytest.raises(OffsetConflict):  # noqa: PT012  it may come when the context ends
+        async with blobs.append_confirmed(upload, 10, tentative=tentative, confirm=ours) as out:
+            await out.write(late[:SEGMENT])
+            await other.fence(upload, None, None, ours)
+            assert await other.length(upload) == 10
+            await out.write(late[SEGMENT:])
+    assert await read(other, upload) == BODY[:10]
+    await to_its_end(other, upload, BODY)
+
+
+async def test_behind_a_fence_nothing_is_taken_back(blobs: MovingFenced, other: MovingFenced) -> None:
+    body = BODY + BODY  # some of it counts before the end
+    upload = await staged(blobs, b"")
+    with pytest.raises(OffsetConflict):  # noqa: PT012  it may come when the context ends
+        async with blobs.append_confirmed(upload, 0, confirm=ours) as out:
+            await out.write(body)
+            counted = await other.length(upload)
+            await other.fence(upload, None, counted, ours)
+            await out.rollback()
+    assert counted > 0
+    assert await read(other, upload) == body[:counted]
+
+
+async def test_who_has_lost_the_upload_opens_and_fences_nothing(blobs: MovingFenced, other: MovingFenced) -> None:
+    async def not_ours(*_: object) -> None:
+        raise Interrupted("somebody else continues")
+
+    upload = await staged(blobs, b"abc")
+    async with blobs.append_confirmed(upload, 3, confirm=ours) as out:
+        await out.write(b"def")
+        with pytest.raises(Interrupted):
+            await other.fence(upload, None, None, not_ours)
+        with pytest.raises(Interrupted):
+            async with other.append_confirmed(upload, 3, confirm=not_ours):
+                pass
+    assert await read(other, upload) == b"abcdef"
+    with pytest.raises(BlobMissing):
+        await other.fence(new_upload_id(), None, None, ours)
+
+
+async def test_what_a_newcomer_has_read_stays_though_its_writer_never_heard_that_it_counts(
+    blobs: MovingFenced, other: MovingFenced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await staged(blobs, b"")
+    heads = staging_of(blobs).heads
+    reading, reads = heads.read, 0
+
+    async def read_late(upload_id: str) -> Saved:
+        nonlocal reads
+        reads += 1
+        if reads == 2:  # the first was at the begin; this is what it has just written
+            await other.fence(upload, None, None, ours)
+        return await reading(upload_id)
+
+    monkeypatch.setattr(heads, "read", read_late)
+    with pytest.raises(OffsetConflict):
+        async with blobs.append(upload, 0) as out:
+            await out.write(BODY)
+    assert await read(other, upload) == BODY[: await other.length(upload)] != b""
+
+
+@pytest.mark.parametrize("by_appender", [False, True])
+async def test_once_it_is_sealed_nothing_is_added_by_what_is_still_on_its_way(
+    blobs: MovingFenced, other: MovingFenced, by_appender: bool
+) -> None:
+    upload = await staged(blobs, b"all of it")
+    with pytest.raises(OffsetConflict):  # noqa: PT012  it comes when the context ends
+        async with blobs.append(upload, 9) as out:
+            await out.write(b"late")
+            await asyncio.wait([opening_of(out)])
+            if by_appender:
+                async with other.append(upload, 9) as last:
+                    await last.seal()
+            else:
+                assert await other.seal(upload) == 9
+    assert await read(other, upload) == b"all of it"
+
+
+async def test_a_service_that_cannot_be_shared_is_refused(
+    bucket: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def knows_no_conditions(heads: Heads, key: str) -> bool:
+        del heads, key
+        return False
+
+    monkeypatch.setattr(Heads, "find_out", knows_no_conditions)
+    final = s3.place(bucket)
+    with pytest.raises(ConfigurationError, match="If-Match"):
+        async with final.staging(shared=True):
+            pass
+    async with final.staging():
+        pass
+
+
+async def test_a_place_has_one_name_whoever_asks_first(blobs: MovingFenced, other: MovingFenced) -> None:
+    first, second = staging_of(blobs), staging_of(other)
+    assert await first.identity(make=False) == ""
+    name, *names = await asyncio.gather(*(one.identity(make=True) for one in (first, second, first, second)))
+    assert names == [name] * 3
+    assert name == await second.identity(make=False) != ""
+    assert await blobs.staged() == []
+
+
+def staging_of(blobs: MovingFenced) -> ObjectStaging:
+    staging = blobs._staging
+    assert isinstance(staging, ObjectStaging)
+    return staging
+
+
+def opening_of(out: Appender) -> asyncio.Future[Saved]:
+    assert isinstance(out, ObjectAppender)
+    assert out._opening is not None
+    return out._opening
+
+
+async def test_who_reads_while_a_file_is_released_reads_it_to_its_end(blobs: MovingFenced, other: MovingFenced) -> None:
+    upload = await staged(blobs, BODY)
+    reading = blobs.read(upload, start=10)
+    found = await anext(reading)
+    await to_its_end(other, upload, BODY)
+    assert found + b"".join([piece async for piece in reading]) == BODY[10:]
+
+
 async def test_bytes_that_come_after_their_upload_was_removed(
-    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server
+    bucket: str, blobs: MovingFenced, other: MovingFenced, s3: S3Server
 ) -> None:
     upload = await staged(blobs, BODY[:10])
     with pytest.raises(BlobMissing):  # noqa: PT012  it may come when the context ends
@@ -215,7 +351,7 @@ async def test_bytes_that_come_after_their_upload_was_removed(
 
 
 async def test_what_is_rolled_back_was_never_there(
-    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server
+    bucket: str, blobs: MovingFenced, other: MovingFenced, s3: S3Server
 ) -> None:
     upload = await staged(blobs, BODY[:200_000])
     before = sorted(s3.keys(bucket))
@@ -235,7 +371,7 @@ async def test_what_is_rolled_back_was_never_there(
 
 @pytest.mark.parametrize(("size", "most"), [(5 * KIB, 4), (90 * KIB, 18)])
 async def test_many_small_requests_make_few_objects(
-    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server, size: int, most: int
+    bucket: str, blobs: MovingFenced, other: MovingFenced, s3: S3Server, size: int, most: int
 ) -> None:
     body = random.Random(size).randbytes(20 * size)
     upload = await staged(blobs, b"")
@@ -246,7 +382,7 @@ async def test_many_small_requests_make_few_objects(
 
 
 async def test_bytes_that_have_gone_bad_are_not_released(
-    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server
+    bucket: str, blobs: MovingFenced, other: MovingFenced, s3: S3Server
 ) -> None:
     upload = await staged(blobs, BODY)
     key = next(key for key in s3.keys(bucket) if not key.endswith("/head"))
@@ -259,7 +395,7 @@ async def test_bytes_that_have_gone_bad_are_not_released(
     assert await read(other, upload) == BODY
 
 
-async def test_a_head_that_nobody_can_read_is_left_alone(bucket: str, blobs: MovingBlobs, s3: S3Server) -> None:
+async def test_a_head_that_nobody_can_read_is_left_alone(bucket: str, blobs: MovingFenced, s3: S3Server) -> None:
     upload = await staged(blobs, BODY[:10])
     for head in (b"", b"{}", b'[2,"mark",[]]\n', b'[1,"mark",[["a",5,8],["b",5,8]]]\n'):
         s3.client.put_object(Bucket=bucket, Key=f"staging/{upload}/head", Body=head)
@@ -271,7 +407,7 @@ async def test_a_head_that_nobody_can_read_is_left_alone(bucket: str, blobs: Mov
 
 
 async def test_no_more_than_four_segments_of_an_upload_are_on_their_way(
-    blobs: MovingBlobs, monkeypatch: pytest.MonkeyPatch
+    blobs: MovingFenced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = flying = 0
     send = sending.Sending._send
@@ -292,7 +428,7 @@ async def test_no_more_than_four_segments_of_an_upload_are_on_their_way(
 
 
 async def test_many_slow_uploads_send_what_they_hold_before_it_is_too_much(
-    blobs: MovingBlobs, other: MovingBlobs, monkeypatch: pytest.MonkeyPatch
+    blobs: MovingFenced, other: MovingFenced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most_bytes, chunk = 120 * KIB, 10 * KIB
     monkeypatch.setattr(sending, "WAITING_BYTES", most_bytes)
@@ -317,7 +453,7 @@ async def test_many_slow_uploads_send_what_they_hold_before_it_is_too_much(
 
 
 async def test_there_are_as_few_parts_as_the_length_needs(
-    bucket: str, other: MovingBlobs, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+    bucket: str, other: MovingFenced, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a limit of 2 parts: it is known when the one object is written; staging has no limit."""
     monkeypatch.setattr(place, "_PARTS", 2)
@@ -331,7 +467,7 @@ async def test_there_are_as_few_parts_as_the_length_needs(
 
 
 async def test_garbage_is_found_and_removed_as_it_was_found(
-    bucket: str, blobs: MovingBlobs, other: MovingBlobs, s3: S3Server
+    bucket: str, blobs: MovingFenced, other: MovingFenced, s3: S3Server
 ) -> None:
     first, second, left = await staged(blobs, BODY), await staged(blobs, b"small"), new_upload_id()
     for key in (
@@ -353,7 +489,7 @@ async def test_garbage_is_found_and_removed_as_it_was_found(
 
 
 async def test_a_store_without_conditions_is_used_by_one_at_a_time(
-    bucket: str, blobs: MovingBlobs, other: MovingBlobs
+    bucket: str, blobs: MovingFenced, other: MovingFenced
 ) -> None:
     for one in (blobs, other):
         staging = one._staging

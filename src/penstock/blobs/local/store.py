@@ -11,9 +11,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from ..base import BlobStore, BlobUnavailable, SupportsFences, SupportsPath
+from ..base import BlobStore, BlobUnavailable, SupportsPath
 from ..endings import to_the_end
 from ..inventory import Found, SupportsInventory
+from ..sharing import SupportsFences
 from .appender import LocalAppender
 from .concatenation import Concatenation
 from .crew import Crew

@@ -8,7 +8,6 @@ writer that was thought dead finds another head than it has read, and changes no
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import TYPE_CHECKING, Final, Self
 
@@ -18,8 +17,11 @@ from ..endings import to_the_end
 from .head import TAIL_BYTES, Head, Segment, name_of, with_segment
 from .heads import Superseded, new_mark
 from .sending import AT_ONCE, Sending
+from .waiting import Waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from .head import Run
     from .heads import Saved
     from .staging import ObjectStaging
@@ -34,14 +36,32 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
     The head is read while the first bytes come in, so that what has reached us is kept however soon its request ends.
     """
 
-    def __init__(self, staging: ObjectStaging, upload_id: str, offset: int, *, tentative: bool) -> None:
+    def __init__(
+        self,
+        staging: ObjectStaging,
+        upload_id: str,
+        offset: int,
+        *,
+        tentative: bool,
+        confirm: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
+        """Begin at the end of an upload.
+
+        Args:
+            staging: where.
+            upload_id: the upload.
+            offset: where it ends.
+            tentative: see the port.
+            confirm: called with the offset when the head was read, and before anything is sent; None: no need.
+        """
+        self._confirm = confirm
         self._staging = staging
         self._id = upload_id
         self._offset = offset
         self._tentative = tentative
         self._writer = new_mark()
         self._sending = Sending(staging.bucket, upload_id)
-        self._opening: asyncio.Task[Saved] | None = None
+        self._opening: asyncio.Future[Saved] | None = None
         self._saved: Saved | None = None
         self._first: Head = Head("")
         """What was there when the context began."""
@@ -58,10 +78,11 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         """What has arrived and is not named yet."""
         self._filled_to = 0
         """Where the bytes begin that wait."""
-        self._waiting: deque[bytes | memoryview] = deque()
-        self._waiting_bytes = 0
+        self._waiting = Waiting(staging.limits)
         self._doubtful = False
         """Whether a head may have been written, or may be yet, that was not confirmed."""
+        self._superseded: Head | None = None
+        """What somebody else has written in the place of what was read here, or written."""
 
     @property
     def length_bytes(self) -> int:
@@ -74,7 +95,13 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         return self._offset if self._saved is None else self._saved.head.length_bytes
 
     async def __aenter__(self) -> Self:
-        self._opening = asyncio.create_task(self._staging.heads.read(self._id))
+        if self._confirm is None:
+            self._opening = asyncio.create_task(self._staging.heads.read(self._id))
+        else:
+            saved = await self._staging.heads.read(self._id)
+            await self._confirm(self._offset)  # whoever takes the upload over from now on writes another head
+            self._opening = asyncio.get_running_loop().create_future()
+            self._opening.set_result(saved)
         self._staging.limits.begins()
         return self
 
@@ -88,7 +115,8 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
             if error is None:
                 raise
         finally:
-            self._staging.limits.holds(-self._waiting_bytes - self._early_bytes)
+            self._waiting.clear()
+            self._staging.limits.holds(-self._early_bytes)
             self._staging.limits.ends()
 
     async def write(self, chunk: bytes) -> None:
@@ -107,8 +135,10 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         await self._take(chunk)
 
     async def seal(self) -> None:
-        """Send the rest, and have all of it count."""
+        """Send the rest, and have all of it count, and nothing else any more (`ObjectStaging.seal`)."""
         await self._end(keep=True)
+        if self._opened().head.mark == self._first.mark:
+            await to_the_end(asyncio.ensure_future(self._save(self._first._replace(mark=new_mark()))))
 
     async def rollback(self) -> None:
         """Let the blob end where the context began."""
@@ -162,40 +192,22 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         await self._take(self._first.tail)
 
     async def _take(self, chunk: bytes) -> None:
-        self._waiting.append(chunk)
-        self._waiting_bytes += len(chunk)
-        self._staging.limits.holds(len(chunk))
-        while self._waiting_bytes >= self._staging.segment_bytes:
+        self._waiting.add(chunk)
+        while self._waiting.size_bytes >= self._staging.segment_bytes:
             await self._send(self._staging.segment_bytes)
-        if self._staging.limits.too_much(self._waiting_bytes):
-            await self._send(self._waiting_bytes)
+        if self._staging.limits.too_much(self._waiting.size_bytes):
+            await self._send(self._waiting.size_bytes)
 
     async def _send(self, size: int) -> None:
         slot = await self._staging.limits.slot()
         begin = self._filled_to
-        body = self._cut(size)
+        body = self._waiting.cut(size)
+        self._filled_to += size
         self._sending.begin(Segment(name_of(self._writer, begin), begin, begin + size), body, slot)
         while self._sending.full:
             await self._arrived()
         if len(self._uncounted) >= _COUNTED_EVERY and not self._tentative:
             await to_the_end(asyncio.ensure_future(self._count(b"")))
-
-    def _cut(self, size: int) -> bytes:
-        """Take the first of the bytes that wait."""
-        pieces, missing = list[bytes | memoryview](), size
-        while missing:
-            piece = self._waiting[0]
-            if len(piece) <= missing:
-                pieces.append(self._waiting.popleft())
-                missing -= len(piece)
-            else:
-                pieces.append(memoryview(piece)[:missing])
-                self._waiting[0] = memoryview(piece)[missing:]
-                missing = 0
-        self._waiting_bytes -= size
-        self._filled_to += size
-        self._staging.limits.holds(-size)
-        return b"".join(pieces)
 
     async def _arrived(self) -> None:
         try:
@@ -218,7 +230,8 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         try:
             self._saved = await self._staging.heads.save(self._id, self._opened(), head)
         except Superseded as error:
-            self._failure = OffsetConflict(self._id, offset=self._offset, length_bytes=error.length_bytes)
+            self._superseded = error.head
+            self._failure = OffsetConflict(self._id, offset=self._offset, length_bytes=error.head.length_bytes)
             raise self._failure from None
         except PenstockError as error:
             self._failure, self._doubtful = error, not isinstance(error, BlobMissing)
@@ -247,11 +260,11 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         if not self._begun and not self._early:
             return
         await self._begin()
-        if self._waiting_bytes > TAIL_BYTES:
-            await self._send(self._waiting_bytes)
+        if self._waiting.size_bytes > TAIL_BYTES:
+            await self._send(self._waiting.size_bytes)
         while self._sending:
             await self._arrived()
-        await self._count(b"".join(self._waiting))
+        await self._count(self._waiting.all())
 
     async def _tidy(self) -> None:
         """Remove the segments that nobody needs; after a failure, keep what can be kept."""
@@ -261,7 +274,9 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         if self._failure is None:
             spare = [one for one in self._first.segments() if one.begin >= self._kept_to()]
         elif isinstance(self._failure, OffsetConflict | BlobMissing):
-            spare += self._uncounted
+            # The last head may have arrived all the same, and been read by whoever has written another one since.
+            counted = {one.name for one in self._superseded.segments()} if self._superseded else set[str]()
+            spare += [one for one in self._uncounted if one.name not in counted]
         elif not self._tentative:
             with suppress(PenstockError):
                 await self._count(b"")
@@ -274,10 +289,10 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
 
     async def _roll_back(self) -> None:
         await self._open()
-        self._staging.limits.holds(-self._waiting_bytes - self._early_bytes)
         self._waiting.clear()
+        self._staging.limits.holds(-self._early_bytes)
         self._early.clear()
-        self._waiting_bytes = self._early_bytes = 0
+        self._early_bytes = 0
         spare = [*self._uncounted, *await self._sending.given_up()]
         self._uncounted.clear()
         self._begun, self._length_bytes = False, self._offset

@@ -11,6 +11,8 @@ from .bucket import Bucket, Changed
 from .head import BadHead, Head, decode, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from obstore import PutMode, UpdateVersion
 
 _TRIES: Final = 3
@@ -20,10 +22,11 @@ _TRIES: Final = 3
 class Superseded(Exception):
     """Somebody else has changed the upload since it was read: nothing was written."""
 
-    def __init__(self, length_bytes: int) -> None:
-        super().__init__(length_bytes)
-        self.length_bytes = length_bytes
-        """Where it ends now."""
+    def __init__(self, head: Head) -> None:
+        super().__init__(head.length_bytes)
+        self.head = head
+        """What is staged of it now. It may name what whoever hears of this has written: somebody has read, and written
+        anew, a head whose arrival was not confirmed yet."""
 
 
 class Saved(NamedTuple):
@@ -122,9 +125,30 @@ class Heads:
             f"{self._bucket.name} says that it has written what was sent for upload {upload_id}, but has not."
         )
 
+    async def renew(self, upload_id: str, confirm: Callable[[], Awaitable[None]] | None = None) -> Saved:
+        """Write the head anew as it is, so that whoever has read it before changes nothing any more.
+
+        Args:
+            upload_id: the upload.
+            confirm: called when the head was read, and before it is written. What it raises is raised here.
+
+        Raises:
+            BlobMissing: nothing is staged.
+            BlobUnavailable: it may have been done, or not.
+        """
+        for _ in range(_TRIES):
+            found = await self.read(upload_id)
+            if confirm is not None:
+                await confirm()
+            try:
+                return await self.save(upload_id, found, found.head._replace(mark=new_mark()))
+            except Superseded:
+                continue
+        raise BlobUnavailable(f"upload {upload_id}: somebody else writes to it all the time. Ask for the offset again.")
+
     def _check(self, before: Saved, found: Saved) -> Saved:
         if found.head.mark != before.head.mark:
-            raise Superseded(found.head.length_bytes)
+            raise Superseded(found.head)
         return found
 
     async def _refuses(self, key: str) -> bool:

@@ -152,10 +152,10 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
         except BlobMissing:
             return
 
-    def staging(self) -> ObjectStaging:
+    def staging(self, *, shared: bool = False) -> ObjectStaging:
         """Return what stages in the folder `staging` below the prefix."""
         bucket = Bucket(self._writing, self._reading, name=self.name, prefix=f"{self._prefix}staging/")
-        return ObjectStaging(bucket)
+        return ObjectStaging(bucket, shared=shared)
 
     def lending(self) -> ObjectPlace:
         """Return the place for copies: the folder `delivery` below the prefix."""

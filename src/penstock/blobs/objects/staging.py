@@ -4,6 +4,9 @@ Below the prefix each upload has a folder, named by its ID: its head, and its se
 can be read by nobody through Penstock but by the steps. Whoever may read the bucket itself sees it: give out the right
 to read without the folder `staging`.
 
+Several instances may stage in one place: whoever takes an upload over writes its head anew, and then nothing counts
+that was begun before.
+
 What a death leaves, a segment that no head names, goes when the upload's staged bytes go: the whole folder is removed.
 """
 
@@ -17,19 +20,20 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
-from ...errors import PenstockError
+from ...errors import ConfigurationError, PenstockError
 from ...ids import is_upload_id
-from ..base import BlobMissing, BlobUnavailable, Staging
+from ..base import BlobMissing, BlobUnavailable
 from ..inventory import Stage, SupportsInventory
+from ..sharing import FencedStaging, SupportsIdentity
 from .appender import ObjectAppender
 from .assembly import assembled
-from .bucket import LARGEST_PIECE_BYTES, Bucket
+from .bucket import LARGEST_PIECE_BYTES, Bucket, Changed
 from .head import SEGMENT_BYTES, Head
 from .heads import Heads, Superseded, key_of
 from .sending import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
     from ..inventory import Found
     from .head import Segment
@@ -38,14 +42,19 @@ log = structlog.get_logger(__name__)
 
 _TRIES: Final = 3
 _READ_AT_ONCE: Final = 8
+_IDENTITY: Final = "installation"
 
 
-class ObjectStaging(Staging, SupportsInventory):
+class ObjectStaging(FencedStaging, SupportsInventory, SupportsIdentity):
     """Segments in a bucket; see the module's description."""
 
-    def __init__(self, bucket: Bucket, *, segment_bytes: int = SEGMENT_BYTES) -> None:
-        """Stage in `bucket`, in segments of this size; what other sizes have left is read all the same."""
+    def __init__(self, bucket: Bucket, *, segment_bytes: int = SEGMENT_BYTES, shared: bool = False) -> None:
+        """Stage in `bucket`, in segments of this size; what other sizes have left is read all the same.
+
+        With `shared`, other instances do as well.
+        """
         self.bucket = bucket
+        self._shared = shared
         self.heads = Heads(bucket)
         self.limits = Limits()
         self.segment_bytes = segment_bytes
@@ -55,8 +64,14 @@ class ObjectStaging(Staging, SupportsInventory):
 
         Raises:
             BlobUnavailable: nothing can be written or removed.
+            ConfigurationError: it cannot be shared.
         """
         if not await self.heads.find_out(f"penstock-check-{secrets.token_hex(8)}"):
+            if self._shared:
+                raise ConfigurationError(
+                    f"staging=objects: {self.bucket.name} knows no conditional writes (If-Match), so several instances "
+                    "cannot stage there. Set PENSTOCK_STAGING=local, with one folder for all."
+                )
             log.warning(
                 "staging_unfenced",
                 bucket=self.bucket.name,
@@ -79,6 +94,33 @@ class ObjectStaging(Staging, SupportsInventory):
         """Open an upload for more bytes."""
         return ObjectAppender(self, upload_id, offset, tentative=tentative)
 
+    def append_confirmed(
+        self, upload_id: str, offset: int, *, tentative: bool = False, confirm: Callable[[int], Awaitable[None]]
+    ) -> ObjectAppender:
+        """Open an upload for more bytes, at the revision of its head that is there when `confirm` is called."""
+        return ObjectAppender(self, upload_id, offset, tentative=tentative, confirm=confirm)
+
+    async def fence(
+        self, upload_id: str, kept_bytes: int | None, size_bytes: int | None, confirm: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Have nothing count that was begun before: also where all is there, of which an earlier writer takes back."""
+        del kept_bytes, size_bytes
+        await self.heads.renew(upload_id, confirm)
+
+    async def flushed(self, upload_id: str) -> None:
+        """Tell that nobody has to know: all see at once what the service has taken."""
+        del upload_id
+
+    async def identity(self, *, make: bool) -> str:
+        """Return what the object `installation` says, which is made once, whoever starts at the same moment."""
+        if make:
+            with suppress(Changed):
+                await self.bucket.put("", _IDENTITY, secrets.token_hex(16).encode(), mode="create")
+        try:
+            return (await self.bucket.get("", _IDENTITY)).content.decode(errors="replace").strip()
+        except BlobMissing:
+            return ""
+
     async def concatenate(self, upload_id: str, sources: Sequence[str]) -> int:
         """Put uploads together; the service copies their segments."""
         before = await self.heads.read(upload_id)
@@ -89,12 +131,16 @@ class ObjectStaging(Staging, SupportsInventory):
             saved = await self.heads.save(upload_id, before, head)
         except Superseded:
             raise BlobUnavailable(f"upload {upload_id} was changed while it was put together. Try again.") from None
-        await self.remove(upload_id, before.head.segments())
-        return saved.head.length_bytes
+        return (
+            saved.head.length_bytes
+        )  # what counted before stays, since somebody may be reading it: it goes at the end
 
     async def seal(self, upload_id: str) -> int:
-        """Return how many bytes count: these are durable already."""
-        return await self.length(upload_id)
+        """Return how many bytes count, and have no more count: what is there is durable already.
+
+        What was sent for an earlier request, and seemed to be lost, may still be on its way to the service.
+        """
+        return (await self.heads.renew(upload_id)).head.length_bytes
 
     async def discard(self, upload_id: str) -> None:
         """Remove the head, from when on nothing counts nor can count again, and all segments."""

@@ -22,7 +22,7 @@ class InstancesSettings:
         "",
         "The database of the catalogue, and of the store `sqlite`, such as"
         " `postgresql://user:password@host:5432/penstock`. Empty: a file in the data folder, for one instance. With"
-        " PostgreSQL any number of instances share it, the data folder and the bus `nats`.",
+        " PostgreSQL any number of instances share it, the bus `nats`, and the data folder or (`staging`) a bucket.",
         group=_GROUP,
         secret=True,
         services=(Service.SERVE,),
