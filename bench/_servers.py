@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -152,6 +152,16 @@ def cpu_seconds(pid: int) -> float:
     process = psutil.Process(pid)
     times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
     return sum(one.user + one.system for one in times)
+
+
+def proportional_mib(pid: int) -> float:
+    """Return the memory of a process and its children, in MiB; what several of them share counts once."""
+    process = psutil.Process(pid)
+    sizes = []
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            sizes.append(one.memory_full_info().pss)
+    return float(sum(sizes)) / 2**20
 
 
 def resident_mib(pid: int) -> float:

@@ -4,7 +4,8 @@
 
 One process `penstock serve` with its virus scanner takes all of them. Each client sends a piece of its file every
 second, so that all are in the middle of a request at the same time, and the first is not done before the last has
-begun. Memory is that of the server and its children. Ends with status 1 when a file is not released as it was sent.
+begun. Memory is that of the server and its scanners, what they share counted once (PSS), and of the server by itself
+(RSS). Ends with status 1 when a file is not released as it was sent.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httpx
-from _servers import cpu_seconds, resident_mib, running
+import psutil
+from _servers import cpu_seconds, proportional_mib, running
 
 if TYPE_CHECKING:
     from _load import Target
@@ -97,8 +99,8 @@ def main() -> int:
 
 
 async def _measure(target: Target, load: Load) -> int:
-    idle, cpu = resident_mib(target.pid), cpu_seconds(target.pid)
-    peak = [idle]
+    cpu, idle = cpu_seconds(target.pid), _memory(target.pid)
+    peak = [*idle]
     watching = asyncio.create_task(_watch(target.pid, peak))
     clients = [Client(number, target, load) for number in range(load.clients)]
     beginning = asyncio.Semaphore(_BEGINNING_AT_ONCE)
@@ -117,20 +119,29 @@ async def _measure(target: Target, load: Load) -> int:
     done = time.perf_counter() - began_at
     watching.cancel()
     cpu = cpu_seconds(target.pid) - cpu
-    print(f"{'clients':>8} {'begun s':>8} {'arrived s':>10} {'released s':>11} {'right':>6} "
-          f"{'CPU s':>6} {'idle MiB':>9} {'peak MiB':>9} {'KiB each':>9}")  # fmt: skip
-    each = (peak[0] - idle) * 1024 / load.clients
-    print(f"{load.clients:8} {all_begun:8.1f} {arrived:10.1f} {done:11.1f} {load.clients - len(wrong):6} "
-          f"{cpu:6.1f} {idle:9.0f} {peak[0]:9.0f} {each:9.1f}")  # fmt: skip
-    print(f"the most memory that a thousand may take: {LIMIT_MIB} MiB; load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{'clients':>8} {'begun s':>8} {'arrived s':>10} {'released s':>11} {'right':>6} {'CPU s':>6} "
+        f"{'idle MiB':>9} {'peak MiB':>9} {'server idle':>12} {'peak':>6} {'KiB each':>9}"
+    )
+    each = (peak[1] - idle[1]) * 1024 / load.clients
+    print(
+        f"{load.clients:8} {all_begun:8.1f} {arrived:10.1f} {done:11.1f} {load.clients - len(wrong):6} {cpu:6.1f} "
+        f"{idle[0]:9.0f} {peak[0]:9.0f} {idle[1]:12.0f} {peak[1]:6.0f} {each:9.1f}"
+    )
+    print(f"the most that a thousand may take: {LIMIT_MIB} MiB; load {os.getloadavg()[0]:.1f}")
     for error in wrong[:5]:
         print(f"wrong: {error!r}", file=sys.stderr)
     return 1 if wrong else 0
 
 
+def _memory(pid: int) -> tuple[float, float]:
+    """Return that of the server and its scanners, and that of the server by itself."""
+    return proportional_mib(pid), psutil.Process(pid).memory_info().rss / 2**20
+
+
 async def _watch(pid: int, peak: list[float]) -> None:
     while True:
-        peak[0] = max(peak[0], await asyncio.to_thread(resident_mib, pid))
+        peak[:] = map(max, peak, await asyncio.to_thread(_memory, pid))
         await asyncio.sleep(0.2)
 
 

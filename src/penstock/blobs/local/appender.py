@@ -1,7 +1,8 @@
 """Puts the chunks of a request together to batches, and hands these to a thread that writes them.
 
 A hop to a thread costs as much as copying a few hundred KiB, so small chunks share one; and while a batch is being
-written the next one fills, so that the network and the disk work at the same time. No more than the two are held.
+written the next one fills, so that the network and the disk work at the same time. No more than the two are held. How
+large they become depends on how many requests there are (`sharing`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
+    from .sharing import Sharing
     from .staged import StagedFile
 
-BATCH_BYTES: Final = 1024 * 1024
-"""When a batch is handed over. Measured on tmpfs: half costs 10 % more CPU, twice as much saves nothing."""
 BATCH_PIECES: Final = 256
-"""The same for small chunks: each one costs some 60 bytes beside its own, and the system takes 1024 at once."""
+"""When a batch of small chunks is handed over. Each one costs some 60 bytes beside its own, and the system takes 1024
+at once."""
 
 
 class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
@@ -32,6 +33,7 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
         self,
         file: StagedFile,
         run: Callable[..., asyncio.Future[Any]],
+        sharing: Sharing,
         *,
         tentative: bool,
         confirm: Callable[[int], Awaitable[None]] | None = None,
@@ -42,6 +44,7 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
         Args:
             file: what is written.
             run: calls a function in a thread.
+            sharing: says how large a batch may become.
             tentative: see the port.
             confirm: called with the offset when the file is open, and before anything is cut off; None: no need.
             put_together: has all that was staged be in one file; None: it is.
@@ -50,6 +53,7 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
         self._confirm = confirm
         self._put_together = put_together
         self._run = run
+        self._sharing = sharing
         self._tentative = tentative
         self._filling: list[bytes] = []
         self._filling_bytes = 0
@@ -74,7 +78,7 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
         self._filling.append(chunk)
         self._filling_bytes += len(chunk)
         self._length_bytes += len(chunk)
-        if self._filling_bytes >= BATCH_BYTES or len(self._filling) >= BATCH_PIECES:
+        if self._filling_bytes >= self._sharing.batch_bytes or len(self._filling) >= BATCH_PIECES:
             await self._wait_for_batch()
             self._writing = self._run(self._file.write, self._take())
 
@@ -94,6 +98,14 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
             await to_the_end(self._run(self._file.rollback))
 
     async def __aenter__(self) -> Self:
+        self._sharing.begin()
+        try:
+            return await self._begin()
+        except BaseException:
+            self._sharing.end()
+            raise
+
+    async def _begin(self) -> Self:
         if self._confirm is not None:
             await to_the_end(self._run(self._file.grasp))
             try:
@@ -104,6 +116,7 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._sharing.end()
         if self._finished:
             return
         try:

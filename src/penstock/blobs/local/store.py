@@ -20,6 +20,7 @@ from .concatenation import Concatenation
 from .crew import Crew
 from .inventory import folders_of, look_into, remove_as_found
 from .pieces import Piece, Pieces
+from .sharing import Sharing
 from .staged import StagedFile, settle
 from .tree import FILE_MODE, RELEASED, STAGED, Tree, errors_about, remove, sync_folder
 
@@ -49,6 +50,7 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         self._fenced = fenced
         self._crew = Crew(threads, "blobs")
         self._run = self._crew.run
+        self._sharing = Sharing()
 
     async def __aenter__(self) -> Self:
         await self._run(self._tree.prepare)
@@ -67,7 +69,8 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
 
     def append(self, upload_id: str, offset: int, *, tentative: bool = False) -> LocalAppender:
         """Open a staged file for more bytes."""
-        return LocalAppender(self._staged_file(upload_id, offset, tentative=tentative), self._run, tentative=tentative)
+        file = self._staged_file(upload_id, offset, tentative=tentative)
+        return LocalAppender(file, self._run, self._sharing, tentative=tentative)
 
     def append_confirmed(
         self, upload_id: str, offset: int, *, tentative: bool = False, confirm: Callable[[int], Awaitable[None]]
@@ -76,6 +79,7 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         return LocalAppender(
             self._staged_file(upload_id, offset, tentative=tentative),
             self._run,
+            self._sharing,
             tentative=tentative,
             confirm=confirm,
             put_together=lambda: self._put_together(upload_id),
