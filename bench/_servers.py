@@ -47,10 +47,15 @@ def _tus_python(port: int, folder: Path) -> tuple[list[str], str]:
     return [sys.executable, str(PEERS / "tus_python.py"), str(port), str(folder)], "/files/"
 
 
+def _resumable_upload(port: int, folder: Path) -> tuple[list[str], str]:
+    return [sys.executable, str(PEERS / "resumable_upload_python.py"), str(port), str(folder)], "/files"
+
+
 SERVERS: dict[str, Callable[[int, Path], tuple[list[str], str]]] = {
     "penstock": _penstock,
     "@tus/server": _tus_node,
     "tuspyserver": _tus_python,
+    "resumable-upload": _resumable_upload,
 }
 
 
