@@ -58,7 +58,7 @@ class Tus(Manner):
 
 async def _created(line: Line, parcel: Parcel) -> str:
     """Create the upload; return its URL."""
-    told = ",".join(f"{name} {b64encode(value.encode()).decode()}" for name, value in parcel.facts().items())
+    told = ",".join(f"{name} {b64encode(value.encode()).decode()}" for name, value in parcel.facts().items() if value)
     headers = {**_VERSION, "Content-Length": "0", "Upload-Length": str(parcel.size_bytes), "Upload-Metadata": told}
     answer = await line.ask("POST", line.url, headers)
     answer.check()

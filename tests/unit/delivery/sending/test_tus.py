@@ -7,6 +7,7 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.blobs.local import LocalBlobs
@@ -48,6 +49,13 @@ async def test_the_file_arrives_with_what_is_to_be_known_of_it(
     assert b64decode(told["start"]).decode() == start_id
     assert b64decode(told["upload"]).decode() == UPLOAD
     assert b64decode(told["filename"]).decode() == "a b.bin"
+
+
+async def test_what_has_no_name_is_taken_too(blobs: LocalBlobs, peer: TusPeer, ledger: Ledger) -> None:
+    nameless = msgspec.structs.replace(start(), filename="")
+    await PushWay(peer.url, pushing(blobs), Tus(ledger)).address(nameless, name(), Reports().take)
+    assert peer.uploads["/files/1"] == BODY
+    assert all(len(pair.split()) == 2 for pair in peer.metadata[0].split(","))  # a key without a value has no space
 
 
 async def test_a_push_that_is_cut_goes_on_and_not_from_zero(blobs: LocalBlobs, peer: TusPeer, ledger: Ledger) -> None:
