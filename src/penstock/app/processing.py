@@ -59,7 +59,7 @@ class Processing:
             metrics=metrics,
             tracing=tracing,
         )
-        self.foregone = Foregone(policy, clock, metrics)
+        self.foregone = Foregone(policy, metrics)
         self.survey = Survey(store=store, clock=clock, stalled_after=settings.stalled_after)
         self._gauges = StoreGauges(self.survey, metrics)
         self.reconciler = Reconciler(

@@ -1,7 +1,8 @@
 """Decides about uploads that no step is for, without a record and without a word on the bus.
 
 For where gateway and coordinator are one process, and the bus carries nothing out of it: what the coordinator would
-save, say, hear and forget again within a millisecond is decided by the same rules, and told to the caller at once.
+save, say, hear and forget again within a millisecond follows from the policy alone, and is told to the caller at once.
+That `core.machine` decides the same, tests make sure of.
 """
 
 from __future__ import annotations
@@ -9,17 +10,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..core.machine import decide
-from ..core.progress import State
-from ..events.types import Envelope, Outcome
 from .observer import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..clock import Clock
-    from ..core.emit import Emit
     from ..core.policy import Policy
+    from ..events.types import BytesReceived
     from ..telemetry import Metrics
 
 
@@ -28,26 +25,24 @@ class Foregone:
 
     Args:
         policy: which steps are for which uploads.
-        clock: dates decisions.
-        metrics: counts them.
+        metrics: count decisions.
     """
 
-    def __init__(self, policy: Policy, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, policy: Policy, metrics: Metrics) -> None:
         self._policy = policy
-        self._clock = clock
         self._observer = Observer(metrics)
 
-    def __call__(self, beginning: Emit) -> Callable[[], None] | None:
+    def __call__(self, upload_id: str, beginning: Callable[[], BytesReceived]) -> Callable[[], None] | None:
         """Decide on the beginning of an upload's first run.
+
+        Args:
+            upload_id: the upload.
+            beginning: returns what would be said to begin it.
 
         Returns:
             None if there are steps to run. Otherwise the upload is to be released, and what is returned is to be called
             once it is: it counts and logs the decision.
         """
-        received = Envelope(event=beginning.event, event_id=beginning.event_id, initiator_id=beginning.initiator_id)
-        now = self._clock.now()
-        transition = decide(None, received, now, self._policy)
-        decided = transition.progress
-        if decided is None or decided.state is not State.FINISHED or decided.status.outcome != Outcome.CONTINUE:
-            return None
-        return partial(self._observer.note, decided.upload_id, None, received, transition, now)
+        policy = self._policy
+        steps = policy.steps_for(beginning()) if policy.rules else policy.steps
+        return None if steps else partial(self._observer.note_foregone, upload_id)

@@ -9,8 +9,8 @@ import structlog
 
 from ..core.machine import kind_of
 from ..core.progress import Progress, State
-from ..core.transition import Input, Transition, Verdict
-from ..events.types import Envelope, PostprocessingStepFinished
+from ..core.transition import Input, Kind, Transition, Verdict
+from ..events.types import Envelope, Outcome, PostprocessingStepFinished
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 _DROPPED = (Verdict.DUPLICATE, Verdict.STALE, Verdict.UNKNOWN)
 """Worth a line in the log: an event that its sender expected to count."""
+_CONTINUE = Outcome.CONTINUE.value
 
 
 class Observer:
@@ -48,6 +49,13 @@ class Observer:
             self._note_answer(before, received, now)
         if after is not None and _moved(before, after):
             self._note_move(before, after, now)
+
+    def note_foregone(self, upload_id: str) -> None:
+        """Take note of an upload that was released as soon as it was there, as if it had gone the long way."""
+        self._inputs(Kind.RECEIVED, Verdict.APPLIED).inc()
+        self._outcomes(_CONTINUE).inc()
+        self._metrics.processing_seconds.observe(0.0)
+        log.info("upload_decided", upload=upload_id, outcome=_CONTINUE, error="")
 
     def _note_answer(self, before: Progress, received: Envelope, now: datetime) -> None:
         event = received.event

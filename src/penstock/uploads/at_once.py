@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import structlog
 
-from ..core.emit import Emit
 from ..errors import PenstockError
-from ..events.types import Outcome
+from ..events.types import BytesReceived, Outcome
 from . import notices
 from .upload import Phase, Upload
 
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Foresee: TypeAlias = Callable[[Emit], Callable[[], None] | None]
-"""Takes the beginning of a run. Returns None if there are steps to run; otherwise the upload is to be released, and
-what is returned is to be called once it is."""
+Foresee: TypeAlias = Callable[[str, Callable[[], BytesReceived]], Callable[[], None] | None]
+"""Takes an upload's ID, and what returns the beginning of its run. Returns None if there are steps to run; otherwise
+the upload is to be released, and what is returned is to be called once it is."""
 
 
 class AtOnce:
@@ -62,7 +61,7 @@ class AtOnce:
             upload: as it is in the catalogue, on its way in; all bytes are on disk.
             begun: the same, as it would be in processing.
         """
-        noted = self._foresee(notices.received(begun, ""))
+        noted = self._foresee(upload.id, lambda: notices.beginning(begun, ""))
         if noted is None:
             return None
         outcome = Outcome.CONTINUE.value

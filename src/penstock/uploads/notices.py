@@ -23,16 +23,20 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-def received(upload: Upload, url: str) -> Emit:
-    """All bytes of the upload are there, at `url`: begin its present run."""
-    event = BytesReceived(
+def beginning(upload: Upload, url: str) -> BytesReceived:
+    """All bytes of the upload are there, at `url`."""
+    return BytesReceived(
         upload_id=upload.id,
         resource_id=ResourceId(opaque_id=upload.id, space_id=upload.space),
         filename=upload.filename,
         filesize=upload.size_bytes or 0,
         url=url,
     )
-    return Emit(event, run_id(upload.id, upload.run), upload.initiator_id)
+
+
+def received(upload: Upload, url: str) -> Emit:
+    """All bytes of the upload are there, at `url`: begin its present run."""
+    return Emit(beginning(upload, url), run_id(upload.id, upload.run), upload.initiator_id)
 
 
 def ready(upload: Upload, decision_id: str, decided: PostprocessingFinished | None, at: datetime) -> Emit:

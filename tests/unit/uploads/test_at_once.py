@@ -13,7 +13,7 @@ from penstock.core.choice import StepRule
 from penstock.core.policy import Policy
 from penstock.postprocessing.foregone import Foregone
 from penstock.telemetry import Metrics
-from penstock.testing import ManualClock, eventually
+from penstock.testing import eventually
 from penstock.testing.faults import Faults, fail
 from penstock.uploads.errors import ChecksumMismatch
 from penstock.uploads.upload import Phase
@@ -27,7 +27,7 @@ PICTURES = Policy.create(["virusscan"], rules=(StepRule(extension=("jpg",), step
 
 
 def foregone(policy: Policy = PICTURES, metrics: Metrics | None = None) -> Foregone:
-    return Foregone(policy, ManualClock(), metrics or Metrics())
+    return Foregone(policy, metrics or Metrics())
 
 
 async def test_it_is_released_when_its_last_byte_has_arrived(tmp_path: Path) -> None:

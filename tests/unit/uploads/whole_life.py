@@ -122,7 +122,7 @@ class Process:
             bus=bus,
             publisher=Publisher(bus, self.clock),
             clock=self.clock,
-            foresee=None if outside.answer else Foregone(policy, self.clock, Metrics()),
+            foresee=None if outside.answer else Foregone(policy, Metrics()),
         )
         self.sweeper = Sweeper(
             catalogue=catalogue,
