@@ -214,13 +214,14 @@ class App:
             clock=clock,
             kept_versions=settings.file_versions or None,
         )
+        orphans = Orphans(database)
         sweeper = Sweeper(
             catalogue=catalogue,
             blobs=blobs,
             gateway=gateway,
             receiver=receiver,
             feed=feed,
-            orphans=Orphans(database),
+            orphans=orphans,
             clock=clock,
             retention=settings.retention,
             orphans_after=settings.upload_expiration,
@@ -269,8 +270,10 @@ class App:
                 tracing=tracing,
             )
             await stack.enter_async_context(runner)
-        for _ in range(0 if locks else 2):  # nothing is on its way in yet: what has no entry twice never gets one
+        if locks is None:
             await sweeper.sweep()
+            if await orphans.seen():  # nothing is on its way in yet: what has no entry twice never gets one
+                await sweeper.sweep()
         await gateway.reconcile()
         await processing.reconciler.announce()
         loops = [*processing.loops(), *dispatching.loops()]

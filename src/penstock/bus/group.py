@@ -6,24 +6,52 @@ member while another one is idle.
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
+from ..events.codec import decode, encode
 from ..events.types import Envelope
 from .base import Filter
 
+_NEAR: Final = 1000
+"""Events in front of a queue that are kept as they are; those further behind take a third of the memory."""
 
-@dataclass(slots=True, eq=False)
+
 class Entry:
-    """One event on its way through a group, from its publication until a handler has returned."""
+    """One event on its way through a group, from its publication until a handler has returned.
 
-    number: int
-    """Counts the group's events; the lower one came first."""
-    envelope: Envelope
-    failures: int = 0
-    """How often a handler has raised."""
+    Attributes:
+        number: counts the group's events; the lower one came first.
+        event_id: the event's ID.
+        failures: how often a handler has raised.
+    """
+
+    __slots__ = ("_held", "event_id", "failures", "number")
+
+    def __init__(self, number: int, envelope: Envelope) -> None:
+        self.number = number
+        self.event_id = envelope.event_id
+        self.failures = 0
+        self._held: Envelope | bytes = envelope
+
+    @property
+    def envelope(self) -> Envelope:
+        """The event."""
+        return self._held if isinstance(self._held, Envelope) else decode(zlib.decompress(self._held))
+
+    def pack(self) -> None:
+        """Make it small, as it has long to wait; what cannot be written stays as it is."""
+        with suppress(UnicodeEncodeError):
+            self._held = zlib.compress(encode(self.envelope), 1)
+
+    def unpack(self) -> Entry:
+        """Make it ready to be handled."""
+        self._held = self.envelope
+        return self
 
 
 @dataclass(slots=True, eq=False)
@@ -73,22 +101,24 @@ class Group(Generic[M]):
         self.pending += 1
         if envelope.event_id:
             self._ids.add(envelope.event_id)
-        entry = Entry(self._numbered, envelope)
-        self._queue(members).append(entry)
+        entry, queue = Entry(self._numbered, envelope), self._queue(members)
+        if len(queue) >= _NEAR:
+            entry.pack()
+        queue.append(entry)
         return entry
 
     def take(self, member: M) -> Entry | None:
         """Hand out the oldest event that this member may handle; None when there is none."""
         queues = member.queues
         if len(queues) == 1:
-            return queues[0].popleft() if queues[0] else None
+            return queues[0].popleft().unpack() if queues[0] else None
         waiting = [queue for queue in queues if queue]
-        return min(waiting, key=lambda queue: queue[0].number).popleft() if waiting else None
+        return min(waiting, key=lambda queue: queue[0].number).popleft().unpack() if waiting else None
 
     def finish(self, entry: Entry) -> None:
         """Forget an event that was handled."""
         self.pending -= 1
-        self._ids.discard(entry.envelope.event_id)
+        self._ids.discard(entry.event_id)
 
     def withdraw(self, entry: Entry) -> bool:
         """Forget an event that still waits; tell whether it did."""

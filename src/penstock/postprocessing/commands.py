@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -162,11 +164,16 @@ def _nothing_to_resume(progress: Progress) -> str | None:
 
 def _asked(progress: Progress) -> Row:
     """Tell of an upload that the coordinator goes on with soon."""
-    why_not, step = _nothing_to_resume(progress), progress.status.current_step
-    detail = f"step {step!r} is started again in its turn: there are many" if why_not is None else why_not
-    if why_not is None and progress.state is State.FINISHED:
-        detail = f"the decision {progress.status.outcome!r} is sent again in its turn: there are many"
+    why_not, status = _nothing_to_resume(progress), progress.status
+    detail = why_not or _in_its_turn(status.outcome if progress.state is State.FINISHED else None, status.current_step)
+    step = sys.intern(status.current_step)
     return Row(progress.upload_id, progress.filename, "resume", step, ok=why_not is None, detail=detail)
+
+
+@lru_cache(maxsize=64)  # one text for a hundred thousand uploads
+def _in_its_turn(outcome: str | None, step: str) -> str:
+    again = f"step {step!r} is started" if outcome is None else f"the decision {outcome!r} is sent"
+    return f"{again} again in its turn: there are many"
 
 
 def _told(before: Progress, transition: Transition) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from penstock.bus.group import Entry, Group, Member
-from penstock.events.types import BytesReceived, Envelope, RestartPostprocessing
+from penstock.events.types import BytesReceived, Envelope, Opaque, OpaqueEntry, RestartPostprocessing, User
 
 KINDS = (BytesReceived, RestartPostprocessing)
 
@@ -52,6 +54,36 @@ def test_an_id_is_known_until_its_event_was_handled() -> None:
     assert group.take(one) is entry
     group.finish(entry)
     assert not group.holds("e1")
+
+
+def test_many_events_wait_in_little_room_and_come_out_as_they_were() -> None:
+    def sent(number: int) -> Envelope:
+        user = User(username="einstein", opaque=Opaque(map={"k": OpaqueEntry(value=bytes([number % 256]) * 900)}))
+        name = "\ud800" if number == 1500 else f"u{number}"  # which cannot be written
+        event = BytesReceived(upload_id=name, executing_user=user)
+        return Envelope(event=event, event_id=f"e{number}", timestamp="2026-11-21T12:00:00Z")
+
+    group: Group[Member] = Group("g")
+    one = member()
+    group.join(one)
+    tracemalloc.start()
+    try:
+        for number in range(1000):
+            admit(group, sent(number))
+        near = tracemalloc.get_traced_memory()[0]
+        for number in range(1000, 3000):
+            admit(group, sent(number))
+        far = tracemalloc.get_traced_memory()[0] - near
+    finally:
+        tracemalloc.stop()
+    assert far < near  # twice as many
+    for number in range(3000):
+        entry = group.take(one)
+        assert entry is not None
+        assert entry.envelope == sent(number)
+        assert group.holds(f"e{number}")
+        group.finish(entry)
+        assert not group.holds(f"e{number}")
 
 
 def test_what_nobody_wants_any_more_waits_for_somebody_who_does() -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..tasks import OwnedTasks
 
 MAX_PENDING: Final = 100_000
-"""Events per group, at 1 to 2 KiB each: some 200 MiB at the very most, and far more than uploads are let in at once."""
+"""Events per group, at 0.8 KiB each: some 80 MiB at the very most, and far more than uploads are let in at once."""
 
 _BACKLOG: Final = 1000
 """From this many waiting events on, publishing lets the handlers run before it returns."""
