@@ -121,12 +121,6 @@ class Lookups:
         rows = await self._database.read(_rows(statements.OLDEST, {"in_phase": phase.value}))
         return upload_of(rows[0]) if rows else None
 
-    async def latest(self, space: str, filename: str, phase: Phase = Phase.RELEASED) -> Upload | None:
-        """Return the newest upload of this name in a space that is in `phase`, or None."""
-        values = {"name": filename, "in_space": space, "in_phase": phase.value}
-        rows = await self._database.read(_rows(statements.LATEST, values))
-        return upload_of(rows[0]) if rows else None
-
     def overdue(self, now: datetime) -> AsyncIterator[Sequence[Upload]]:
         """Yield, in batches, the uploads that are not complete though their time is over; the longest overdue first."""
         due = uploads.c.expires_at <= to_microseconds(now)

@@ -60,16 +60,6 @@ DECLARE: Final = Prepared(
 )
 COUNTS: Final = select(uploads.c.phase, func.count()).group_by(uploads.c.phase)
 OLDEST: Final = select(*COLUMNS).where(uploads.c.phase == bindparam("in_phase")).order_by(uploads.c.seq).limit(1)
-LATEST: Final = (
-    select(*COLUMNS)
-    .where(
-        uploads.c.filename == bindparam("name"),
-        uploads.c.phase == bindparam("in_phase"),
-        uploads.c.space == bindparam("in_space"),
-    )
-    .order_by(uploads.c.seq.desc())
-    .limit(1)
-)
 IS_RECEIVING: Final = uploads.c.phase == literal_column(f"'{Phase.RECEIVING}'")
 DECLARED: Final = select(func.coalesce(func.sum(uploads.c.size_bytes), 0)).where(IS_RECEIVING)
 _IS_FINAL: Final = uploads.c.final_key != literal_column("''")

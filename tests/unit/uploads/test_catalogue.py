@@ -89,7 +89,6 @@ async def test_every_field_comes_back_as_it_was(catalogue: Catalogue) -> None:
 async def test_what_is_not_there_is_none(catalogue: Catalogue) -> None:
     assert await catalogue.get(new_upload_id()) is None
     assert await catalogue.oldest(Phase.PROCESSING) is None
-    assert await catalogue.latest("default", "river.tif") is None
     assert await catalogue.caused_by(new_upload_id()) == ""
     assert await catalogue.last_start(new_upload_id()) is None
     await catalogue.note(new_upload_id(), [], scan=ScanMark(infected=True), reason="nobody's")
@@ -279,17 +278,6 @@ async def test_the_oldest_of_a_phase(catalogue: Catalogue) -> None:
     oldest = await added(catalogue, phase=Phase.PROCESSING)
     await added(catalogue, phase=Phase.PROCESSING)
     assert await catalogue.oldest(Phase.PROCESSING) == oldest
-
-
-async def test_the_latest_of_a_name_is_looked_for_in_its_space_and_phase(catalogue: Catalogue) -> None:
-    await added(catalogue, phase=Phase.RELEASED)
-    latest = await added(catalogue, phase=Phase.RELEASED)
-    await added(catalogue, phase=Phase.RELEASED, space="other")
-    await added(catalogue, phase=Phase.RELEASED, filename="lake.tif")
-    await added(catalogue, phase=Phase.CANCELLED)
-    held_back = await added(catalogue, phase=Phase.PROCESSING)
-    assert await catalogue.latest("default", "river.tif") == latest
-    assert await catalogue.latest("default", "river.tif", Phase.PROCESSING) == held_back
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------
