@@ -189,6 +189,6 @@ class LimitProof:
         if size_bytes == self._limit_bytes:
             self._rest_failed = proof.cancelled() or error is not None
         if isinstance(error, PenstockError):
-            log.error("scanner_limit_not_proved", scanner=self._scanner.name, error=str(error))
+            log.warning("scanner_limit_not_proved", scanner=self._scanner.name, error=str(error))
         elif error is not None:
             log.error("scanner_limit_not_proved", scanner=self._scanner.name, exc_info=error)

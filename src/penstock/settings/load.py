@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigurationError
 from .entries import entries
@@ -27,6 +27,10 @@ from .tables import Written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_OPTIONS: Final = {"antivirus_scanner": "--scanner"}
+"""The options whose names are not those of their settings."""
 
 
 class WrongSettings(ConfigurationError):
@@ -111,7 +115,7 @@ def read_table(
             reading.toml(entry, toml.sections[service], toml.path, f"{service}.")
         reading.environment(entry, environ)
         if entry.name in overrides:
-            option = f"--{entry.name.replace('_', '-')}"
+            option = _OPTIONS.get(entry.name, f"--{entry.name.replace('_', '-')}")
             reading.take(entry, overrides[entry.name], entry.kind, Origin(Source.COMMAND_LINE, option))
     if toml is not None:
         reading.problems += unknown_keys(toml.keys, lines, toml.path)

@@ -209,3 +209,11 @@ def test_the_check_says_that_the_default_is_no_protection(penstock: Penstock) ->
 def test_what_was_only_noted_is_shown(penstock: Penstock, scanner: Scanner, tmp_path: Path) -> None:
     del scanner
     assert "also noted: Macro (low)" in penstock("antivirus", "scan", *make(tmp_path, "infected")).out
+
+
+@pytest.mark.parametrize("command", ["scan", "check"])
+def test_a_scanner_that_is_none_is_named_as_it_was_typed(penstock: Penstock, tmp_path: Path, command: str) -> None:
+    paths = make(tmp_path, "a") if command == "scan" else []
+    ended = penstock("antivirus", command, "--scanner", "foo", *paths)
+    assert ended.status == 2
+    assert "--scanner foo (command line): unknown" in ended.err
