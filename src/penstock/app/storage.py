@@ -76,7 +76,7 @@ def storage_of(settings: Settings, folder: Path, wrap: Callable[[str, Any], Any]
     Raises:
         ConfigurationError: there is no such storage, what it needs is not installed, or a setting of it is wrong.
     """
-    local = backends.load("blobs", "local")(folder, fenced=fenced)
+    local = backends.load("blobs", "local")(folder, fenced=fenced, releases=settings.storage == "local")
     if settings.storage == "local":
         if settings.staging != "local":
             origin = settings.origins.get("staging")

@@ -28,6 +28,9 @@ SMALL_BYTES: Final = 1024 * 1024
 _SMALL_AT_ONCE: Final = 16
 _LARGE_AT_ONCE: Final = 4
 """Each one on its way holds some parts in memory (`objects.place`): about 40 MiB."""
+HUGE_BYTES: Final = 64 * 1024**3
+"""From here on parts have to be larger, or there would be too many: two of a 5 TiB file are 1.2 GiB. So there is one of
+these at a time."""
 _WORTH_LOOKING_BYTES: Final = 8 * 1024 * 1024
 """From which size on to ask first whether a process that died has brought it there already. To send it again is cheaper
 for small ones: nearly none are there."""
@@ -50,6 +53,7 @@ class MovingBlobs(BlobStore, SupportsInventory):
         self._lending = lending
         self._small = asyncio.Semaphore(_SMALL_AT_ONCE)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._huge = asyncio.Semaphore(1)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -102,7 +106,7 @@ class MovingBlobs(BlobStore, SupportsInventory):
         except BlobMissing:
             await self._final.size(upload_id)
             return
-        async with self._small if size_bytes <= SMALL_BYTES else self._large:
+        async with self._turn(size_bytes):
             staged = await _digest(self._staging.read(upload_id, stop=size_bytes))
             if await self._is_there_already(upload_id, size_bytes, staged):
                 return
@@ -179,6 +183,11 @@ class MovingBlobs(BlobStore, SupportsInventory):
     async def free_bytes(self) -> int | None:
         """Return how much room there is for staged bytes: the final place is not full before they are released."""
         return await self._staging.free_bytes()
+
+    def _turn(self, size_bytes: int) -> asyncio.Semaphore:
+        if size_bytes <= SMALL_BYTES:
+            return self._small
+        return self._large if size_bytes < HUGE_BYTES else self._huge
 
     async def _is_staged(self, upload_id: str) -> bool:
         try:

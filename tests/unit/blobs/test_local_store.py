@@ -269,6 +269,20 @@ async def test_a_folder_that_cannot_be_used_is_one_clear_sentence(tmp_path: Path
         await LocalBlobs(tmp_path / "file").__aenter__()
 
 
+async def test_folders_on_two_file_systems_are_refused_where_files_are_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename(*paths: str) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), *paths)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(ConfigurationError, match="two file systems"):
+        await LocalBlobs(tmp_path).__aenter__()
+    async with LocalBlobs(tmp_path, releases=False):
+        pass
+    assert not [name for _, _, names in os.walk(tmp_path) for name in names]
+
+
 async def test_free_room_is_what_the_file_system_says(blobs: LocalBlobs, tmp_path: Path) -> None:
     found = os.statvfs(tmp_path)
     assert abs(await blobs.free_bytes() - found.f_bavail * found.f_frsize) < 1 << 30

@@ -7,14 +7,15 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+from obstore.exceptions import GenericError
 
-from penstock.blobs.base import BlobMissing, BlobUnavailable
+from penstock.blobs.base import BlobMissing, BlobUnavailable, StorageFull
 from penstock.blobs.local import LocalBlobs
-from penstock.blobs.moving import MovingFiles
+from penstock.blobs.moving import HUGE_BYTES, MovingFiles
 from penstock.blobs.objects import GcsPlace, place
 from penstock.blobs.objects import bucket as bucket_module
-from penstock.blobs.objects.place import part_bytes
-from penstock.blobs.objects.trouble import reason_of
+from penstock.blobs.objects.place import part_bytes, parts_at_once
+from penstock.blobs.objects.trouble import reason_of, trouble_about
 from penstock.errors import ConfigurationError
 from penstock.ids import new_upload_id
 from tests.servers.s3 import SECRET
@@ -212,6 +213,28 @@ def test_parts_grow_with_the_file_so_that_there_are_never_too_many() -> None:
     for size in (80 * 1024 * MIB, 5 * 1024**2 * MIB):
         assert -(-size // part_bytes(size)) <= 10_000
         assert part_bytes(size) % MIB == 0
+
+
+def test_no_more_is_in_memory_for_a_large_file_than_for_a_small_one() -> None:
+    for size in (9 * MIB, HUGE_BYTES - 1):
+        assert part_bytes(size) * parts_at_once(part_bytes(size)) <= 32 * MIB
+    assert parts_at_once(part_bytes(100 * 1024 * MIB)) == 2
+    assert parts_at_once(part_bytes(5 * 1024**2 * MIB)) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "status code: 507 Insufficient Storage: ",
+        "status code: 400 Bad Request: <Error><Code>XMinioAdminBucketQuotaExceeded</Code></Error>",
+        "status code: 503 Service Unavailable: <Error><Code>XMinioStorageFull</Code></Error>",
+    ],
+)
+def test_a_service_that_is_full_is_not_one_that_is_away(said: str) -> None:
+    with pytest.raises(StorageFull, match="the bucket has no room"), trouble_about("ab", "the bucket"):
+        raise GenericError(f"Generic S3 error: https://s3/b/k: Server returned non-2xx {said}")
+    with pytest.raises(BlobUnavailable), trouble_about("ab", "the bucket"):
+        raise GenericError("Generic S3 error: https://s3/b/507: non-2xx status code: 503 Slow Down: <Code>Busy</Code>")
 
 
 def test_messages_hold_no_address_and_no_signature() -> None:

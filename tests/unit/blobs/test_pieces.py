@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from penstock.blobs.base import BlobUnavailable, OffsetConflict
+from penstock.blobs.inventory import Stage
 from penstock.blobs.local import LocalBlobs
 from penstock.blobs.local.pieces import Pieces
 from penstock.blobs.local.tree import Tree
@@ -208,3 +209,15 @@ async def test_a_release_that_died_half_way_is_ended_by_the_next(blobs: LocalBlo
     await blobs.release(upload)
     assert files(tmp_path, upload) == [upload]
     assert await content(blobs, upload) == b"abcdef"
+
+
+async def test_a_fence_that_says_nothing_stops_everything_but_a_removal(blobs: LocalBlobs, tmp_path: Path) -> None:
+    upload = new_upload_id()
+    await blobs.create(upload)
+    await appended(blobs, upload, 0, b"abc")
+    blobs.path(upload).with_name(f"{upload}.1").write_bytes(b"")
+    with pytest.raises(BlobUnavailable, match=r"does not say where"):
+        await blobs.length(upload)
+    assert [one.stage async for batch in blobs.inventory() for one in batch] == [Stage.PIECES]
+    await blobs.discard(upload)
+    assert files(tmp_path, upload) == []

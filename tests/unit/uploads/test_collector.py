@@ -13,7 +13,7 @@ from penstock.blobs.base import BlobMissing, BlobUnavailable
 from penstock.db import Database, DatabaseUnavailable
 from penstock.errors import InvalidRequest
 from penstock.ids import new_upload_id
-from penstock.testing.faults import Faults, fail
+from penstock.testing.faults import Faults, Killed, die, fail
 from penstock.uploads.collecting import Looked, Means
 from penstock.uploads.collection import Kind, Report
 from penstock.uploads.collector import Collector
@@ -45,7 +45,7 @@ class World:
             blobs=blobs,
             gateway=alive.gateway,
             receiver=alive.gateway,
-            noticed=Orphans(database, where="gc"),
+            noticed=faults.wrap("noticed", Orphans(database, where="gc")),
             time=SteadyTime(alive.clock, believed_after=DAY),
             retention=RETENTION,
             records=alive.outside.records,
@@ -73,11 +73,14 @@ def faults() -> Faults:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, faults: Faults) -> AsyncIterator[World]:
-    async with (
-        process(tmp_path, Outside(), faults) as alive,
-        Database(f"sqlite:///{tmp_path / 'penstock.db'}") as database,
-    ):
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with Database(f"sqlite:///{tmp_path / 'penstock.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def world(tmp_path: Path, faults: Faults, database: Database) -> AsyncIterator[World]:
+    async with process(tmp_path, Outside(), faults) as alive:
         yield World(alive, database, tmp_path, faults, serving=True)
 
 
@@ -289,6 +292,42 @@ async def test_what_cannot_be_removed_or_listed_is_told(world: World, faults: Fa
     report = await world.collect()
     assert report.notes == ["Not all was looked at: away"]
     assert counts(await world.collect()) == {Kind.ORPHAN: (1, 1, 0)}, "it was forgotten that it was noticed"
+
+
+async def test_death_at_any_call_of_a_collection_is_made_good_by_the_next(world: World, database: Database) -> None:
+    """What is alive stays whole, and of the rest nothing is left."""
+    alive, expected = world.alive, [world.alive.upload_id]
+    await in_phase(alive, Phase.REJECTED)
+
+    async def garbage() -> None:
+        """Lay out one of each kind, noticed long ago."""
+        for name in (new_upload_id(), f"{new_upload_id()}.1"):
+            world.file(name[:32]).with_name(name).write_bytes(BODY)
+        (world.folder / "staged" / ".writable-17").write_bytes(b"")
+        world.written(2 * DAY)
+        await world.collect()
+        await alive.clock.advance(timedelta(minutes=6))
+
+    async def collected(faults: Faults) -> Report:
+        again = World(alive, database, world.folder.parent, faults, serving=True)
+        return await again.collector.collect(dry_run=False, older_than=timedelta(minutes=5))
+
+    await garbage()
+    untroubled = Faults()
+    assert (await collected(untroubled)).done == 2
+    calls = [name for name in untroubled.counts if not name.endswith(".next")]
+    assert {"blobs.remove_found", "noticed.remember", "noticed.forget", "catalogue.get_many"} <= set(calls)
+    for call in calls:
+        for plan in ("before", "after"):
+            await garbage()
+            faults = Faults()
+            getattr(faults, plan)(call, die(), number=1)
+            with pytest.raises(Killed):
+                await collected(faults)
+            await collected(Faults())
+            left = [path.name for path in world.folder.rglob("*") if path.is_file()]
+            assert left == expected, (plan, call)
+            assert await alive.content() == BODY
 
 
 async def test_an_age_that_is_too_short_is_refused(world: World) -> None:

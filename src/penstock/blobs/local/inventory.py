@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from ...ids import is_upload_id
+from ..base import BlobUnavailable
 from ..inventory import Found, Stage
-from .pieces import Pieces, owner_of
+from .pieces import Pieces, owner_of, remove_all
 from .tree import RELEASED, STAGED, errors_about, errors_about_folder, remove, sync_folder
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def remove_as_found(tree: Tree, found: Found) -> bool:
         if found.stage in (Stage.STAGED, Stage.PIECES):
             if found not in [one for one in look_into(tree, Stage.STAGED, folder) if one.upload_id == found.upload_id]:
                 return False
-            Pieces(tree, found.upload_id).remove()
+            remove_all(tree, found.upload_id)
         else:
             try:
                 status = os.stat(found.key, follow_symlinks=False)
@@ -101,7 +102,7 @@ def _as_one(tree: Tree, upload_id: str, files: Sequence[Found]) -> Found:
     newest, key = max(one.changed_at for one in files), tree.staged(upload_id)
     try:
         return Found(Stage.STAGED, upload_id, Pieces(tree, upload_id).length(), newest, "", key)
-    except (FileNotFoundError, ValueError):  # a fence that says nothing is none
+    except (FileNotFoundError, BlobUnavailable):
         return Found(Stage.PIECES, upload_id, sum(one.size_bytes for one in files), newest, "", key)
 
 

@@ -79,6 +79,20 @@ def owner_of(name: str) -> str:
     return found.group(1) if found else ""
 
 
+def remove_all(tree: Tree, upload_id: str) -> None:
+    """Remove all files of a staged upload, also those that somebody has left who died before they counted.
+
+    First goes what has the last bytes: from then on nothing counts. Fences go after the first file, the newest one
+    first, or what is in an older file would count again after a death in the middle.
+    """
+    folder = tree.folder(STAGED, upload_id)
+    beside = [name.split(".") for name in os.listdir(folder) if owner_of(name) == upload_id]
+    numbered = sorted((name for name in beside if name[1].isdigit()), key=lambda name: int(name[1]), reverse=True)
+    pieces, fences = [name for name in numbered if len(name) > 2], [name for name in numbered if len(name) == 2]
+    for name in [*pieces, [upload_id], [upload_id, _MARK[1:]], *fences]:
+        remove(f"{folder}/{'.'.join(name)}")
+
+
 class Pieces:
     """The pieces of one upload, as they were when this was made: to be looked at again after any change."""
 
@@ -107,11 +121,6 @@ class Pieces:
             return self.last.length(descriptor)
         finally:
             os.close(descriptor)
-
-    @property
-    def fences(self) -> int:
-        """How many fences there are."""
-        return len(self._pieces) - 1
 
     def new(self) -> Piece:
         """Make an empty file for a piece that begins at 0; it does not count before there is a `fence` for it."""
@@ -162,19 +171,6 @@ class Pieces:
             os.close(target)
         self.fence(whole)  # whoever was faster has put the same together
 
-    def remove(self) -> None:
-        """Remove all files, also those that somebody has left who died before they counted.
-
-        First goes what has the last bytes: from then on nothing counts. Fences go after the first file, the newest one
-        first, or what is in an older file would count again after a death in the middle.
-        """
-        for path in reversed([piece.path for piece in self._pieces[1:]]):
-            remove(path)
-        fences = [f"{self._base}.{number}" for number in range(self.fences, 0, -1)]
-        beside = [f"{self._folder}/{name}" for name in os.listdir(self._folder) if owner_of(name) == self._id]
-        for path in [self._base, *(path for path in beside if path not in fences), *fences]:
-            remove(path)
-
     def _read(self, number: int) -> Piece | None:
         try:
             fence = os.open(f"{self._base}.{number}", _READ)
@@ -184,6 +180,11 @@ class Pieces:
             begin, _, name = os.read(fence, 200).decode().strip().partition(" ")
         finally:
             os.close(fence)
+        if not begin.isdigit() or owner_of(name) != self._id:
+            raise BlobUnavailable(
+                f"upload {self._id} was taken over by another process, and {self._base}.{number} does not say where. "
+                "Nothing was changed. Put the file back as it was, or remove the upload."
+            )
         return Piece(f"{self._folder}/{name}", int(begin))
 
 

@@ -19,7 +19,7 @@ from .appender import LocalAppender
 from .concatenation import Concatenation
 from .crew import Crew
 from .inventory import folders_of, look_into, remove_as_found
-from .pieces import Piece, Pieces
+from .pieces import Piece, Pieces, remove_all
 from .sharing import Sharing
 from .staged import StagedFile, settle
 from .tree import FILE_MODE, RELEASED, STAGED, Tree, errors_about, remove, sync_folder
@@ -38,22 +38,24 @@ _THREADS: Final = 16
 class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
     """Files in a folder; see the module's description."""
 
-    def __init__(self, root: Path, *, threads: int = _THREADS, fenced: bool = False) -> None:
+    def __init__(self, root: Path, *, threads: int = _THREADS, fenced: bool = False, releases: bool = True) -> None:
         """Use a folder.
 
         Args:
             root: is made if it is not there.
             threads: so many wait for the disk at the same time.
             fenced: whether other processes work in it, so that there may be fences (`pieces`).
+            releases: whether files are released into it; else what was before is read, and no more comes.
         """
         self._tree = Tree(root)
         self._fenced = fenced
+        self._releases = releases
         self._crew = Crew(threads, "blobs")
         self._run = self._crew.run
         self._sharing = Sharing()
 
     async def __aenter__(self) -> Self:
-        await self._run(self._tree.prepare)
+        await self._run(lambda: self._tree.prepare(releases=self._releases))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -311,14 +313,14 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
             # Also when it was there: the crash that makes somebody ask again may have come before this.
             sync_folder(self._tree.folder(RELEASED, upload_id))
             if self._fenced:
-                Pieces(self._tree, upload_id).remove()
+                remove_all(self._tree, upload_id)
             sync_folder(self._tree.folder(STAGED, upload_id))
 
     def _discard(self, upload_id: str) -> None:
         with errors_about(upload_id):
             staged = Piece(self._tree.staged(upload_id))
             if self._fenced:
-                Pieces(self._tree, upload_id).remove()
+                remove_all(self._tree, upload_id)
             for path in (staged.path, self._tree.released(upload_id), staged.mark):
                 remove(path)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -69,8 +70,8 @@ class Tree:
             found = os.statvfs(self._base)
         return found.f_bavail * found.f_frsize
 
-    def prepare(self) -> None:
-        """Make the folders, and try whether files can be made in them.
+    def prepare(self, *, releases: bool = True) -> None:
+        """Make the folders, and try whether files can be made in them and (`releases`) moved to the released ones.
 
         Raises:
             ConfigurationError: they cannot.
@@ -83,8 +84,13 @@ class Tree:
                 for folder in (f"{self._base}/{STAGED}", f"{self._base}/{RELEASED}", self._base):
                     sync_folder(folder)
                 sync_folder(str(self.root.parent))
-            self._probe()
+            self._probe(releases=releases)
         except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise ConfigurationError(
+                    f"{self._base}/{STAGED} and {self._base}/{RELEASED} are on two file systems, and files are moved "
+                    "from one to the other when they are released. Mount one of them for both."
+                ) from error
             raise ConfigurationError(
                 f"the folder for uploads {self._base} cannot be used: {error.strerror} ({error.filename}). "
                 "Make it writable for this user, or choose another folder."
@@ -95,11 +101,19 @@ class Tree:
             raise BlobMissing(f"{upload_id[:100]!r} is not an upload ID, so no bytes are kept under it")
         return f"{self._base}/{stage}/{upload_id[:2]}/{upload_id}"
 
-    def _probe(self) -> None:
+    def _probe(self, *, releases: bool) -> None:
+        name = f".writable-{secrets.randbelow(10**12)}"  # others may do the same in the same folder
         for stage in (STAGED, RELEASED):
-            probe = f"{self._base}/{stage}/.writable-{os.getpid()}"
+            probe = f"{self._base}/{stage}/{name}"
             os.close(os.open(probe, os.O_CREAT | os.O_WRONLY, FILE_MODE))
-            os.unlink(probe)
+            if releases and stage == STAGED:
+                try:
+                    os.rename(probe, f"{self._base}/{RELEASED}/{name}")
+                except OSError:
+                    os.unlink(probe)
+                    raise
+            else:
+                os.unlink(probe)
 
 
 def _make(folder: str) -> bool:

@@ -108,7 +108,7 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
                     attributes=attributes,
                     use_multipart=True,
                     chunk_size=part_bytes(size_bytes),
-                    max_concurrency=_PARTS_AT_ONCE,
+                    max_concurrency=parts_at_once(part_bytes(size_bytes)),
                 )
                 await ended_with(feed, putting)
 
@@ -236,6 +236,11 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
             await obstore.delete_async(self._writing, key)
         if read != content:
             raise BlobUnavailable(f"{self.name} gives other bytes back than it was sent.")
+
+
+def parts_at_once(part_size_bytes: int) -> int:
+    """Return how many parts of a size may be on their way: as much as of the least size, but one at least."""
+    return max(1, _PARTS_AT_ONCE * PART_BYTES // part_size_bytes)
 
 
 def part_bytes(size_bytes: int) -> int:

@@ -160,17 +160,24 @@ class Returns:
             await self._clock.sleep(_LOOK)
 
     async def collect(self) -> int:
-        """Remove what is there for nobody; return how many copies that were.
+        """Remove what is there for nobody; return how many copies that were. One that stays holds up no other.
 
         Raises:
-            BlobUnavailable, StoreUnavailable: not all were looked at.
+            BlobUnavailable, StoreUnavailable: not all were looked at, or removed.
         """
         lent, removed = await self._lending.kept(), 0
+        failure: Unavailable | None = None
         saved = await self._store.get_many(lent) if lent else {}
         for upload_id in lent:
             if upload_id not in saved or saved[upload_id].progress.state not in _WAITING:
-                await self._lending.remove(upload_id)
-                removed += 1
+                try:
+                    await self._lending.remove(upload_id)
+                    removed += 1
+                except Unavailable as error:
+                    log.warning("lent_copy_left_for_later", upload=upload_id, error=str(error))
+                    failure = failure or error
         if removed:
             log.info("lent_copies_removed", copies=removed)
+        if failure is not None:
+            raise failure
         return removed

@@ -93,6 +93,20 @@ async def test_copies_that_no_step_waits_for_are_removed() -> None:
         assert await Returns(shelf, store, ManualClock()).collect() == 0
 
 
+async def test_a_copy_that_cannot_be_removed_holds_up_no_other() -> None:
+    class StuckShelf(Shelf):
+        async def remove(self, upload_id: str) -> None:
+            if upload_id == "first":
+                raise BlobUnavailable("away")
+            await super().remove(upload_id)
+
+    shelf = StuckShelf("first", "second")
+    async with MemoryStore() as store:
+        with pytest.raises(BlobUnavailable, match="away"):
+            await Returns(shelf, store, ManualClock()).collect()
+    assert list(shelf.content) == ["first"]
+
+
 UPLOAD, BODY = "a" * 32, b"0123456789" * 100
 START = StartPostprocessingStep(upload_id=UPLOAD, filesize=len(BODY), step_to_start="ocr")
 
