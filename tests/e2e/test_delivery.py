@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from tests.wire.conversation import Listener, Message
 from tests.wire.strangers import answered
 
 BODY = random.Random(7).randbytes(3 * 1024 * 1024 + 5)
+SPOILT = BODY[::-1]
 
 
 @contextmanager
@@ -265,6 +266,10 @@ async def test_presigned_is_signed_when_it_is_asked_for(
             assert signed.startswith(store["PENSTOCK_STORAGE_ENDPOINT"])
             assert (await ask("GET", signed)).content == BODY
             assert (await ask("HEAD", url)).headers["content-length"] == str(len(BODY))
+            # A copy that somebody changes is not lent again, even if it is as long as it was.
+            await spoil(service, request, store["PENSTOCK_STORAGE_BUCKET"], upload_id)
+            signed = (await ask("GET", url)).headers["location"]
+            assert (await ask("GET", signed)).content == BODY
             if service == "azure":  # moto does not look at the time
                 await eventually(partial(is_refused, signed), timeout_seconds=60)
             # Long after the first one is too old, the step still reads.
@@ -278,6 +283,21 @@ async def test_presigned_is_signed_when_it_is_asked_for(
             await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=60)
         assert "Signature" not in server.log_path.read_text()
         assert "sig=" not in server.log_path.read_text()
+
+
+async def spoil(service: str, request: pytest.FixtureRequest, bucket: str, upload_id: str) -> None:
+    """Put other bytes in the place of a copy, behind the server's back."""
+    if service == "s3":
+        s3: S3Server = request.getfixturevalue("s3")
+        key = f"files/delivery/{upload_id}"
+        await asyncio.to_thread(s3.client.put_object, Bucket=bucket, Key=key, Body=SPOILT)
+        return
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield SPOILT
+
+    azurite: AzuriteServer = request.getfixturevalue("azurite")
+    await azurite.place(bucket).lending().put(upload_id, pieces(), size_bytes=len(SPOILT), sha256="")
 
 
 async def is_refused(url: str) -> bool:

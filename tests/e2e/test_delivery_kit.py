@@ -11,7 +11,7 @@ from tests.e2e.test_delivery import BODY, is_released, put, serving, start_of
 from tests.e2e.test_object_storage import settings_of as s3_settings
 from tests.servers.nats import NatsServer
 from tests.servers.receiver import running_receiver
-from tests.servers.s3 import running_s3
+from tests.servers.s3 import S3Server
 from tests.servers.single import running_services
 from tests.servers.tus_peer import running_tus_peer
 from tests.wire.conversation import Listener
@@ -29,13 +29,9 @@ def looked(upload: StepUpload) -> StepResult:
 """
 
 
-async def test_every_way_reaches_a_step_of_the_kit(nats_server: NatsServer, tmp_path: Path) -> None:
+async def test_every_way_reaches_a_step_of_the_kit(nats_server: NatsServer, s3: S3Server, tmp_path: Path) -> None:
     secret = {"PENSTOCK_DELIVERY_PUSH_SECRET": "s3cret"}
-    with (
-        running_s3(tmp_path) as s3,
-        running_tus_peer() as peer,
-        running_receiver(tmp_path / "inbox", secret="s3cret") as receiver,
-    ):
+    with running_tus_peer() as peer, running_receiver(tmp_path / "inbox", secret="s3cret") as receiver:
         ways = {
             "shared": "path",
             "pulled": "pull",
@@ -66,7 +62,7 @@ async def test_every_way_reaches_a_step_of_the_kit(nats_server: NatsServer, tmp_
                     upload_id = await asyncio.to_thread(put, server)
                     await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=60)
                     urls = {step: (await start_of(listener, upload_id, step)).payload["URL"] for step in ways}
-        said = [one for one in listener.said if one.kind == "PostprocessingStepFinished"]
+        said = [one for one in listener.said if one.kind == "PostprocessingStepFinished" and one.upload == upload_id]
         answers = {one.payload["FinishedStep"]: one.payload["Result"] for one in said}
         sha256 = hashlib.sha256(BODY).hexdigest()
         assert answers == {step: {"sha256": sha256} for step in ways}
