@@ -28,7 +28,18 @@ def upload(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until each file is released, rejected or removed.")
     ] = False,
-    space: Annotated[str, typer.Option(help="The space in which the files end up.")] = "default",
+    space: Annotated[
+        str, typer.Option(help="The space in which the files end up.", autocompletion=complete.spaces)
+    ] = "default",
+    into: Annotated[
+        str,
+        typer.Option(
+            "--into",
+            metavar="FOLDER",
+            help="The folder in that space; with --recursive, folders go into it as they are.",
+            autocompletion=complete.paths,
+        ),
+    ] = "",
     parallel: Annotated[int, typer.Option(min=1, max=64, help="How many files are sent at the same time.")] = 4,
     patience: Annotated[
         str, typer.Option(metavar="DURATION", help="How long to go on trying while nothing moves, such as 90s or 2h.")
@@ -68,12 +79,14 @@ def upload(
     except ValueError as error:
         raise InvalidRequest(f"--patience {patience}: {error}") from error
     server = server_url(url)
-    sources = sources_of(files, recursive=recursive)
+    sources = sources_of(files, recursive=recursive, into=into)
     memory = Memory(server, state_folder())
     address = ""
     if continue_id is not None:
         if len(sources) != 1:
             raise InvalidRequest(f"--continue {continue_id} goes with one file, and not with {len(sources)}.")
+        if into:
+            raise InvalidRequest(f"--into {into}: where upload {continue_id} goes was said when it was begun.")
         address, space = continued(server, continue_id, sources[0])
     job = Job(
         url=server,

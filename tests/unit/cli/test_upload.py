@@ -81,7 +81,19 @@ def test_a_folder_needs_to_be_meant(penstock: Penstock, server: FakeServer, tmp_
     assert server.requests == []
     assert penstock("upload", "--url", server.url, "--recursive", "folder").status == 0
     (upload,) = server.uploads.values()
-    assert upload.metadata["relativePath"] == "folder/a.txt"
+    assert upload.metadata["path"] == "folder/a.txt"
+
+
+def test_a_file_goes_into_a_folder_of_the_server(penstock: Penstock, server: FakeServer, file: Path) -> None:
+    for into in ("docs", "/docs/2026/"):
+        assert penstock("upload", "--url", server.url, "--into", into, file).status == 0
+    paths = [upload.metadata["path"] for upload in server.uploads.values()]
+    assert paths == [f"docs/{file.name}", f"docs/2026/{file.name}"]
+    assert penstock("upload", "--url", server.url, file).status == 0
+    assert "path" not in list(server.uploads.values())[-1].metadata
+    (first, *_) = server.uploads
+    refused = penstock("upload", "--url", server.url, "--into", "docs", "--continue", first, file)
+    assert (refused.status, "was said when it was begun" in refused.err) == (2, True)
 
 
 def test_no_server_is_one_line_at_once(penstock: Penstock, server: FakeServer, file: Path) -> None:

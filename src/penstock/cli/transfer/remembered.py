@@ -112,7 +112,7 @@ class Memory:
         """
         if self._folder is None:
             return Claim(None, Path())
-        facts = "\0".join((self._server, str(source.path), space))
+        facts = "\0".join((self._server, str(source.path), space, *([source.place] if "/" in source.place else [])))
         path = self._folder / f"{hashlib.sha256(os.fsencode(facts)).hexdigest()[:40]}.json"
         while True:
             try:

@@ -116,7 +116,8 @@ class Sender:
 
     async def create(self, source: Source, fingerprint: Fingerprint) -> str:
         """Begin an upload and return its address."""
-        metadata = {"filename": source.path.name, "space": self._space, "relativePath": source.relative}
+        path = source.place if "/" in source.place else ""
+        metadata = {"filename": source.path.name, "space": self._space, "path": path}
         headers = tus.creation(fingerprint.size_bytes, metadata)
         answer = await self._client.post(f"{self._url}/uploads/", headers=headers, timeout=_TIMEOUT)
         self._check(answer, source)

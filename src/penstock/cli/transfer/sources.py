@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -44,7 +44,14 @@ class Source:
     shown: str
     """As it was named, for people."""
     relative: str = ""
-    """Where it lies below the folder that was named; "" when it was named itself."""
+    """Where it lies below the folder that was named, with that folder's name; "" when it was named itself."""
+    into: str = ""
+    """In which folder on the server it is to be, with a slash at its end; "" for none."""
+
+    @property
+    def place(self) -> str:
+        """Where in its space the file is to be."""
+        return f"{self.into}{self.relative or self.path.name}"
 
     def fingerprint(self) -> Fingerprint:
         """Return what the file is now.
@@ -63,19 +70,23 @@ PassedOver: TypeAlias = "Callable[[str, InvalidRequest], None]"
 """Is told what cannot be looked at, and why."""
 
 
-def sources_of(paths: Iterable[Path], *, recursive: bool, passed_over: PassedOver | None = None) -> list[Source]:
+def sources_of(
+    paths: Iterable[Path], *, recursive: bool, passed_over: PassedOver | None = None, into: str = ""
+) -> list[Source]:
     """Return the files that the paths name, each once, in order.
 
     Args:
         paths: Files and folders.
         recursive: Whether the files in folders are meant, too.
         passed_over: Hears of what cannot be looked at, while the rest is returned; None: that is an error.
+        into: In which folder they are to be on the server; "": in none.
 
     Raises:
         InvalidRequest: a path is no file; or it is a folder, and `recursive` is not set. All of them are told.
     """
     found: dict[Path, Source] = {}
     problems: list[str] = []
+    folder = f"{into.strip('/')}/" if into.strip("/") else ""
 
     def stop(path: str, error: InvalidRequest) -> None:
         del path
@@ -84,7 +95,7 @@ def sources_of(paths: Iterable[Path], *, recursive: bool, passed_over: PassedOve
     for path in paths:
         try:
             for source in _below(path, recursive=recursive, passed_over=passed_over or stop):
-                found.setdefault(source.path, source)
+                found.setdefault(source.path, replace(source, into=folder))
         except InvalidRequest as error:
             if passed_over is None:
                 problems.append(str(error))
@@ -110,14 +121,13 @@ def _below(path: Path, *, recursive: bool, passed_over: PassedOver) -> Iterator[
     elif not recursive:
         raise InvalidRequest(f"{path} is a folder. Add --recursive to upload all files in it.")
     else:
+        above = path if path.name in ("", "..") else path.parent
         for folder, folders, names in os.walk(path, onerror=pass_over):
             folders.sort()
             for name in sorted(names):
                 file = Path(folder, name)
                 if file.is_file():
-                    yield Source(
-                        file.absolute(), str(file), file.relative_to(path.parent if path.name else path).as_posix()
-                    )
+                    yield Source(file.absolute(), str(file), file.relative_to(above).as_posix())
 
 
 def unreadable(shown: str, error: OSError) -> InvalidRequest:

@@ -29,6 +29,16 @@ def test_files_in_folders_know_where_they_lie(tree: Path) -> None:
     del tree
     found = sources_of([Path("tree"), Path("single.txt")], recursive=True)
     assert [source.relative for source in found] == ["tree/a.txt", "tree/b.txt", "tree/deep/c.txt", ""]
+    assert [source.place for source in found] == ["tree/a.txt", "tree/b.txt", "tree/deep/c.txt", "single.txt"]
+
+
+@pytest.mark.parametrize("folder", [".", "..", "../tree", "deep/.."])
+def test_a_folder_may_be_named_from_inside(tree: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.chdir(tree / "tree")
+    found = sources_of([Path(folder)], recursive=True, into="/a/b")
+    below = {".": "", "..": "tree/", "../tree": "tree/", "deep/..": ""}[folder]
+    assert f"a/b/{below}deep/c.txt" in [source.place for source in found]
+    assert all(".." not in source.place for source in found)
 
 
 def test_all_that_cannot_be_sent_is_told(tree: Path) -> None:
