@@ -27,7 +27,6 @@ from tests.e2e.test_several_instances import (  # noqa: F401  tests that are the
     test_the_last_bytes_and_head_race_and_there_is_one_run,
 )
 from tests.servers.cluster import Cluster, running_cluster
-from tests.servers.s3 import running_s3
 from tests.servers.stores import settings_for_s3
 
 if TYPE_CHECKING:
@@ -61,12 +60,11 @@ class OnObjects:
 
 
 @pytest.fixture(scope="module")
-def on_objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnObjects]:
-    with running_s3(tmp_path_factory.mktemp("s3")) as s3:
-        bucket = s3.new_bucket()
-        settings = settings_for_s3(s3, bucket)
-        with running_cluster(tmp_path_factory.mktemp("cluster"), 3, apart=True, **settings) as cluster:
-            yield OnObjects(cluster, s3, bucket)
+def on_objects(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[OnObjects]:
+    bucket = s3.new_bucket()
+    settings = settings_for_s3(s3, bucket)
+    with running_cluster(tmp_path_factory.mktemp("cluster"), 3, apart=True, **settings) as cluster:
+        yield OnObjects(cluster, s3, bucket)
 
 
 @pytest.fixture

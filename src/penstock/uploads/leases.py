@@ -10,81 +10,23 @@ The clock is that of the database, so those of the machines may differ.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import bindparam, delete, select, text
+from sqlalchemy import delete
 
-from ..db.prepared import Prepared
-from ..db.tables import instances, upload_leases, uploads
+from ..db.tables import instances
 from ..errors import NotFound
 from ..ids import is_upload_id
+from . import lease_statements as sql
 from .errors import Interrupted
 from .standing import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import timedelta
 
-    from sqlalchemy import Connection, TextClause
+    from sqlalchemy import Connection
 
     from ..db import Database
-
-
-def _sql(statement: str) -> TextClause:
-    """Return a statement with the database's clock in the place of `NOW`, in microseconds as all stored times."""
-    return text(statement.replace("NOW", "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
-
-
-_BEAT: Final = _sql(
-    "INSERT INTO instances (id, machine, alive_until) VALUES (:instance, :machine, NOW + :lease) "
-    "ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until"
-)
-# Nothing happens to one in the hands of a living instance. One of our own is free: only one of us asks at a time.
-# There are none for uploads that do not exist: anybody may ask for those, again and again.
-_TAKE: Final = Prepared(
-    _sql(
-        "INSERT INTO upload_leases AS held (upload_id, token, instance, asked, writer, kept_bytes) "
-        "SELECT CAST(:upload AS TEXT), CAST(:token AS BIGINT), CAST(:instance AS TEXT), FALSE, '', NULL "
-        "WHERE :is_ours OR EXISTS (SELECT 1 FROM uploads WHERE id = :upload) "
-        "ON CONFLICT (upload_id) DO UPDATE "
-        "SET token = excluded.token, instance = excluded.instance, asked = FALSE "
-        "WHERE held.instance = excluded.instance OR NOT EXISTS "
-        "(SELECT 1 FROM instances WHERE instances.id = held.instance AND instances.alive_until > NOW) "
-        "RETURNING held.writer, held.kept_bytes"
-    )
-)
-_KNOWN: Final = Prepared(select(uploads.c.id).where(uploads.c.id == bindparam("upload")))
-_ASK: Final = Prepared(_sql("UPDATE upload_leases SET asked = TRUE WHERE upload_id = :upload AND NOT asked"))
-_MINE: Final = (upload_leases.c.upload_id == bindparam("upload"), upload_leases.c.token == bindparam("token"))
-_WRITES: Final = Prepared(
-    _sql(
-        "UPDATE upload_leases SET writer = :machine, kept_bytes = :kept_bytes "
-        "WHERE upload_id = :upload AND token = :token"
-    )
-)
-_FENCED: Final = Prepared(
-    _sql("UPDATE upload_leases SET writer = '', kept_bytes = NULL WHERE upload_id = :upload AND token = :token")
-)
-_CHECK: Final = Prepared(select(upload_leases.c.token).where(*_MINE).with_for_update())
-_GIVE_BACK: Final = Prepared(delete(upload_leases).where(*_MINE))
-_GIVE_BACK_UNWRITTEN: Final = Prepared(delete(upload_leases).where(*_MINE, upload_leases.c.kept_bytes.is_(None)))
-_PASS_ON: Final = Prepared(
-    _sql("UPDATE upload_leases SET instance = '', asked = FALSE WHERE upload_id = :upload AND token = :token")
-)
-_ASKED: Final = select(upload_leases.c.upload_id, upload_leases.c.token).where(
-    upload_leases.c.instance == bindparam("instance"), upload_leases.c.asked
-)
-_ELSEWHERE: Final = _sql("SELECT 1 FROM instances WHERE machine <> :machine AND alive_until > NOW LIMIT 1")
-_FORGET: Final = _sql("DELETE FROM instances WHERE alive_until < NOW - 60000000")
-_FORGET_UNKNOWN: Final = _sql(
-    "DELETE FROM upload_leases WHERE length(upload_id) = 32 "
-    "AND NOT EXISTS (SELECT 1 FROM uploads WHERE uploads.id = upload_leases.upload_id) AND NOT EXISTS "
-    "(SELECT 1 FROM instances WHERE instances.id = upload_leases.instance AND instances.alive_until > NOW)"
-)
-_LAPSED: Final = _sql(
-    "SELECT upload_id FROM upload_leases WHERE NOT EXISTS "
-    "(SELECT 1 FROM instances WHERE instances.id = upload_leases.instance AND instances.alive_until > NOW)"
-)
 
 
 class LeaseLost(Interrupted):
@@ -120,6 +62,16 @@ class Lease(NamedTuple):
         )
 
 
+class Taken(NamedTuple):
+    """What is found where somebody else holds a lease."""
+
+    alive_until: int
+    """Until when their instance has said that it lives, in microseconds, by the database's clock; 0: it has just gone.
+
+    One that lives says so again and again. If this stays the same for longer than that takes, it is dead: the clock was
+    set back, and believes its last words for too long."""
+
+
 class Leases:
     """The leases of one instance. Every method may raise `DatabaseUnavailable`.
 
@@ -149,8 +101,8 @@ class Leases:
         }
 
         def work(connection: Connection) -> bool:
-            connection.execute(_BEAT, values)
-            return connection.execute(_ELSEWHERE, {"machine": self.machine}).first() is not None
+            connection.execute(sql.BEAT, values)
+            return connection.execute(sql.ELSEWHERE, {"machine": self.machine}).first() is not None
 
         return await self._heart.write(work)
 
@@ -159,34 +111,43 @@ class Leases:
 
         def work(connection: Connection) -> None:
             connection.execute(delete(instances).where(instances.c.id == self.instance))
-            connection.execute(_FORGET)
+            connection.execute(sql.FORGET)
 
         await self._database.write(work)
 
-    async def take(self, upload_id: str, token: int, *, ask: bool = True) -> Lease | None:
-        """Return the lease of an upload, or None: it is in the hands of somebody else, who was asked to let go.
+    async def take(self, upload_id: str, token: int, *, ask: bool = True, dead: int | None = None) -> Lease | Taken:
+        """Return the lease of an upload, or who has it, and was asked to let go.
 
-        `token` is new (`new_token`). Without an answer, the lease may be ours all the same: give back what is
-        `Lease.in_doubt`.
+        Without an answer, the lease may be ours all the same: give back what is `Lease.in_doubt`.
+
+        Args:
+            upload_id: the upload.
+            token: a new one (`new_token`).
+            ask: whether somebody who has it is asked to let go.
+            dead: what was `Taken.alive_until` for too long; None: nothing was.
 
         Raises:
             NotFound: there is no such upload, and so no lease.
         """
-        values = {"upload": upload_id, "token": token, "instance": self.instance}
-        values_of_take = {**values, "is_ours": not is_upload_id(upload_id)}
+        upload = {"upload": upload_id}
+        named = not is_upload_id(upload_id)
+        values = {**upload, "token": token, "instance": self.instance, "is_ours": named, "dead": dead}
 
-        def work(connection: Connection) -> Sequence[object] | NotFound | None:
-            row = _TAKE.first(connection, values_of_take)
-            if row is None and not _KNOWN.first(connection, values) and is_upload_id(upload_id):
+        def work(connection: Connection) -> Lease | Taken | NotFound:
+            row = sql.TAKE.first(connection, values)
+            if row is not None:
+                return Lease(upload_id, token, *row)
+            if not named and not sql.KNOWN.first(connection, upload):
                 return unknown(upload_id)
-            if row is None and ask:
-                _ASK.execute(connection, values)
-            return row
+            if ask:
+                sql.ASK.execute(connection, upload)
+            holder = sql.HOLDER.first(connection, upload)
+            return Taken(0 if holder is None else holder[0])
 
         found = await self._database.write(work)
         if isinstance(found, NotFound):
             raise found
-        return None if found is None else Lease(upload_id, token, *found)  # type: ignore[arg-type]
+        return found
 
     async def writes(self, lease: Lease, kept_bytes: int) -> None:
         """Note that the holder has a file open for writing, and that so much is on disk for certain.
@@ -195,7 +156,7 @@ class Leases:
             LeaseLost: it must not write.
         """
         values = {**_named(lease), "machine": self.machine, "kept_bytes": kept_bytes}
-        if await self._database.write(lambda connection: _WRITES.execute(connection, values)) != 1:
+        if await self._database.write(lambda connection: sql.WRITES.execute(connection, values)) != 1:
             raise lease.lost
 
     async def fenced(self, lease: Lease) -> None:
@@ -204,7 +165,7 @@ class Leases:
         Raises:
             LeaseLost: nothing was noted.
         """
-        if await self._database.write(lambda connection: _FENCED.execute(connection, _named(lease))) != 1:
+        if await self._database.write(lambda connection: sql.FENCED.execute(connection, _named(lease))) != 1:
             raise lease.lost
 
     async def confirm(self, lease: Lease) -> None:
@@ -221,7 +182,7 @@ class Leases:
         Raises:
             LeaseLost: it is not.
         """
-        if _CHECK.first(connection, _named(lease)) is None:
+        if sql.CHECK.first(connection, _named(lease)) is None:
             raise lease.lost
 
     def guard(self, connection: Connection, upload_id: str) -> None:
@@ -243,10 +204,10 @@ class Leases:
 
         def work(connection: Connection) -> bool:
             if lease.kept_bytes is None:
-                return _GIVE_BACK.execute(connection, _named(lease)) == 1
+                return sql.GIVE_BACK.execute(connection, _named(lease)) == 1
             return (
-                _GIVE_BACK_UNWRITTEN.execute(connection, _named(lease)) == 1
-                or _PASS_ON.execute(connection, _named(lease)) == 1
+                sql.GIVE_BACK_UNWRITTEN.execute(connection, _named(lease)) == 1
+                or sql.PASS_ON.execute(connection, _named(lease)) == 1
             )
 
         return await self._database.write(work)
@@ -254,7 +215,7 @@ class Leases:
     async def asked(self) -> list[tuple[str, int]]:
         """Return what others wait for: upload and token."""
         rows = await self._database.read(
-            lambda connection: connection.execute(_ASKED, {"instance": self.instance}).all()
+            lambda connection: connection.execute(sql.ASKED, {"instance": self.instance}).all()
         )
         return [(upload_id, token) for upload_id, token in rows]
 
@@ -265,8 +226,8 @@ class Leases:
         """
 
         def work(connection: Connection) -> list[str]:
-            connection.execute(_FORGET_UNKNOWN)
-            return [upload_id for (upload_id,) in connection.execute(_LAPSED)]
+            connection.execute(sql.FORGET_UNKNOWN)
+            return [upload_id for (upload_id,) in connection.execute(sql.LAPSED)]
 
         return await self._database.write(work)
 

@@ -274,12 +274,14 @@ class Receiver:
 
         Raises:
             StorageFull, QuotaExceeded: there is no room for it; the size is not known yet.
+            InconsistentLength: another size is known by now.
         """
         upload, offset = sized
         size_bytes = upload.size_bytes or 0
         await self._room.extend(upload.id, size_bytes - offset)
         if not await self._catalogue.declare(upload.id, size_bytes):
-            await self.find(upload.id)  # says so if it was given up meanwhile
+            known = await self.find(upload.id)  # says so if it was given up meanwhile
+            Standing(known, offset).declared(size_bytes, max_size_bytes=None)  # or if another request was faster
         return sized
 
 

@@ -39,6 +39,8 @@ _FIRST_PAUSE_SECONDS: Final = 0.02
 _LONGEST_PAUSE_SECONDS: Final = 0.1
 _BEATS: Final = 4
 """Signs of life for each length of a lease."""
+_SILENT_LEASES: Final = 2
+"""After how many lengths of a lease without a sign of life a holder is dead, whatever the database's clock says."""
 _MOST_TO_GIVE_BACK: Final = 10_000
 """What is more than that, while the database is away, is given back when somebody asks for it."""
 
@@ -161,21 +163,26 @@ class SharedLocks:
             log.warning("leases_lapse", error=str(error))
 
     async def _take(self, upload_id: str, token: int, hold: Hold, ends_at: float, *, ask: bool) -> Lease:
-        pause = _FIRST_PAUSE_SECONDS
+        now, pause = asyncio.get_running_loop().time, _FIRST_PAUSE_SECONDS
+        last_words, since, dead = 0, now(), None
         while True:
             if ask and hold.asked is not None:
                 raise hold.asked
             try:
-                lease = await self._leases.take(upload_id, token, ask=ask)
+                found = await self._leases.take(upload_id, token, ask=ask, dead=dead)
             except NotFound:
                 raise
             except BaseException:
                 self._give_back_soon(Lease.in_doubt(upload_id, token))
                 raise
-            if lease is not None:
-                return lease
-            if not ask or asyncio.get_running_loop().time() > ends_at:
+            if isinstance(found, Lease):
+                return found
+            if not ask or now() > ends_at:
                 raise _locked(upload_id)
+            if found.alive_until != last_words:
+                last_words, since = found.alive_until, now()
+            elif now() - since > _SILENT_LEASES * self._leases.lease.total_seconds():
+                dead = last_words
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
 

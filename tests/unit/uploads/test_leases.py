@@ -62,7 +62,8 @@ async def some_upload(database: Database) -> str:
 
 
 async def taken_by(leases: Leases, upload_id: str, *, ask: bool = True) -> Lease | None:
-    return await leases.take(upload_id, new_token(), ask=ask)
+    found = await leases.take(upload_id, new_token(), ask=ask)
+    return found if isinstance(found, Lease) else None
 
 
 async def rows(database: Database, upload_id: str) -> list[tuple[object, ...]]:
@@ -298,8 +299,8 @@ async def test_a_lease_is_given_back_whose_answer_was_lost(
         upload = await entered(one)
         take = one.leases.take
 
-        async def takes_and_hears_nothing(upload_id: str, token: int, *, ask: bool = True) -> None:
-            assert await take(upload_id, token, ask=ask)
+        async def takes_and_hears_nothing(upload_id: str, token: int, *, ask: bool, dead: int | None) -> None:
+            assert isinstance(await take(upload_id, token, ask=ask, dead=dead), Lease)
             raise DatabaseUnavailable("no answer within the limit")
 
         monkeypatch.setattr(one.leases, "take", takes_and_hears_nothing)
@@ -307,6 +308,19 @@ async def test_a_lease_is_given_back_whose_answer_was_lost(
             async with one.locks.hold(upload.id):
                 pass
         monkeypatch.setattr("penstock.uploads.shared_locks._MOST_TO_GIVE_BACK", 1)
+        async with other.locks.hold(upload.id):
+            pass
+
+
+async def test_no_lease_outlives_its_holder_though_the_clock_of_the_database_was_set_back(
+    url: URL, tmp_path: Path
+) -> None:
+    async with (
+        instance(url, tmp_path, lease=timedelta(hours=1), keep=False) as dead,
+        instance(url, tmp_path, lease=SHORT) as other,
+    ):
+        upload = await entered(other)
+        assert await taken_by(dead.leases, upload.id) is not None
         async with other.locks.hold(upload.id):
             pass
 

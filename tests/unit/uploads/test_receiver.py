@@ -20,6 +20,7 @@ from penstock.uploads.errors import (
     Ending,
     Gone,
     Idle,
+    InconsistentLength,
     Interrupted,
     TooLarge,
     WrongOffset,
@@ -398,6 +399,20 @@ async def test_nothing_is_left_behind_by_what_was_refused(parts: WayIn) -> None:
             await attempt
     assert await parts.blobs.staged() == []
     assert (await parts.catalogue.list()).uploads == []
+
+
+async def test_a_size_that_another_instance_was_told_first_stays(parts: WayIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = (await parts.receiver.create("a", size_bytes=None)).upload.id
+    declare = parts.catalogue.declare
+
+    async def is_late(upload_id: str, size_bytes: int) -> bool:
+        await declare(upload_id, 3)
+        return await declare(upload_id, size_bytes)
+
+    monkeypatch.setattr(parts.catalogue, "declare", is_late)
+    with pytest.raises(InconsistentLength):
+        await parts.receiver.receive(upload, 0, body(b"hello"), length=5, size_bytes=5)
+    assert await parts.receiver.offset(upload) == 0
 
 
 async def test_bytes_are_counted(parts: WayIn) -> None:
