@@ -203,3 +203,18 @@ def test_nginx_lets_nobody_choose_the_address(server: PenstockServer, tmp_path: 
         )
     assert said.status_code == 201
     assert said.headers["location"].startswith(f"{nginx.url}/uploads/")
+
+
+def test_files_are_moved_by_their_addresses_behind_nginx(server: PenstockServer, tmp_path: Path) -> None:
+    with running_proxy(tmp_path / "nginx", server.port) as nginx:
+        tls = ssl.create_default_context(cafile=str(nginx.certificate))
+        with httpx.Client(base_url=nginx.url, verify=tls, trust_env=False) as client:
+            url = str(client.put("/files/proxied/a.txt", content=b"here").headers["location"])
+            released(server, url)
+            moved = [
+                client.request("MOVE", "/files/proxied/a.txt", headers={"Destination": f"{there}/files/proxied/b.txt"})
+                for there in ("https://elsewhere.example", nginx.url)
+            ]
+            assert [answer.status_code for answer in moved] == [502, 201]
+            assert moved[1].headers["location"] == f"{nginx.url}/files/proxied/b.txt"
+            assert client.get("/files/proxied/b.txt").content == b"here"

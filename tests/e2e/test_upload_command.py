@@ -147,7 +147,8 @@ async def test_many_small_files_are_each_told_about(tmp_path: Path) -> None:
     with PenstockServer(tmp_path) as server:
         async with uploading(server, tmp_path, Path("--recursive"), folder) as command:
             status, results, err = await ended(command)
-        listed = httpx.get(f"{server.url}/api/v1/paths", params={"prefix": "many/", "limit": 1000}).json()["files"]
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            listed = (await client.get("/api/v1/paths", params={"prefix": "many/", "limit": 1000})).json()["files"]
     assert (status, err) == (0, "")
     assert [one["path"] for one in listed] == [f"many/{number:03}.txt" for number in range(300)]
     assert [Path(one["file"]).name for one in results] == [f"{number:03}.txt" for number in range(300)]

@@ -42,6 +42,8 @@ class Metadata(NamedTuple):
 def read_metadata(raw: str) -> Metadata:
     """Read the header's value; clients call a file's name `filename` or `name`, its type `filetype` or `type`.
 
+    A `path` that ends with a slash is the folder that the file is to be in.
+
     Raises:
         BadHeader: a key is empty, repeated or has forbidden characters, or a value is not base64.
     """
@@ -50,13 +52,14 @@ def read_metadata(raw: str) -> Metadata:
             f"Upload-Metadata: {len(raw)} bytes are more than the {LONGEST_BYTES} that are kept. Send less."
         )
     values = _pairs(raw)
+    filename, path = _first(values, "filename", "name"), _first(values, "path")
     return Metadata(
-        filename=_first(values, "filename", "name"),
+        filename=filename,
         media_type=media_type_of(_first(values, "filetype", "type") or ""),
         space=checked_space(_first(values, "space") or "default"),
         checksum=_file_checksum(values),
         raw=raw,
-        path=_first(values, "path"),
+        path=f"{path}{filename or ''}" if path and path.endswith("/") else path or None,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -279,9 +278,7 @@ async def test_thousands_of_versions_move_list_and_restore(world: World, databas
     )
     await database.write(insert)
     target = Place("lab", "folder/b.txt")
-    began = time.perf_counter()
     assert await files.move(HERE, target)
-    assert time.perf_counter() - began < 5
     assert (await files.get(target)).id == f"{count - 1:032x}"
     last = None
     found: list[str] = []

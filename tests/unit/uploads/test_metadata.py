@@ -90,3 +90,19 @@ def test_a_media_type_is_one_or_neutral(sent: str, kept: str) -> None:
 def test_a_space_has_a_printable_name(space: str) -> None:
     with pytest.raises(BadHeader, match=r"200 characters|control character|turns the direction"):
         checked_space(space)
+
+
+@pytest.mark.parametrize(
+    ("path", "filename", "meant"),
+    [
+        ("a/b.txt", "own.txt", "a/b.txt"),
+        ("a/", "own.txt", "a/own.txt"),
+        ("a/", None, "a/"),
+        ("", "own.txt", None),
+        (None, "own.txt", None),
+    ],
+)
+def test_a_path_that_ends_with_a_slash_is_a_folder(path: str | None, filename: str | None, meant: str | None) -> None:
+    said = {"path": path, "filename": filename}
+    found = read_metadata(",".join(pair(key, value) for key, value in said.items() if value is not None))
+    assert (found.path, found.filename) == (meant, filename)
