@@ -153,7 +153,7 @@ class Asked:
             "list, infected": "has_virus=true&limit=100",
         }.items():
             self._ask(name, "GET", f"/api/v1/uploads?{query}", 200)
-        self._ask("folder", "GET", "/api/v1/paths?prefix=folder-07/&delimiter=/&limit=100", 200)
+        self._ask("folder", "GET", "/api/v1/paths?prefix=folder-07/&delimiter=/&limit=2", 200)
         self._ask("folders of a space", "GET", "/api/v1/paths?delimiter=/&limit=100", 200)
         self._ask("page", "GET", "/", 200)
         self._ask("page: usage", "GET", "/api/v1/usage/mine", 200)

@@ -30,6 +30,9 @@ SIZE: Final = int(os.environ.get("PENSTOCK_CLIENT_MIB", "41")) * MIB
 CUT_EVERY: Final = max(SIZE * 20 // 1024, 3 * MIB)
 UNDER_WAY: Final = 5 * MIB
 """What a reset takes along, at most: all that the system has kept for either side."""
+REPEATED: Final = 2
+"""A browser sends a request that was reset once more by itself, from where it began. It is refused at once, but the
+browser only listens when it has sent all of it, or was cut off again: so every piece may pass twice."""
 LIMIT_SECONDS: Final = 60 + SIZE / MIB
 HERE: Final = Path(__file__).parent
 
@@ -104,6 +107,7 @@ def uppy(file: Path, endpoint: str, certificate: Path | None) -> Iterator[Upload
         yield upload
 
 
+BROWSERS: Final = (chromium, uppy)
 each_client = pytest.mark.parametrize("client", [node, tuspy, curl, chromium, uppy], ids=lambda client: client.__name__)
 
 
@@ -155,7 +159,8 @@ def test_over_a_line_that_breaks(client: Client, server: PenstockServer, file: P
         url = upload.url()
     assert released(server, url) == digest
     assert line.cuts >= SIZE // CUT_EVERY - 1
-    assert line.passed_bytes <= SIZE + line.cuts * UNDER_WAY
+    most = SIZE + line.cuts * UNDER_WAY
+    assert line.passed_bytes <= (most * REPEATED if client in BROWSERS else most)
 
 
 @each_client

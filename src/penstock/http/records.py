@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 from ..errors import Unavailable
 from ..store import layout
 from .asgi import Answer, send_answer, start
+from .hosts import Hosts
 from .probes import TEXT
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ _PIECE_BYTES: Final = 64 * 1024
 _NOT_FROM_AFAR: Final = Answer(
     HTTPStatus.FORBIDDEN, TEXT, b"Without a debug token, this is only told to who asks from the same machine.\n"
 )
+
+
+_NAMES: Final = Hosts("localhost")
+"""A page in a browser of this machine may have its own name point here; then the request is from this machine too."""
 
 
 @runtime_checkable
@@ -45,7 +50,7 @@ class Recorded(Protocol):
 
 async def send_records(recorded: Recorded, scope: Scope, send: Send, *, is_known: bool) -> None:
     """Answer a GET or HEAD; `is_known` says whether whoever asks has sent the token."""
-    if not is_known and not _is_near(scope.get("client")):
+    if not is_known and not (_is_near(scope.get("client")) and _NAMES.answers(_host(scope), None)):
         await send_answer(send, _NOT_FROM_AFAR)
         return
     asked = parse_qs(scope.get("query_string", b"").decode("latin-1"))
@@ -73,6 +78,10 @@ async def _pieces(records: AsyncGenerator[Progress, None]) -> AsyncGenerator[byt
                 piece.clear()
     if piece:
         yield bytes(piece)
+
+
+def _host(scope: Scope) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
 
 
 def _is_near(client: Any) -> bool:

@@ -138,9 +138,15 @@ async def test_records_are_for_who_has_the_token_or_is_on_the_same_machine(
     token: str, given: str, client: tuple[str, int], status: int
 ) -> None:
     transport = httpx.ASGITransport(build_debug(Keeper(), token), client=client)
-    async with httpx.AsyncClient(transport=transport, base_url="http://debug") as opened:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as opened:
         answer = await opened.get("/records", headers={"Authorization": given})
     assert (answer.status_code, ".pdf" in answer.text) == (status, status == 200)
+
+
+async def test_records_are_not_for_pages_that_have_their_name_point_here() -> None:
+    transport = httpx.ASGITransport(build_debug(Keeper(), ""), client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://evil.example:9255") as opened:
+        assert (await opened.get("/records")).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ async def test_records_are_for_who_has_the_token_or_is_on_the_same_machine(
 )
 async def test_records_are_a_line_each(query: str, found: list[str]) -> None:
     transport = httpx.ASGITransport(build_debug(Keeper(), ""))
-    async with httpx.AsyncClient(transport=transport, base_url="http://debug") as opened:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as opened:
         answer = await opened.get(f"/records{query}")
         head = await opened.head(f"/records{query}")
     assert [msgspec.json.decode(line)["ID"] for line in answer.content.split(b"\n")[:-1]] == found
@@ -177,7 +183,7 @@ async def test_records_that_nobody_can_tell_of_now(service: Service) -> None:
     keeper = Keeper()
     keeper.is_away = True
     transport = httpx.ASGITransport(build_debug(keeper, ""))
-    async with httpx.AsyncClient(transport=transport, base_url="http://debug") as opened:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as opened:
         answer = await opened.get("/records")
     assert (answer.status_code, answer.text) == (503, "the store is away\n")
     transport = httpx.ASGITransport(build_debug(service, ""))
