@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from .points import Death
 
 POINTS = """
+    blobs.unstage
     staging.append
     staging.append.seal
     staging.create
     staging.discard
+    storage.put
 """
-"""What receives bytes, and what removes them."""
+"""What receives bytes, and what moves and removes them."""
 LATER = {"staging.append.seal": (3,), "staging.discard": (4,)}
 
 

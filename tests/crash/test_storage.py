@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 POINTS = """
     blobs.release
     blobs.unstage
+    bus.publish UploadReady
     catalogue.change processing > released
     storage.put
     storage.read
