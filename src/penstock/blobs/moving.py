@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from ..errors import PenstockError
 from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, Staging, SupportsPath
+from .copying import SupportsCopying, SupportsOneObject
 from .inventory import Found, SupportsInventory
 from .sharing import FencedStaging, SupportsFences
 
@@ -110,6 +111,8 @@ class MovingBlobs(BlobStore, SupportsInventory):
             staged = await _digest(self._staging.read(upload_id, stop=size_bytes))
             if await self._is_there_already(upload_id, size_bytes, staged):
                 return
+            if await self._was_copied(upload_id, size_bytes, staged):
+                return
             pieces = self._staging.read(upload_id, stop=size_bytes)
             await self._final.put(upload_id, pieces, size_bytes=size_bytes, sha256=staged)
             if not await self._holds(upload_id, size_bytes, staged):
@@ -198,6 +201,19 @@ class MovingBlobs(BlobStore, SupportsInventory):
 
     async def _is_there_already(self, upload_id: str, size_bytes: int, sha256: str) -> bool:
         return size_bytes >= _WORTH_LOOKING_BYTES and await self._holds(upload_id, size_bytes, sha256)
+
+    async def _was_copied(self, upload_id: str, size_bytes: int, sha256: str) -> bool:
+        """Have the service copy what is one object already; whatever stands in the way, the bytes can be sent."""
+        if not isinstance(self._staging, SupportsOneObject) or not isinstance(self._final, SupportsCopying):
+            return False
+        try:
+            source = await self._staging.only_object(upload_id, size_bytes)
+            if source is None:
+                return False
+            await self._final.copy_from(source, upload_id)
+        except (BlobMissing, BlobUnavailable):
+            return False
+        return await self._holds(upload_id, size_bytes, sha256)
 
     async def _holds(self, upload_id: str, size_bytes: int, sha256: str) -> bool:
         """Read back all that the final place has, and tell whether it is this."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -450,6 +451,25 @@ async def test_many_slow_uploads_send_what_they_hold_before_it_is_too_much(
     assert staging.limits.waiting_bytes == 0
     for upload in uploads:
         assert await read(other, upload) == BODY[: 100 * KIB]
+
+
+@pytest.mark.parametrize("trouble", [None, Trouble.ERROR, Trouble.LIE], ids=str)
+async def test_what_is_one_object_is_copied_by_the_service(
+    bucket: str, blobs: MovingFenced, proxy: UnrulyServer, s3: S3Server, trouble: Trouble | None
+) -> None:
+    """It need not be read here once more, only compared; where the service does not do it, the bytes are sent."""
+    body = BODY[: SEGMENT - 1]
+    upload = await staged(blobs, body)
+    proxy.seen.clear()
+    proxy.plans["PUT"] = [] if trouble is None else [trouble] * (4 if trouble is Trouble.ERROR else 1)
+    await blobs.release(upload)
+    segment = [line for line in proxy.seen if f"/{upload}/" in line and "/head" not in line]
+    assert len(segment) == (1 if trouble is None else 2)
+    assert {line.partition(" ")[0] for line in segment} == {"GET"}
+    assert s3.content(bucket, upload) == body
+    assert s3.metadata(bucket, upload)["sha256"] == hashlib.sha256(body).hexdigest()
+    await blobs.unstage(upload)
+    assert s3.keys(bucket) == [upload]
 
 
 async def test_there_are_as_few_parts_as_the_length_needs(

@@ -113,6 +113,10 @@ class Bucket:
             async for piece in streamed(self._reading, self._prefix + key, {"range": (start, stop)}):
                 yield piece
 
+    def name_of(self, key: str) -> str:
+        """Return what the service knows an object by."""
+        return self._prefix + key
+
     async def copy(self, about: str, source: str, target: str) -> None:
         """Have the service copy an object.
 

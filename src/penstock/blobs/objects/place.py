@@ -19,6 +19,7 @@ import obstore
 from ...errors import ConfigurationError, PenstockError
 from ...ids import is_upload_id
 from ..base import BlobMissing, BlobUnavailable, SupportsStaging
+from ..copying import SupportsCopying
 from ..inventory import Found, Stage, SupportsInventory
 from ..links import Copy, Lending, SupportsLinks
 from .bucket import STALL_SECONDS, Bucket, streamed
@@ -43,7 +44,7 @@ _PARTS_AT_ONCE: Final = 4
 CHECK_SECONDS: Final = 20.0
 
 
-class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
+class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging, SupportsCopying):
     """Objects below a prefix."""
 
     def __init__(
@@ -111,6 +112,12 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging):
                     max_concurrency=parts_at_once(part_bytes(size_bytes)),
                 )
                 await ended_with(feed, putting)
+
+    async def copy_from(self, source: str, upload_id: str) -> None:
+        """Have the service copy an object, with what it has noted about it."""
+        with trouble_about(upload_id, self.name):
+            async with asyncio.timeout(STALL_SECONDS):
+                await obstore.copy_async(self._writing, source, self._key(upload_id))
 
     async def size(self, upload_id: str) -> int:
         """Return the size of an object."""

@@ -23,12 +23,13 @@ import structlog
 from ...errors import ConfigurationError, PenstockError
 from ...ids import is_upload_id
 from ..base import BlobMissing, BlobUnavailable
+from ..copying import SupportsOneObject
 from ..inventory import Stage, SupportsInventory
 from ..sharing import FencedStaging, SupportsIdentity
 from .appender import ObjectAppender
 from .assembly import assembled
 from .bucket import LARGEST_PIECE_BYTES, Bucket, Changed
-from .head import SEGMENT_BYTES, Head
+from .head import SEGMENT_BYTES, TAIL_BYTES, Head
 from .heads import Heads, Superseded, key_of
 from .sending import Limits
 
@@ -45,7 +46,7 @@ _READ_AT_ONCE: Final = 8
 _IDENTITY: Final = "installation"
 
 
-class ObjectStaging(FencedStaging, SupportsInventory, SupportsIdentity):
+class ObjectStaging(FencedStaging, SupportsInventory, SupportsIdentity, SupportsOneObject):
     """Segments in a bucket; see the module's description."""
 
     def __init__(self, bucket: Bucket, *, segment_bytes: int = SEGMENT_BYTES, shared: bool = False) -> None:
@@ -159,6 +160,16 @@ class ObjectStaging(FencedStaging, SupportsInventory, SupportsIdentity):
         tail = head.tail[max(0, start - head.runs_end) : max(0, stop - head.runs_end)]
         if tail:
             yield tail
+
+    async def only_object(self, upload_id: str, size_bytes: int) -> str | None:
+        """Return the segment that has all bytes: of a size that is neither kept in the head nor in several segments."""
+        if not TAIL_BYTES < size_bytes <= self.segment_bytes:
+            return None
+        head = (await self.heads.read(upload_id)).head
+        segments = list(head.segments())
+        if head.tail or len(segments) != 1 or segments[0].size_bytes != size_bytes:
+            return None
+        return self.bucket.name_of(f"{upload_id}/{segments[0].name}")
 
     async def staged(self) -> list[str]:
         """Return the IDs of all uploads of which there is something."""
