@@ -262,6 +262,19 @@ class SupportsStaging(Protocol):
 
 
 @runtime_checkable
+class SupportsSealedRelease(Protocol):
+    """The ability of an appender to have its blob released with its last bytes, in one go."""
+
+    async def seal_and_release(self) -> bool:
+        """Do what `Appender.seal` does, and then what `BlobStore.release` does; return whether that was done as well.
+
+        Raises:
+            StorageFull, BlobUnavailable: as `Appender.seal`.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsPath(Protocol):
     """The ability of a local store: its blobs are files that other parts on this machine may open."""
 

@@ -16,6 +16,7 @@ import structlog
 from ..errors import PenstockError
 from ..events.types import BytesReceived, Outcome
 from . import notices
+from .metadata import file_checksum
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
@@ -51,7 +52,16 @@ class AtOnce:
         self._clock = clock
         self._tracing = tracing
 
-    async def release(self, upload: Upload, begun: Upload) -> Upload | None:
+    def is_for(self, upload: Upload) -> bool:
+        """Tell whether an upload is to be released when its bytes are there, whatever they are.
+
+        Not where that is only known when they are there.
+        """
+        if upload.size_bytes is None or upload.concat or file_checksum(upload.metadata) is not None:
+            return False
+        return self._foresee(upload.id, lambda: notices.beginning(upload, "")) is not None
+
+    async def release(self, upload: Upload, begun: Upload, *, moved: bool = False) -> Upload | None:
         """Release an upload if nothing else is to be done with it; return it as it is then.
 
         None: there are steps for it, somebody else has changed it, or its bytes cannot be put into their place now.
@@ -60,6 +70,7 @@ class AtOnce:
         Args:
             upload: as it is in the catalogue, on its way in; all bytes are on disk.
             begun: the same, as it would be in processing.
+            moved: whether its bytes are in their final place already.
         """
         noted = self._foresee(upload.id, lambda: notices.beginning(begun, ""))
         if noted is None:
@@ -67,7 +78,8 @@ class AtOnce:
         outcome = Outcome.CONTINUE.value
         with self._tracing.span("upload decided", begun.trace_parent, upload_id=upload.id, outcome=outcome) as span:
             try:
-                await self._blobs.release(upload.id)
+                if not moved:
+                    await self._blobs.release(upload.id)
             except PenstockError as error:
                 span.discard()
                 log.warning("release_left_for_later", upload=upload.id, error=str(error))
@@ -75,7 +87,14 @@ class AtOnce:
             released = msgspec.structs.replace(begun, phase=Phase.RELEASED, outcome=outcome, ended_at=self._clock.now())
             if not await self._catalogue.change(upload, released):
                 span.discard()
+                await self._clear_away(upload.id)
                 return None
         noted()
         log.info("upload_ended", upload=upload.id, phase=released.phase, outcome=outcome, reason="")
         return released
+
+    async def _clear_away(self, upload_id: str) -> None:
+        """Remove the bytes of an upload that was given up meanwhile: whoever did that has not found all of them."""
+        present = await self._catalogue.get(upload_id)
+        if present is None or not present.phase.holds_bytes:
+            await self._blobs.discard(upload_id)

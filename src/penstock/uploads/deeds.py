@@ -91,10 +91,11 @@ class Deeds(Endings):
             await self._assembly.make(upload)
         return await self.begin(upload, await self._blobs.seal(upload.id))
 
-    async def begin(self, upload: Upload, size_bytes: int) -> Upload:
+    async def begin(self, upload: Upload, size_bytes: int, *, released: bool = False) -> Upload:
         """Begin the processing of an upload whose bytes are on disk, unless it has begun; return it.
 
-        One whose metadata names another checksum than its bytes have is cancelled, with the reason.
+        One whose metadata names another checksum than its bytes have is cancelled, with the reason. `released`: its
+        bytes are in their final place already.
         """
         if upload.phase is not Phase.RECEIVING:
             return upload
@@ -112,8 +113,8 @@ class Deeds(Endings):
                 received_at=self._clock.now(),
                 trace_parent=span.trace_parent,
             )
-            if self._at_once is not None and (released := await self._at_once.release(upload, complete)):
-                return released
+            if self._at_once is not None and (ended := await self._at_once.release(upload, complete, moved=released)):
+                return ended
             if not await self._catalogue.change(upload, complete):
                 span.discard()
                 return await self.get(upload.id)  # another process did, or gave it up

@@ -69,9 +69,9 @@ class Gateway:
         self._catalogue = catalogue
         self._bus = bus
         self._publisher = publisher
-        at_once = None
+        self._at_once = None
         if foresee is not None:
-            at_once = AtOnce(foresee, catalogue=catalogue, blobs=blobs, clock=clock, tracing=tracing)
+            self._at_once = AtOnce(foresee, catalogue=catalogue, blobs=blobs, clock=clock, tracing=tracing)
         self._deeds = Deeds(
             catalogue=catalogue,
             blobs=blobs,
@@ -79,7 +79,7 @@ class Gateway:
             clock=clock,
             tracing=tracing,
             alone=not self._locks.shared,
-            at_once=at_once,
+            at_once=self._at_once,
         )
         self._turns = Turns()
         self._heard = Heard(catalogue=catalogue, deeds=self._deeds, turns=self._turns, tracing=tracing)
@@ -114,18 +114,23 @@ class Gateway:
         """
         await self._heard.handle(envelope)
 
-    async def received(self, upload: Upload, *, size_bytes: int) -> Upload:
+    def releases_at_once(self, upload: Upload) -> bool:
+        """Tell whether an upload is to be released as soon as it is there, as far as that is known before."""
+        return self._at_once is not None and self._at_once.is_for(upload)
+
+    async def received(self, upload: Upload, *, size_bytes: int, released: bool = False) -> Upload:
         """Note that all bytes are there and flushed to disk, and begin postprocessing; return the upload as it is then.
 
         However often it is called, and whoever else does, postprocessing begins once. When this returns the upload
         will be processed, also if the bus is not there and whatever is killed. `upload` is as it was read last: if it
-        was given up, or begun, meanwhile, it stays so.
+        was given up, or begun, meanwhile, it stays so. `released`: its bytes are in their final place already, as those
+        of an upload may be that `releases_at_once`.
 
         Raises:
             NotFound: there is no such upload.
         """
         async with self._turns.of(upload.id):
-            return await self._deeds.begin(upload, size_bytes)
+            return await self._deeds.begin(upload, size_bytes, released=released)
 
     async def complete(self, upload_id: str, *, ask: bool = True) -> Upload:
         """Begin the processing of an upload if all of it is there, or of its parts; return it as it is then.

@@ -207,7 +207,14 @@ class Receiver:
                 return await self._arrivals.healed(standing)
             try:
                 with self._admission.receiving(standing.upload.space, standing.upload.owner):
-                    written = await self._writer.append(standing, body, hold, expected, ends_upload=ends_upload)
+                    written = await self._writer.append(
+                        standing,
+                        body,
+                        hold,
+                        expected,
+                        ends_upload=ends_upload,
+                        release=self._gateway.releases_at_once(standing.upload),
+                    )
             except BlobMissing as error:
                 await self.find(upload_id)  # says so if it was given up meanwhile
                 raise BlobUnavailable(
@@ -216,7 +223,7 @@ class Receiver:
             except OffsetConflict as error:
                 raise WrongOffset(sent=offset, offset=error.length_bytes) from error
             if written.is_all:
-                return await self._arrivals.finish(standing.upload, written.length_bytes)
+                return await self._arrivals.finish(standing.upload, written.length_bytes, released=written.is_released)
             grown = Standing(standing.upload, written.length_bytes)
             self._recent.put(grown)
             return grown

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import structlog
 
-from ..blobs.base import BlobUnavailable, StorageFull
+from ..blobs.base import BlobUnavailable, StorageFull, SupportsSealedRelease
 from ..blobs.sharing import SupportsFences
 from ..errors import PenstockError
 from .errors import InconsistentLength, QuotaExceeded, TooLarge
@@ -40,6 +40,8 @@ class Written(NamedTuple):
     """Where the upload ends now."""
     is_all: bool
     """Whether this is all of it; then it is forced to disk."""
+    is_released: bool = False
+    """Whether the bytes are in their final place already."""
 
 
 def _is_told_its_end(upload: Upload) -> bool:
@@ -109,10 +111,12 @@ class Writer:
         expected: Expected | None,
         *,
         ends_upload: bool,
+        release: bool = False,
     ) -> Written:
         """Write a body to the end of an upload; what arrived before a failure is kept, unless `expected` says more.
 
-        With `ends_upload`, an upload of unknown size, or one that is told its end, ends where the body ends.
+        With `ends_upload`, an upload of unknown size, or one that is told its end, ends where the body ends. With
+        `release`, the bytes are put into their final place once all are there, if that can be done in one go.
         """
         upload, begin = standing
         limit, growth, grows = upload.size_bytes, None, None
@@ -121,7 +125,7 @@ class Writer:
             growth = self._room.growth(upload.id, begin)
             grows = Counting(upload.id, growth, self._reserve).to
         intake = Intake(limit_bytes=limit, expected=expected, from_start=begin == 0, grows=grows)
-        is_all = False
+        is_all = is_released = False
         appender: Appender | None = None
         try:
             async with self._opened(upload.id, begin, hold, tentative=expected is not None) as appender:
@@ -129,7 +133,9 @@ class Writer:
                 at_end = upload.size_bytes in (None, appender.length_bytes)
                 is_all = at_end if not _is_told_its_end(upload) else ends_upload and at_end
                 intake.check(complete=is_all)
-                if is_all:
+                if is_all and release and isinstance(appender, SupportsSealedRelease):
+                    is_released = await appender.seal_and_release()
+                elif is_all:
                     await appender.seal()
         except PenstockError as error:
             stands = begin if appender is None else appender.length_bytes
@@ -143,7 +149,7 @@ class Writer:
                 f"the upload was to end here, after {appender.length_bytes} bytes, but {upload.size_bytes} were "
                 "announced. What arrived is kept: continue from there."
             )
-        return Written(appender.length_bytes, is_all)
+        return Written(appender.length_bytes, is_all, is_released)
 
     async def _read(
         self, intake: Intake, body: AsyncIterable[bytes], appender: Appender, hold: Hold, standing: Standing

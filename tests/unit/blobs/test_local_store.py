@@ -164,6 +164,52 @@ async def test_small_bodies_cost_one_hop(blobs: LocalBlobs, monkeypatch: pytest.
     assert hops == 1
 
 
+async def test_a_small_file_is_written_flushed_and_released_in_one_hop(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await staged(blobs)
+    calls: list[str] = []
+    for name in ("pwritev", "fsync", "rename"):
+        real = getattr(os, name)
+
+        def watched(*arguments: Any, name: str = name, real: Any = real) -> Any:
+            calls.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, watched)
+    run, hops = blobs._run, 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal hops
+        hops += 1
+        return run(*arguments)
+
+    monkeypatch.setattr(blobs, "_run", counted)
+    async with blobs.append(upload, 0) as out:
+        await out.write(b"bytes")
+        assert await out.seal_and_release()
+    assert calls == ["pwritev", "fsync", "rename", "fsync", "fsync"]  # first the file; then both folders
+    assert hops == 1
+    assert await blobs.staged() == []
+    assert blobs.path(upload).parent.parent.name == "released"
+    assert blobs.path(upload).read_bytes() == b"bytes"
+    assert await blobs.seal(upload) == 5
+
+
+async def test_a_file_behind_fences_is_not_released_with_its_last_byte(tmp_path: Path) -> None:
+    async def confirm(offset: int) -> None:
+        pass
+
+    async with LocalBlobs(tmp_path / "shared", fenced=True) as blobs:
+        upload = new_upload_id()
+        await blobs.create(upload)
+        async with blobs.append_confirmed(upload, 0, confirm=confirm) as out:
+            await out.write(b"bytes")
+            assert not await out.seal_and_release()
+        assert await blobs.staged() == [upload]
+        assert await blobs.length(upload) == 5
+
+
 async def test_a_slow_disk_slows_the_sender_down(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
     upload = await staged(blobs)
     disk_is_free = threading.Event()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+import errno
+import os
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from structlog.testing import capture_logs
 
-from penstock.blobs.base import BlobUnavailable
+from penstock.blobs.base import BlobMissing, SupportsSealedRelease
 from penstock.core.choice import StepRule
 from penstock.core.policy import Policy
+from penstock.db import DatabaseUnavailable
 from penstock.postprocessing.foregone import Foregone
 from penstock.telemetry import Metrics
 from penstock.testing import eventually
-from penstock.testing.faults import Faults, fail
+from penstock.testing.faults import Faults, Killed, die, fail
 from penstock.uploads.errors import ChecksumMismatch
 from penstock.uploads.upload import Phase
 
@@ -61,11 +64,58 @@ async def test_what_has_steps_is_announced(tmp_path: Path) -> None:
         await eventually(lambda: [event.upload_id for event in parts.announced] == [begun.upload.id])
 
 
-async def test_what_cannot_be_moved_now_is_left_to_the_bus_which_tries_again(tmp_path: Path) -> None:
-    metrics, faults = Metrics(), Faults()
-    async with way_in(tmp_path, foresee=foregone(metrics=metrics), faults=faults) as parts:
+async def test_a_file_is_on_disk_and_moved_in_one_hop(tmp_path: Path) -> None:
+    faults = Faults()
+    async with way_in(tmp_path, foresee=foregone(), faults=faults) as parts:
         begun = await parts.receiver.create("a.jpg", size_bytes=5)
-        faults.before("blobs.release", fail(BlobUnavailable("the disk is away")))
+        faults.counts.clear()
+        await parts.receiver.receive(begun.upload.id, 0, body(b"bytes"), length=5)
+    assert faults.counts == {
+        "blobs.append": 1,
+        "blobs.append.write": 1,
+        "blobs.append.seal_and_release": 1,
+        "catalogue.change": 1,
+    }
+
+
+async def test_what_dies_when_its_file_is_moved_is_released_by_the_next_life(tmp_path: Path) -> None:
+    faults = Faults()
+    async with way_in(tmp_path, foresee=foregone(), faults=faults) as parts:
+        upload_id = (await parts.receiver.create("a.jpg", size_bytes=5)).upload.id
+        faults.before("catalogue.change", die())
+        with pytest.raises(Killed):
+            await parts.receiver.receive(upload_id, 0, body(b"bytes"), length=5)
+    async with way_in(tmp_path, foresee=foregone()) as parts:
+        upload = await parts.catalogue.get(upload_id)
+        assert upload is not None
+        assert upload.phase is Phase.RECEIVING
+        assert await parts.blobs.staged() == []
+        await parts.gateway.reconcile()
+        assert (await parts.receiver.status(upload_id)).upload.phase is Phase.RELEASED
+        assert await parts.content(upload_id) == b"bytes"
+
+
+async def test_a_client_that_comes_back_finds_a_moved_file_complete(tmp_path: Path) -> None:
+    faults = Faults()
+    async with way_in(tmp_path, foresee=foregone(), faults=faults) as parts:
+        upload_id = (await parts.receiver.create("a.jpg", size_bytes=5)).upload.id
+        faults.before("catalogue.change", fail(DatabaseUnavailable("away")), number=1)
+        with pytest.raises(DatabaseUnavailable):
+            await parts.receiver.receive(upload_id, 0, body(b"bytes"), length=5)
+        standing = await parts.receiver.status(upload_id)
+    assert (standing.offset, standing.upload.phase) == (5, Phase.RELEASED)
+
+
+async def test_what_cannot_be_moved_now_is_left_to_the_bus_which_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: str, target: str) -> NoReturn:
+        raise OSError(errno.EIO, "the disk is away")
+
+    metrics = Metrics()
+    async with way_in(tmp_path, foresee=foregone(metrics=metrics)) as parts:
+        begun = await parts.receiver.create("a.jpg", size_bytes=5)
+        monkeypatch.setattr(os, "rename", refuse)
         standing = await parts.receiver.receive(begun.upload.id, 0, body(b"bytes"), length=5)
         assert standing.upload.phase is Phase.PROCESSING
         assert await parts.blobs.staged() == [begun.upload.id]
@@ -82,6 +132,20 @@ async def test_what_was_given_up_meanwhile_is_not_released(tmp_path: Path) -> No
         await parts.gateway.cancel(begun.id)
         seen = await parts.gateway.received(begun, size_bytes=5)
         assert seen.phase is Phase.CANCELLED
+
+
+async def test_bytes_that_were_moved_while_their_upload_was_given_up_are_removed(tmp_path: Path) -> None:
+    async with way_in(tmp_path, foresee=foregone()) as parts:
+        begun = (await parts.receiver.create("a.jpg", size_bytes=5)).upload
+        await parts.gateway.cancel(begun.id)
+        await parts.blobs.create(begun.id)
+        async with parts.blobs.append(begun.id, 0) as out:
+            await out.write(b"bytes")
+            assert isinstance(out, SupportsSealedRelease)
+            assert await out.seal_and_release()
+        assert (await parts.gateway.received(begun, size_bytes=5, released=True)).phase is Phase.CANCELLED
+        with pytest.raises(BlobMissing):
+            await parts.blobs.length(begun.id)
     assert parts.announced == []
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ...errors import PenstockError
-from ..base import Appender
+from ..base import Appender, SupportsSealedRelease
 from ..endings import to_the_end
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ BATCH_PIECES: Final = 256
 at once."""
 
 
-class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
+class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager["LocalAppender"]):
     """Writes to one staged file. The file is opened with the first batch, in its hop."""
 
     def __init__(
@@ -88,6 +88,14 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
         if self._put_together is not None:
             await to_the_end(self._run(self._put_together))
 
+    async def seal_and_release(self) -> bool:
+        """Do what `seal` does, and move the file to the released ones in the same hop, if that works now."""
+        if self._put_together is not None:  # it may lie in several files
+            await self.seal()
+            return False
+        await self._finish(keep=True, sync=True, release=True)
+        return self._file.released
+
     async def rollback(self) -> None:
         """Let the blob end where the context began."""
         self._take()
@@ -127,7 +135,7 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
             if error is None:
                 raise
 
-    async def _finish(self, *, keep: bool, sync: bool) -> None:
+    async def _finish(self, *, keep: bool, sync: bool, release: bool = False) -> None:
         failure: PenstockError | None = None
         try:
             await self._wait_for_batch()
@@ -140,7 +148,7 @@ class LocalAppender(Appender, AbstractAsyncContextManager["LocalAppender"]):
         if not keep and not await self._may_cut():
             await to_the_end(self._run(self._file.let_go))
         elif self._file.opened or not self._failed:
-            await to_the_end(self._run(lambda: self._file.finish(pieces, keep=keep, sync=sync)))
+            await to_the_end(self._run(lambda: self._file.finish(pieces, keep=keep, sync=sync, release=release)))
         if failure is not None:
             raise failure
 

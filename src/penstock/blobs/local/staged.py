@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..base import BlobUnavailable, OffsetConflict
 from .pieces import Piece
-from .tree import FILE_MODE, STAGED, Tree, errors_about, remove, sync_folder
+from .tree import FILE_MODE, RELEASED, STAGED, Tree, errors_about, remove, sync_folder
 from .writeback import begin_writeback
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class StagedFile:
     ) -> None:
         """`piece` is what to write, and `find` looks for it when it is opened; both None: the upload's one file."""
         self.length_bytes = offset
+        self.released = False
+        """Whether the file was moved to the released ones."""
         self._piece = Piece(tree.staged(upload_id)) if piece is None else piece
         self._find = find
         self._grasped: int | None = None
@@ -93,8 +95,11 @@ class StagedFile:
         with errors_about(self._id):
             self._cut(self._open(), self._start)
 
-    def finish(self, pieces: Sequence[bytes], *, keep: bool, sync: bool) -> None:
-        """Write the end of the body, or forget all of it; close the file. With `sync`, force it to disk before."""
+    def finish(self, pieces: Sequence[bytes], *, keep: bool, sync: bool, release: bool = False) -> None:
+        """Write the end of the body, or forget all of it; close the file. With `sync`, force it to disk before.
+
+        With `release`, which goes with `sync`, move it to the released files as well, if that works now.
+        """
         with errors_about(self._id):
             descriptor = self._open()
             try:
@@ -107,10 +112,20 @@ class StagedFile:
                 if self._marked:
                     remove(self._piece.mark)
                 if sync:
+                    self.released = release and self._released()
                     sync_folder(self._tree.folder(STAGED, self._id))
             finally:
                 self._descriptor = None
                 os.close(descriptor)
+
+    def _released(self) -> bool:
+        """Move the file, durably; return whether that was done. If not, whoever releases it later is told why."""
+        try:
+            os.rename(self._piece.path, self._tree.released(self._id))
+        except OSError:
+            return False
+        sync_folder(self._tree.folder(RELEASED, self._id))
+        return True
 
     def _open(self) -> int:
         if self._descriptor is None:
