@@ -39,7 +39,7 @@ TAKE: Final = Prepared(
 )
 KNOWN: Final = Prepared(select(uploads.c.id).where(uploads.c.id == bindparam("upload")))
 HOLDER: Final = Prepared(
-    select(instances.c.alive_until)
+    select(instances.c.alive_until, upload_leases.c.kept_bytes)
     .join(upload_leases, upload_leases.c.instance == instances.c.id)
     .where(upload_leases.c.upload_id == bindparam("upload"))
 )

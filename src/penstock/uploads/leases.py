@@ -62,6 +62,18 @@ class Lease(NamedTuple):
         )
 
 
+class Wanted(NamedTuple):
+    """A lease that a request asks for."""
+
+    upload_id: str
+    token: int
+    """A new one (`new_token`)."""
+    ask: bool = True
+    """Whether somebody who has it is asked to let go."""
+    offset: int | None = None
+    """From where on the upload is to be continued: nobody is asked who has got further. None: not at all."""
+
+
 class Taken(NamedTuple):
     """What is found where somebody else holds a lease."""
 
@@ -70,6 +82,12 @@ class Taken(NamedTuple):
 
     One that lives says so again and again. If this stays the same for longer than that takes, it is dead: the clock was
     set back, and believes its last words for too long."""
+    kept_bytes: int | None = None
+    """How much is there for certain, at least; None: nobody knows."""
+
+    def is_past(self, offset: int | None) -> bool:
+        """Tell whether somebody who wants to continue there (None: nowhere) could not, even if the holder stopped."""
+        return offset is not None and self.kept_bytes is not None and offset < self.kept_bytes
 
 
 class Leases:
@@ -115,34 +133,32 @@ class Leases:
 
         await self._database.write(work)
 
-    async def take(self, upload_id: str, token: int, *, ask: bool = True, dead: int | None = None) -> Lease | Taken:
+    async def take(self, wanted: Wanted, *, dead: int | None = None) -> Lease | Taken:
         """Return the lease of an upload, or who has it, and was asked to let go.
 
         Without an answer, the lease may be ours all the same: give back what is `Lease.in_doubt`.
 
         Args:
-            upload_id: the upload.
-            token: a new one (`new_token`).
-            ask: whether somebody who has it is asked to let go.
+            wanted: which one.
             dead: what was `Taken.alive_until` for too long; None: nothing was.
 
         Raises:
             NotFound: there is no such upload, and so no lease.
         """
-        upload = {"upload": upload_id}
-        named = not is_upload_id(upload_id)
-        values = {**upload, "token": token, "instance": self.instance, "is_ours": named, "dead": dead}
+        upload, named = {"upload": wanted.upload_id}, not is_upload_id(wanted.upload_id)
+        values = {**upload, "token": wanted.token, "instance": self.instance, "is_ours": named, "dead": dead}
 
         def work(connection: Connection) -> Lease | Taken | NotFound:
             row = sql.TAKE.first(connection, values)
             if row is not None:
-                return Lease(upload_id, token, *row)
+                return Lease(wanted.upload_id, wanted.token, *row)
             if not named and not sql.KNOWN.first(connection, upload):
-                return unknown(upload_id)
-            if ask:
-                sql.ASK.execute(connection, upload)
+                return unknown(wanted.upload_id)
             holder = sql.HOLDER.first(connection, upload)
-            return Taken(0 if holder is None else holder[0])
+            taken = Taken(0) if holder is None else Taken(*holder)
+            if wanted.ask and not taken.is_past(wanted.offset):
+                sql.ASK.execute(connection, upload)
+            return taken
 
         found = await self._database.write(work)
         if isinstance(found, NotFound):

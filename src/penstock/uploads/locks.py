@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .errors import Ending, Idle, Interrupted, Locked
+from .errors import Ending, Idle, Interrupted, Locked, WrongOffset
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -127,8 +127,16 @@ class Locks(Protocol):
         """Return who holds an upload's lock in this process."""
         ...
 
-    def hold(self, upload_id: str, *, ask: bool = True) -> AbstractAsyncContextManager[Hold]:
-        """Hold an upload's lock; whoever holds it is asked to stop, unless not to `ask`."""
+    def hold(self, upload_id: str, *, ask: bool = True, offset: int | None = None) -> AbstractAsyncContextManager[Hold]:
+        """Hold an upload's lock; whoever holds it is asked to stop, unless not to `ask`.
+
+        With an `offset`, from which on the upload is to be continued, nobody is who has got further than that and keeps
+        it: then nothing could be continued. Of two requests for one offset, the first one that sends a byte wins, and
+        not nobody.
+
+        Raises:
+            WrongOffset: somebody has.
+        """
         ...
 
     def alone(self, upload_id: str, *, ask: bool = True) -> AbstractAsyncContextManager[object]:
@@ -156,17 +164,20 @@ class UploadLocks:
         queue = self._queues.get(upload_id)
         return queue[0] if queue else None
 
-    def hold(self, upload_id: str, *, ask: bool = True) -> AbstractAsyncContextManager[Hold]:
+    def hold(self, upload_id: str, *, ask: bool = True, offset: int | None = None) -> AbstractAsyncContextManager[Hold]:
         """Hold an upload's lock; whoever holds it or waits for it is asked to stop, unless not to `ask`.
 
         Raises:
             Locked: the holder did not let go in time, or was not to be asked.
+            WrongOffset: it has got further than `offset` (`Locks.hold`).
         """
-        return _Holding(self, upload_id, ask=ask)
+        return _Holding(self, upload_id, ask=ask, offset=offset)
 
-    async def _take(self, upload_id: str, *, ask: bool) -> Hold:
+    async def _take(self, upload_id: str, *, ask: bool, offset: int | None) -> Hold:
         if not ask and upload_id in self._queues:
             raise Locked(f"upload {upload_id}: a request works on it.")
+        if offset is not None and (holder := self.holder(upload_id)) is not None:
+            spare(offset, holder.kept_bytes)
         hold = Hold(upload_id)
         queue = self._queues.setdefault(upload_id, [])
         for older in queue:
@@ -225,19 +236,30 @@ class UploadLocks:
 class _Holding(AbstractAsyncContextManager[Hold]):
     """The context of `UploadLocks.hold`; a class for the same reason as `_Receiving`."""
 
-    __slots__ = ("_ask", "_hold", "_locks", "_upload_id")
+    __slots__ = ("_ask", "_hold", "_locks", "_offset", "_upload_id")
 
-    def __init__(self, locks: UploadLocks, upload_id: str, *, ask: bool) -> None:
+    def __init__(self, locks: UploadLocks, upload_id: str, *, ask: bool, offset: int | None) -> None:
         self._locks = locks
         self._upload_id = upload_id
         self._ask = ask
+        self._offset = offset
 
     async def __aenter__(self) -> Hold:
-        self._hold = await self._locks._take(self._upload_id, ask=self._ask)
+        self._hold = await self._locks._take(self._upload_id, ask=self._ask, offset=self._offset)
         return self._hold
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._locks._give_back(self._upload_id, self._hold)
+
+
+def spare(offset: int, kept_bytes: int | None) -> None:
+    """Spare a holder that keeps so much (None: it cannot tell yet) from who would continue at `offset`.
+
+    Raises:
+        WrongOffset: that one could not, even if the holder stopped.
+    """
+    if kept_bytes is not None and offset < kept_bytes:
+        raise WrongOffset(sent=offset, offset=kept_bytes)
 
 
 def _ending() -> Ending:

@@ -187,8 +187,7 @@ class Receiver:
             StorageFull, BlobUnavailable: what could be written is kept.
         """
         check_id(upload_id)
-        self._spare_holder(upload_id, offset)
-        async with self._locks.hold(upload_id) as hold:
+        async with self._locks.hold(upload_id, offset=offset) as hold:
             # Taken out while it changes: whatever goes wrong, the next one looks for itself.
             standing = self._recent.take(upload_id) or await self._arrivals.look(upload_id)
             check_alive(standing.upload, self._time.now())
@@ -266,15 +265,6 @@ class Receiver:
     async def stop(self) -> None:
         """Have all requests end that are still sending bytes: what has arrived is kept, they are told to come again."""
         await self._locks.close()
-
-    def _spare_holder(self, upload_id: str, offset: int) -> None:
-        """Refuse a request that could not continue the upload even if it took over: the one at work may go on.
-
-        Of two requests for one offset, the first one that sends a byte wins, and not nobody.
-        """
-        holder = self._locks.holder(upload_id)
-        if holder is not None and holder.kept_bytes is not None and offset < holder.kept_bytes:
-            raise WrongOffset(sent=offset, offset=holder.kept_bytes)
 
     async def _declare(self, sized: Standing) -> Standing:
         """Note the size of an upload that was begun without one.

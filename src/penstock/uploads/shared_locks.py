@@ -17,8 +17,8 @@ import structlog
 from ..db import DatabaseUnavailable
 from ..errors import NotFound, PenstockError
 from .errors import Interrupted, Locked, WrongOffset
-from .leases import Lease, new_token
-from .locks import TAKEOVER, UploadLocks
+from .leases import Lease, Wanted, new_token
+from .locks import TAKEOVER, UploadLocks, spare
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -70,24 +70,25 @@ class SharedLocks:
         return self._local.holder(upload_id)
 
     @asynccontextmanager
-    async def hold(self, upload_id: str, *, ask: bool = True) -> AsyncIterator[Hold]:
+    async def hold(self, upload_id: str, *, ask: bool = True, offset: int | None = None) -> AsyncIterator[Hold]:
         """Hold an upload's lock; whoever holds it or waits for it, anywhere, is asked to stop.
 
         Without `ask`, nobody is: who finds it taken goes away.
 
         Raises:
             Locked: the holder did not let go in time.
+            WrongOffset: the holder has got further than `offset` (`Locks.hold`).
             LeaseLost: another instance took it over, and has the last word.
             DatabaseUnavailable: nobody can tell who holds it.
         """
         if not ask and self._local.holder(upload_id) is not None:
             raise _locked(upload_id)
         ends_at = asyncio.get_running_loop().time() + self._takeover.total_seconds()
-        async with self._local.hold(upload_id) as hold:
+        async with self._local.hold(upload_id, offset=offset) as hold:
             token = new_token()
             self._tokens.add(token)
             try:
-                lease = await self._take(upload_id, token, hold, ends_at, ask=ask)
+                lease = await self._take(Wanted(upload_id, token, ask=ask, offset=offset), hold, ends_at)
                 async with self._holding(lease, hold):
                     yield hold
             finally:
@@ -162,23 +163,25 @@ class SharedLocks:
         except DatabaseUnavailable as error:
             log.warning("leases_lapse", error=str(error))
 
-    async def _take(self, upload_id: str, token: int, hold: Hold, ends_at: float, *, ask: bool) -> Lease:
+    async def _take(self, wanted: Wanted, hold: Hold, ends_at: float) -> Lease:
         now, pause = asyncio.get_running_loop().time, _FIRST_PAUSE_SECONDS
         last_words, since, dead = 0, now(), None
         while True:
-            if ask and hold.asked is not None:
+            if wanted.ask and hold.asked is not None:
                 raise hold.asked
             try:
-                found = await self._leases.take(upload_id, token, ask=ask, dead=dead)
+                found = await self._leases.take(wanted, dead=dead)
             except NotFound:
                 raise
             except BaseException:
-                self._give_back_soon(Lease.in_doubt(upload_id, token))
+                self._give_back_soon(Lease.in_doubt(wanted.upload_id, wanted.token))
                 raise
             if isinstance(found, Lease):
                 return found
-            if not ask or now() > ends_at:
-                raise _locked(upload_id)
+            if wanted.offset is not None:
+                spare(wanted.offset, found.kept_bytes)
+            if not wanted.ask or now() > ends_at:
+                raise _locked(wanted.upload_id)
             if found.alive_until != last_words:
                 last_words, since = found.alive_until, now()
             elif now() - since > _SILENT_LEASES * self._leases.lease.total_seconds():

@@ -25,7 +25,7 @@ from penstock.uploads.errors import Interrupted, Locked, WrongOffset
 from penstock.uploads.feed import Feed
 from penstock.uploads.fencing import BlobFences
 from penstock.uploads.leading import lead
-from penstock.uploads.leases import Lease, LeaseLost, Leases, new_token
+from penstock.uploads.leases import Lease, LeaseLost, Leases, Wanted, new_token
 from penstock.uploads.shared_locks import SharedLocks
 from penstock.uploads.upload import Phase, Upload
 
@@ -62,7 +62,7 @@ async def some_upload(database: Database) -> str:
 
 
 async def taken_by(leases: Leases, upload_id: str, *, ask: bool = True) -> Lease | None:
-    found = await leases.take(upload_id, new_token(), ask=ask)
+    found = await leases.take(Wanted(upload_id, new_token(), ask=ask))
     return found if isinstance(found, Lease) else None
 
 
@@ -226,6 +226,22 @@ async def test_a_newcomer_elsewhere_stops_the_holder_and_takes_over(url: URL, tm
                 assert isinstance(await holding, Interrupted)
 
 
+async def test_a_holder_elsewhere_is_spared_by_who_could_not_continue(url: URL, tmp_path: Path) -> None:
+    async with instance(url, tmp_path) as first, instance(url, tmp_path) as second:
+        upload = await entered(first)
+        async with first.locks.hold(upload.id, offset=5) as hold:
+            assert hold.confirm is not None
+            await hold.confirm(5)
+            with pytest.raises(WrongOffset, match="stands at 5"):
+                async with second.locks.hold(upload.id, offset=4):
+                    pass
+            assert await first.leases.asked() == []
+            waiting = asyncio.create_task(caught(holds_until_stopped(second, upload.id, offset=5)))
+            await eventually(lambda: hold.asked)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
 async def caught(work: Coroutine[Any, Any, None]) -> BaseException | None:
     try:
         await work
@@ -299,8 +315,8 @@ async def test_a_lease_is_given_back_whose_answer_was_lost(
         upload = await entered(one)
         take = one.leases.take
 
-        async def takes_and_hears_nothing(upload_id: str, token: int, *, ask: bool, dead: int | None) -> None:
-            assert isinstance(await take(upload_id, token, ask=ask, dead=dead), Lease)
+        async def takes_and_hears_nothing(wanted: Wanted, *, dead: int | None) -> None:
+            assert isinstance(await take(wanted, dead=dead), Lease)
             raise DatabaseUnavailable("no answer within the limit")
 
         monkeypatch.setattr(one.leases, "take", takes_and_hears_nothing)
@@ -434,8 +450,8 @@ async def test_without_the_database_holders_stop_and_newcomers_are_told(
             pass
 
 
-async def holds_until_stopped(one: Instance, upload_id: str) -> None:
-    async with one.locks.hold(upload_id) as hold, hold.receiving(HOUR):
+async def holds_until_stopped(one: Instance, upload_id: str, offset: int | None = None) -> None:
+    async with one.locks.hold(upload_id, offset=offset) as hold, hold.receiving(HOUR):
         await asyncio.sleep(3600)
 
 
