@@ -363,3 +363,20 @@ async def test_a_limit_for_streams_does_not_hide_a_smaller_one_for_files(tmp_pat
                 await scanner.scan(LocalFile(tmp_path / "file"), size_bytes=3 * MIB)
             with pytest.raises(SelfTestFailed, match="MaxFileSize"):
                 await scanner.self_test()
+
+
+async def test_what_clamd_has_stopped_looking_at_is_not_clean(tmp_path: Path) -> None:
+    """After its MaxScanTime it says OK, of a file with EICAR at its end as well."""
+    (tmp_path / "clamd").mkdir()
+    file = tmp_path / "file"
+    file.write_bytes(os.urandom(30 * MIB) + eicar())
+    size_bytes = file.stat().st_size
+    with running_clamd(tmp_path / "clamd", MaxScanTime="50") as clamd:
+        async with ClamavScanner(clamd.unix_address, clock=SystemClock(), **LIMITS) as told_nothing:
+            report = await told_nothing.scan(LocalFile(file), size_bytes=size_bytes)
+            assert report.verdict is Verdict.CLEAN  # which is not true
+        options = LIMITS | {"max_scan_time": timedelta(milliseconds=50)}
+        async with ClamavScanner(clamd.unix_address, clock=SystemClock(), **options) as scanner:
+            for source in (LocalFile(file), ByteStream(pieces(file.read_bytes()))):
+                with pytest.raises(ScanTimeout, match="MaxScanTime"):
+                    await scanner.scan(source, size_bytes=size_bytes)

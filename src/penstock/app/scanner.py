@@ -81,6 +81,7 @@ def one_scanner_of(name: str, settings: Settings, clock: Clock) -> Any:
                 clock=clock,
                 stream_max_bytes=settings.antivirus_clamav_stream_max_length_bytes,
                 max_file_bytes=settings.antivirus_clamav_max_file_size_bytes,
+                max_scan_time=settings.antivirus_clamav_max_scan_time,
                 max_scans=settings.antivirus_workers,
                 local_way=settings.antivirus_clamav_local_files,
                 shared_folder=settings.antivirus_clamav_shared_folder,

@@ -31,6 +31,8 @@ class Received(NamedTuple):
     raw: bytes
     closed_cleanly: bool
     """Whether the other side closed the connection, having read all that we sent."""
+    seconds: float = 0.0
+    """How long it took for that, once it had everything."""
 
 
 class Connection:

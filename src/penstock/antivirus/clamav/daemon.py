@@ -40,6 +40,8 @@ DEFAULT_LIMIT_BYTES = 25 * 1024 * 1024
 """What Debian configures. clamd's own default is 100M, but a figure above the real one would be dangerous."""
 ENGINE_LIMIT_BYTES = 2**31 - 3
 """clamd looks at no larger file, whatever its configuration says; it answers OK. Found by trying, with 1.4."""
+DEFAULT_MAX_SCAN_TIME = timedelta(seconds=120)
+"""clamd's own default."""
 _VERSION_KEPT_SECONDS = 300.0
 """How long we go on reporting a version before asking again: clamd loads new signatures every few hours."""
 _LIMITS_ARE_SMALLER = (
@@ -62,6 +64,8 @@ class Limits(NamedTuple):
     """Its StreamMaxLength."""
     max_file_bytes: int = DEFAULT_LIMIT_BYTES
     """The lower of its MaxFileSize and MaxScanSize."""
+    max_scan_time: timedelta | None = DEFAULT_MAX_SCAN_TIME
+    """Its MaxScanTime; None: it has none, or says so when it is over (AlertExceedsMax)."""
 
 
 class Clamd(Scanner):
@@ -79,7 +83,8 @@ class Clamd(Scanner):
     clamd says "OK" of files above its MaxFileSize or MaxScanSize without having looked at them, and does not tell
     these limits. So they must be given, and above them the verdict is `TOO_LARGE` without clamd being asked. Whether
     clamd's own limits are below those given is found out before the first large file passes, and again every ten
-    minutes, after failures, and when it is another clamd or another version (see `LimitProof`).
+    minutes, after failures, and when it is another clamd or another version (see `LimitProof`). It says the same of a
+    file at which it has looked for its MaxScanTime, so "OK" counts only when it comes before that.
 
     Args:
         address: Where it listens.
@@ -106,7 +111,7 @@ class Clamd(Scanner):
         self._clock = clock
         self._file_limit = min(limits.max_file_bytes, ENGINE_LIMIT_BYTES)
         self._stream_limit = min(limits.stream_max_bytes, self._file_limit)
-        self._line = Line(address, allowance, self._is_another)
+        self._line = Line(address, allowance, self._is_another, limits.max_scan_time)
         self._by_descriptor = isinstance(address, UnixAddress) and local_way in {LocalWay.AUTO, LocalWay.DESCRIPTOR}
         self._shared_folder = shared_folder if local_way in {LocalWay.AUTO, LocalWay.PATH} else None
         self._sees_folder = False
@@ -185,7 +190,7 @@ class Clamd(Scanner):
                 if started >= self._version_until:
                     await self.version()
                 await self._limit.wait_for(size_bytes)
-                finding = await self._look_at(source, size_bytes)
+                finding = await self._look_at(source, size_bytes, timeout)
                 if finding.verdict is Verdict.CLEAN:
                     await self._limit.wait_for(size_bytes)  # it may have turned out to be another clamd
         return ScanReport(
@@ -199,21 +204,21 @@ class Clamd(Scanner):
             detail=finding.detail,
         )
 
-    async def _look_at(self, source: Source, size_bytes: int) -> _Finding:
+    async def _look_at(self, source: Source, size_bytes: int, timeout: timedelta | None) -> _Finding:
         reply: ScanReply | None = None
         if isinstance(source, LocalFile):
             if self._by_descriptor:
-                reply = await self._pass_descriptor(source, size_bytes)
+                reply = await self._pass_descriptor(source, size_bytes, timeout)
             elif self._sees_folder and self._shared_folder is not None:
-                reply = await self._pass_path(source, size_bytes, self._shared_folder)
+                reply = await self._pass_path(source, size_bytes, self._shared_folder, timeout)
         if reply is None and size_bytes > self._stream_limit:
             return _too_large(f"clamd is set up to take streams of no more than {self._stream_limit} bytes")
-        return _finding(reply or await self._stream(source, size_bytes))
+        return _finding(reply or await self._stream(source, size_bytes, timeout))
 
-    async def _pass_descriptor(self, source: LocalFile, size_bytes: int) -> ScanReply | None:
+    async def _pass_descriptor(self, source: LocalFile, size_bytes: int, timeout: timedelta | None) -> ScanReply | None:
         """Return what clamd says of an open file; None when it could not look at it."""
         async with opened(source, size_bytes) as file:
-            reply = await self._line.pass_descriptor(file)
+            reply = await self._line.pass_descriptor(file, timeout)
             await file.verify_unchanged()
         if reply.answer is not Answer.ERROR:
             return reply
@@ -221,21 +226,23 @@ class Clamd(Scanner):
         log.warning("clamd_took_no_descriptor", address=str(self.address), answer=reply.text)
         return None
 
-    async def _pass_path(self, source: LocalFile, size_bytes: int, folder: Path) -> ScanReply | None:
+    async def _pass_path(
+        self, source: LocalFile, size_bytes: int, folder: Path, timeout: timedelta | None
+    ) -> ScanReply | None:
         """Return what clamd says of the file that it has opened itself; None when it could not, or must not."""
         async with opened(source, size_bytes) as file:
             path = await asyncio.to_thread(path_for_clamd, file, folder)
             if path is None:
                 return None
-            reply = await self._open_by_path(path, size_bytes)
+            reply = await self._open_by_path(path, size_bytes, timeout)
             await file.verify_unchanged()
             if await asyncio.to_thread(path_for_clamd, file, folder) != path:
                 raise SourceUnreadable(f"{path} was replaced while it was scanned; the verdict is worth nothing")
         return reply
 
-    async def _open_by_path(self, path: Path, size_bytes: int) -> ScanReply | None:
+    async def _open_by_path(self, path: Path, size_bytes: int, timeout: timedelta | None = None) -> ScanReply | None:
         try:
-            reply = await self._line.pass_path(path, size_bytes)
+            reply = await self._line.pass_path(path, size_bytes, timeout)
         except ScannerProtocolError as error:  # it is set up to leave the path out, or sees it under another name
             log.warning("clamd_did_not_open", path=str(path), address=str(self.address), error=str(error))
             return None
@@ -244,9 +251,9 @@ class Clamd(Scanner):
         log.warning("clamd_could_not_open", path=str(path), address=str(self.address), answer=reply.text)
         return None
 
-    async def _stream(self, source: Source, size_bytes: int) -> ScanReply:
+    async def _stream(self, source: Source, size_bytes: int, timeout: timedelta | None) -> ScanReply:
         async with pieces_of(source, size_bytes) as pieces:
-            return await self._line.stream(pieces, size_bytes)
+            return await self._line.stream(pieces, size_bytes, timeout)
 
 
 def _too_large(detail: str) -> _Finding:

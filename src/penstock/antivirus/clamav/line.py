@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from ..base import SourceUnreadable
+from ..base import ScanTimeout, SourceUnreadable
 from ..deadline import give_up_after
 from .connection import Connection, Received, connected
 from .protocol import (
@@ -15,6 +15,7 @@ from .protocol import (
     FILDES,
     INSTREAM,
     VERSION,
+    Answer,
     ClamdBrokeOff,
     ScanReply,
     chunk_header,
@@ -24,8 +25,7 @@ from .protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from ..base import ScannerVersion
@@ -49,9 +49,21 @@ class Line:
     """
 
     def __init__(
-        self, address: Address, allowance: TimeAllowance, on_another: Callable[[], None] | None = None
+        self,
+        address: Address,
+        allowance: TimeAllowance,
+        on_another: Callable[[], None] | None = None,
+        max_scan_time: timedelta | None = None,
     ) -> None:
-        """`on_another` is called when another process listens there than before; over a unix socket that is known."""
+        """Put questions to who listens at `address`.
+
+        Args:
+            address: Where it listens.
+            allowance: How long it may take for a file, where nothing else is said.
+            on_another: Called when another process listens there than before; over a unix socket that is known.
+            max_scan_time: After which time it stops looking, and calls the file clean; None: never.
+        """
+        self._max_scan_time = max_scan_time
         self._address = address
         self._allowance = allowance
         self._on_another = on_another
@@ -77,8 +89,8 @@ class Line:
             raise ClamdBrokeOff(f"clamd at {self._address} closed the connection without telling its version")
         return parse_version_reply(received.raw)
 
-    async def pass_descriptor(self, file: OpenFile) -> ScanReply:
-        """Have it look at an open file; over a unix socket only."""
+    async def pass_descriptor(self, file: OpenFile, timeout: timedelta | None = None) -> ScanReply:
+        """Have it look at an open file; over a unix socket only. `timeout` is in place of the allowance."""
         async with self._connected() as connection:
             await connection.send(FILDES)
             all_sent = True
@@ -86,16 +98,19 @@ class Line:
                 await connection.send_descriptor(file.fd)
             except ClamdBrokeOff:
                 all_sent = False  # it may have said before why it takes none
-            return await self._reply(connection, FILDES, file.size_bytes, all_sent=all_sent)
+            received = await self._in_time(connection.receive(), file.size_bytes, timeout)
+            return self._concluded(received, FILDES, all_sent=all_sent)
 
-    async def pass_path(self, path: Path, size_bytes: int) -> ScanReply:
-        """Have it open a file and look at it."""
+    async def pass_path(self, path: Path, size_bytes: int, timeout: timedelta | None = None) -> ScanReply:
+        """Have it open a file and look at it. `timeout` is in place of the allowance."""
         async with self._connected() as connection:
             await connection.send(command := scan_command(path))
-            return await self._reply(connection, command, size_bytes)
+            return self._concluded(await self._in_time(connection.receive(), size_bytes, timeout), command)
 
-    async def stream(self, pieces: AsyncIterator[bytes], size_bytes: int) -> ScanReply:
-        """Send it bytes to look at.
+    async def stream(
+        self, pieces: AsyncIterator[bytes], size_bytes: int, timeout: timedelta | None = None
+    ) -> ScanReply:
+        """Send it bytes to look at. `timeout` is in place of the allowance, from when it has all of them.
 
         Raises:
             SourceUnreadable: they came more slowly than clamd waits. So does what `pieces` raises.
@@ -106,22 +121,25 @@ class Line:
             try:
                 await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
                 all_sent = sending.done() and await _ended_well(sending)
-                received = await self._answer(receiving, size_bytes, all_sent=all_sent)
+                received = await self._answer(receiving, size_bytes, timeout, all_sent=all_sent)
             finally:
                 sending.cancel()
                 receiving.cancel()
                 await asyncio.gather(sending, receiving, return_exceptions=True)
-        reply = conclude(received.raw, INSTREAM, all_sent=all_sent, closed_cleanly=received.closed_cleanly)
+        reply = self._concluded(received, INSTREAM, all_sent=all_sent)
         if reply.stalled and not all_sent:
             raise SourceUnreadable(f"the bytes came too slowly for clamd at {self._address} (its CommandReadTimeout)")
         return reply
 
-    async def _reply(
-        self, connection: Connection, command: bytes, size_bytes: int, *, all_sent: bool = True
-    ) -> ScanReply:
-        async with self._time_for(size_bytes):
-            received = await connection.receive()
-        return conclude(received.raw, command, all_sent=all_sent, closed_cleanly=received.closed_cleanly)
+    def _concluded(self, received: Received, command: bytes, *, all_sent: bool = True) -> ScanReply:
+        reply = conclude(received.raw, command, all_sent=all_sent, closed_cleanly=received.closed_cleanly)
+        limit = self._max_scan_time
+        if reply.answer is Answer.CLEAN and limit is not None and received.seconds >= limit.total_seconds():
+            raise ScanTimeout(
+                f"clamd at {self._address} took {received.seconds:.1f} s, and after {limit.total_seconds():g} s (its "
+                "MaxScanTime) it calls a file clean without having seen all of it"
+            )
+        return reply
 
     async def _send(self, connection: Connection, pieces: AsyncIterator[bytes]) -> None:
         await connection.send(INSTREAM)
@@ -130,18 +148,22 @@ class Line:
                 await connection.send_both(chunk_header(len(piece)), piece)
         await connection.send(END_OF_STREAM)
 
-    async def _answer(self, receiving: asyncio.Task[Received], size_bytes: int, *, all_sent: bool) -> Received:
+    async def _answer(
+        self, receiving: asyncio.Task[Received], size_bytes: int, timeout: timedelta | None, *, all_sent: bool
+    ) -> Received:
         if all_sent:
             # clamd begins to look at a stream when it has all of it, so its time begins now.
-            async with self._time_for(size_bytes):
-                return await receiving
+            return await self._in_time(receiving, size_bytes, timeout)
         await asyncio.wait({receiving}, timeout=_REASON_SECONDS)
         return receiving.result() if receiving.done() else Received(b"", closed_cleanly=False)
 
-    def _time_for(self, size_bytes: int) -> AbstractAsyncContextManager[None]:
-        return give_up_after(
-            self._allowance.for_size(size_bytes), f"clamd at {self._address} to answer about {size_bytes} bytes"
-        )
+    async def _in_time(self, receiving: Awaitable[Received], size_bytes: int, timeout: timedelta | None) -> Received:
+        allowed = self._allowance.for_size(size_bytes) if timeout is None else timeout
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        async with give_up_after(allowed, f"clamd at {self._address} to answer about {size_bytes} bytes"):
+            received = await receiving
+        return received._replace(seconds=loop.time() - began_at)
 
 
 async def _ended_well(sending: asyncio.Task[None]) -> bool:

@@ -25,7 +25,7 @@ from ..base import (
 from ..deadline import give_up_after
 from ..limits import TimeAllowance
 from .address import parse_address
-from .daemon import DEFAULT_LIMIT_BYTES, Clamd, Limits
+from .daemon import DEFAULT_LIMIT_BYTES, DEFAULT_MAX_SCAN_TIME, Clamd, Limits
 from .local import LocalWay
 from .rota import Member, next_of
 
@@ -58,6 +58,8 @@ class ClamavScanner(Scanner):
         clock: Measures how long scans take, and rests.
         stream_max_bytes: clamd's StreamMaxLength.
         max_file_bytes: The lower of clamd's MaxFileSize and MaxScanSize.
+        max_scan_time: clamd's MaxScanTime, after which it calls a file clean of which it has not seen all; None: it has
+            none, or says so (AlertExceedsMax).
         max_scans: How many files they are given at a time, all together; more than their MaxThreads would wait there.
         allowance: How long one may take for a file when the caller does not say.
         local_way: How files on this machine are handed over: `auto`, `fd`, `path` or `stream`.
@@ -77,6 +79,7 @@ class ClamavScanner(Scanner):
         clock: Clock,
         stream_max_bytes: int = DEFAULT_LIMIT_BYTES,
         max_file_bytes: int = DEFAULT_LIMIT_BYTES,
+        max_scan_time: timedelta | None = DEFAULT_MAX_SCAN_TIME,
         max_scans: int = 10,
         allowance: TimeAllowance | None = None,
         local_way: str = LocalWay.AUTO,
@@ -91,7 +94,7 @@ class ClamavScanner(Scanner):
                 "clamd is to open files by their paths, but it is not said in which folder they are the same for both. "
                 "Set antivirus_clamav_shared_folder."
             )
-        limits = Limits(stream_max_bytes, max_file_bytes)
+        limits = Limits(stream_max_bytes, max_file_bytes, max_scan_time)
         self._clock = clock
         clamds = [
             Clamd(
@@ -157,22 +160,23 @@ class ClamavScanner(Scanner):
         await asyncio.gather(*(member.clamd.limit_proved(size_bytes) for member in self._members))
 
     async def scan(self, source: Source, *, size_bytes: int, timeout: timedelta | None = None) -> ScanReport:
-        """Have one of them look at the file; see `Scanner.scan`."""
+        """Have one of them look at the file; see `Scanner.scan`. `timeout` is for each that is asked."""
         started = self._clock.monotonic()
         able = [member for member in self._members if size_bytes <= member.clamd.limit_for(source)]
         if not able:
             return await self._members[0].clamd.scan(source, size_bytes=size_bytes)  # which says so without asking
-        async with give_up_after(timeout, f"clamd to scan {size_bytes} bytes"), self._places:
-            report = await self._ask(able, source, size_bytes)
+        in_all = None if timeout is None else timeout * len(able)
+        async with give_up_after(in_all, f"clamd to scan {size_bytes} bytes"), self._places:
+            report = await self._ask(able, source, size_bytes, timeout)
         return msgspec.structs.replace(report, duration=timedelta(seconds=self._clock.monotonic() - started))
 
-    async def _ask(self, able: list[Member], source: Source, size_bytes: int) -> ScanReport:
+    async def _ask(self, able: list[Member], source: Source, size_bytes: int, timeout: timedelta | None) -> ScanReport:
         readings, tried = _Readings(source), list[Member]()
         while True:
             member = self._next(tried, able)
             try:
                 with member.working(self._turn):
-                    report = await member.scanner.scan(readings.next(), size_bytes=size_bytes)
+                    report = await member.scanner.scan(readings.next(), size_bytes=size_bytes, timeout=timeout)
             except _FAILURES as error:
                 await self._failed(member, error)
                 tried.append(member)

@@ -171,7 +171,7 @@ class IcapScanner(Scanner):
                     await self._places.wait()
                     with self._places.taken():
                         options = await self._known_options()
-                        finding = await self._look_at(source, size_bytes, options)
+                        finding = await self._look_at(source, size_bytes, options, timeout)
                         version = _version(options)
                     if finding.verdict is Verdict.CLEAN:
                         await self._limit.wait_for(size_bytes)  # it may have turned out to be another service
@@ -193,10 +193,10 @@ class IcapScanner(Scanner):
             raise ScannerUnavailable(f"the ICAP service {self._address} did not tell what it can do")
         return self._options
 
-    async def _look_at(self, source: Source, size_bytes: int, options: Options) -> Finding:
+    async def _look_at(self, source: Source, size_bytes: int, options: Options, timeout: timedelta | None) -> Finding:
         async with pieces_of(source, size_bytes) as pieces:
             first = await anext(pieces, b"")
-            plan = self._plan(options, size_bytes, len(first))
+            plan = self._plan(options, size_bytes, len(first), timeout)
             heard = await self._ask(plan, size_bytes, first, pieces)
         self._hear_tag((heard.answer.icap.fields.get("ISTag") or "").strip('"')[:200], options)
         return judge(
@@ -217,7 +217,7 @@ class IcapScanner(Scanner):
             if before not in {"", tag}:
                 self._limit.forget()
 
-    def _plan(self, options: Options, size_bytes: int, first_bytes: int) -> Plan:
+    def _plan(self, options: Options, size_bytes: int, first_bytes: int, timeout: timedelta | None) -> Plan:
         method = self._method or (Method.REQMOD if Method.REQMOD in options.methods else Method.RESPMOD)
         preview = None
         if options.preview_bytes is not None and size_bytes and self._profile.preview:
@@ -230,7 +230,7 @@ class IcapScanner(Scanner):
             could_say_204=options.allows_204,
             what=f"the ICAP service {self._address} to scan {size_bytes} bytes",
             patience=self._allowance.base,
-            time_to_scan=self._allowance.for_size(size_bytes),
+            time_to_scan=timeout or self._allowance.for_size(size_bytes),
         )
 
     async def _ask(self, plan: Plan, size_bytes: int, first: bytes, rest: AsyncIterator[bytes]) -> Heard:

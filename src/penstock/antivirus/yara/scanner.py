@@ -179,7 +179,7 @@ class YaraScanner(Scanner):
             give_up_after(timeout, f"the YARA rules to be matched against {size_bytes} bytes"),
             self._on_disk(source, size_bytes) as file,
         ):
-            known, scanned = await self._look_at(file)
+            known, scanned = await self._look_at(file, timeout)
             await file.verify_unchanged()
         matches, noted = self._sorted(_matches(scanned, file))
         return ScanReport(
@@ -217,8 +217,8 @@ class YaraScanner(Scanner):
             return opened(source, size_bytes)
         return spooled(source, size_bytes, self._spool_folder)
 
-    async def _look_at(self, file: OpenFile) -> tuple[ScannerVersion, Scanned]:
-        allowed = self._allowance.for_size(file.size_bytes)
+    async def _look_at(self, file: OpenFile, timeout: timedelta | None) -> tuple[ScannerVersion, Scanned]:
+        allowed = timeout or self._allowance.for_size(file.size_bytes)
         try:
             async with (
                 self._running.worker() as worker,

@@ -186,6 +186,14 @@ class ScannerSettings:
         group=_GROUP,
         services=SCANNING,
     )
+    antivirus_clamav_max_scan_time: timedelta | None = setting(
+        TimeLimit(),
+        "2m",
+        "clamd's own MaxScanTime, which it does not tell. After that it stops looking, and calls the file clean: so "
+        "such an answer does not count when it comes so late. 0: clamd has no such limit, or `AlertExceedsMax yes`.",
+        group=_GROUP,
+        services=SCANNING,
+    )
     antivirus_icap_url: str = setting(
         Text(),
         "icap://127.0.0.1:1344",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -303,6 +304,47 @@ async def test_no_more_files_at_a_time_than_set(listen: Listen) -> None:
             scans = (scanner.scan(ByteStream(pieces(b"x")), size_bytes=1) for _ in range(6))
             assert {report.verdict for report in await asyncio.gather(*scans)} == {Verdict.CLEAN}
     assert most == 2
+
+
+def late(reply: bytes) -> Script:
+    def script(connection: socket.socket) -> None:
+        read_stream(connection)
+        time.sleep(0.4)  # it looks at it for so long
+        connection.sendall(reply)
+
+    return script
+
+
+async def test_ok_after_the_time_in_which_clamd_looks_is_no_verdict(listen: Listen) -> None:
+    """It stops then, and says OK of what it has not seen."""
+    with listen(late(b"stream: OK\0")) as fake:
+        long = {"timeout": timedelta(seconds=20)}
+        with pytest.raises(ScanTimeout, match="MaxScanTime"):
+            await scan_stream(fake, max_scan_time=timedelta(seconds=0.3), **long)
+        for enough in (timedelta(seconds=10), None):
+            assert (await scan_stream(fake, max_scan_time=enough, **long)).verdict is Verdict.CLEAN
+    with listen(late(b"stream: Some.Virus FOUND\0")) as fake:
+        report = await scan_stream(fake, max_scan_time=timedelta(seconds=0.3), **long)
+    assert report.verdict is Verdict.INFECTED
+
+
+async def test_the_time_in_which_clamd_looks_begins_when_it_has_everything(listen: Listen) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.sleep(0.4)
+        yield b"x"
+
+    with listen(read_all_and_answer(b"stream: OK\0")) as fake:
+        brief = timedelta(seconds=0.3)
+        async with ClamavScanner(fake.address, clock=ManualClock(), max_scan_time=brief) as scanner:
+            assert (await scanner.scan(ByteStream(slow()), size_bytes=2)).verdict is Verdict.CLEAN
+
+
+async def test_a_time_limit_that_is_set_may_be_longer_than_what_is_allowed_otherwise(listen: Listen) -> None:
+    with listen(late(b"stream: OK\0")) as fake:
+        assert (await scan_stream(fake, timeout=timedelta(seconds=20))).verdict is Verdict.CLEAN
+        with pytest.raises(ScanTimeout):
+            await scan_stream(fake)
 
 
 async def test_a_wrong_version_is_not_clamd(listen: Listen) -> None:

@@ -203,6 +203,16 @@ async def test_a_mistake_of_ours_is_not_the_end_of_trying(
     assert "clamd_not_tested" in "".join(capsys.readouterr())
 
 
+async def test_a_time_limit_is_for_each_that_is_asked(run: Callable[..., Clamds]) -> None:
+    clamds = run(read_all_and_hang, find)
+    async with ClamavScanner(clamds.addresses, clock=ManualClock()) as scanner:
+        report = await scanner.scan(
+            ByteStream(pieces(DATA), lambda: pieces(DATA)), size_bytes=len(DATA), timeout=timedelta(seconds=0.5)
+        )
+    assert report.verdict is Verdict.CLEAN
+    assert clamds.scans() == [1, 1]
+
+
 async def test_they_share_the_work(run: Callable[..., Clamds]) -> None:
     clamds = run(find, find, find)
     async with ClamavScanner(clamds.addresses, clock=ManualClock()) as scanner:

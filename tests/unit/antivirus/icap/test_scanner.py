@@ -22,6 +22,7 @@ from penstock.antivirus.base import (
 )
 from penstock.antivirus.eicar import eicar
 from penstock.antivirus.icap import IcapScanner, kept
+from penstock.antivirus.limits import TimeAllowance
 from penstock.clock import SystemClock
 from penstock.errors import ConfigurationError
 from penstock.testing import ManualClock
@@ -354,6 +355,19 @@ async def test_what_is_slow_on_a_new_connection_is_waited_for_and_not_asked_agai
     async with running_fake(slow) as fake, scanner(fake.url) as client:
         assert (await scan(client, SMALL)).verdict is Verdict.CLEAN
         assert fake.connections == 1
+
+
+async def test_a_time_limit_that_is_set_may_be_longer_than_what_is_allowed_otherwise() -> None:
+    async def slow(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(0.4)
+        await peer.say(CLEAN)
+
+    brief = TimeAllowance(base=timedelta(seconds=0.2), bytes_per_second=10**12)
+    async with running_fake(slow) as fake, scanner(fake.url, allowance=brief) as client:
+        assert (await scan(client, SMALL)).verdict is Verdict.CLEAN
+        with pytest.raises(ScanTimeout):
+            await client.scan(ByteStream(pieces(SMALL)), size_bytes=len(SMALL))
 
 
 async def test_a_file_of_which_more_is_gone_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
