@@ -318,7 +318,7 @@ def late(reply: bytes) -> Script:
 async def test_ok_after_the_time_in_which_clamd_looks_is_no_verdict(listen: Listen) -> None:
     """It stops then, and says OK of what it has not seen."""
     with listen(late(b"stream: OK\0")) as fake:
-        long = {"timeout": timedelta(seconds=20)}
+        long: dict[str, Any] = {"timeout": timedelta(seconds=20)}
         with pytest.raises(ScanTimeout, match="MaxScanTime"):
             await scan_stream(fake, max_scan_time=timedelta(seconds=0.3), **long)
         for enough in (timedelta(seconds=10), None):
