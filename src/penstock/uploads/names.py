@@ -61,6 +61,8 @@ def checked_path(path: str) -> str:
 
 def misleading(text: str) -> str:
     """Return what keeps a text from being shown as it is, in a list or a terminal; empty: nothing."""
+    if text.isascii() and text.isprintable():
+        return ""
     if any(unicodedata.category(character) in _CONTROL for character in text):
         return "has a control character"
     if _DIRECTION & set(text):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 import structlog
 
-from ..blobs.base import BlobUnavailable, StorageFull, SupportsSealedRelease
+from ..blobs.base import BlobUnavailable, StorageFull
 from ..blobs.sharing import SupportsFences
 from ..errors import PenstockError
 from .errors import InconsistentLength, QuotaExceeded, TooLarge
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
-    from ..blobs.base import Appender, BlobStore
+    from ..blobs.base import Appender, BlobStore, SupportsSealedRelease
     from ..telemetry import Metrics
     from .admission import Admission
     from .expected import Expected
@@ -133,8 +133,9 @@ class Writer:
                 at_end = upload.size_bytes in (None, appender.length_bytes)
                 is_all = at_end if not _is_told_its_end(upload) else ends_upload and at_end
                 intake.check(complete=is_all)
-                if is_all and release and isinstance(appender, SupportsSealedRelease):
-                    is_released = await appender.seal_and_release()
+                # Not `isinstance`, which takes as long as all the rest of this for a protocol.
+                if is_all and release and hasattr(appender, "seal_and_release"):
+                    is_released = await cast("SupportsSealedRelease", appender).seal_and_release()
                 elif is_all:
                     await appender.seal()
         except PenstockError as error:

@@ -56,6 +56,13 @@ class Seen:
         self.trailers.append(dict(exchange_of(scope).trailers()))
         await answer(send, 200, bytes(body[:100]))
 
+    async def whole(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer in one piece, where that is possible, with what the query says in a field."""
+        await self.go.wait()
+        headers = {"X-Said": scope["query_string"].decode().replace("+", "\n"), "Content-Length": "5"}
+        if not exchange_of(scope).answer(201, headers, b"whole"):
+            await answer(send, 202, b"in two")
+
     async def salvage(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = b""
         while (message := await receive())["type"] != "http.disconnect":
@@ -187,6 +194,37 @@ async def test_requests_that_do_not_wait_for_answers_are_answered_in_turn(app: S
         for number in range(3):
             await client.head()
             assert await client.exactly(3) == b"ab%d" % number
+
+
+async def test_whole_answers_are_answers_like_others(app: Seen, connect: Connect) -> None:
+    request = b"PUT /whole?%d HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+    async with connect() as client:
+        client.send(b"".join(request % number for number in range(3)))
+        for number in range(3):
+            head = await client.head()
+            assert head.startswith("http/1.1 201 created\r\ndate: ")
+            assert head.endswith(f"\r\nx-said: {number}\r\ncontent-length: 5\r\n\r\n")
+            assert await client.exactly(5) == b"whole"
+    async with connect() as client:
+        client.send(b"GET /whole HTTP/1.0\r\n\r\n")
+        assert (await client.head()).endswith("\r\nconnection: close\r\n\r\n")
+        assert await client.closed() == b"whole"
+
+
+async def test_whole_answers_wait_until_the_request_is_there(app: Seen, connect: Connect) -> None:
+    async with connect() as client:
+        client.send(b"PUT /whole HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
+        assert (await client.head()).startswith("http/1.1 202")
+        assert await client.exactly(6) == b"in two"
+
+
+async def test_no_answer_has_a_line_that_somebody_else_has_written(app: Seen, connect: Connect) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with connect() as client:
+            client.send(b"GET /whole?a+Set-Cookie:b HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await client.head()).startswith("http/1.1 500")
+            assert await client.closed() == b""
+    assert [one["event"] for one in logs] == ["request_failed"]
 
 
 @pytest.mark.parametrize("cut", ["end", "reset"])
