@@ -7,7 +7,7 @@ name=$(printf %s "${file##*/}" | base64 -w0)
 
 url=$(curl -fsS -o /dev/null -D - -X POST -H 'Tus-Resumable: 1.0.0' -H "Upload-Length: $size" \
     -H "Upload-Metadata: filename $name" "$2" | tr -d '\r' | sed -n 's/^[Ll]ocation: //p')
-for _ in $(seq 60); do
+for _ in $(seq 400); do
     offset=$(curl -fsS -I -H 'Tus-Resumable: 1.0.0' "$url" | tr -d '\r' | sed -n 's/^[Uu]pload-[Oo]ffset: //p') || offset=
     if [ "$offset" = "$size" ]; then
         echo "$url"

@@ -7,7 +7,7 @@ import '@uppy/core/css/style.min.css'
 import '@uppy/dashboard/css/style.min.css'
 
 const endpoint = new URLSearchParams(location.search).get('endpoint')
-const retryDelays = Array(30).fill(300)
+const retryDelays = Array(100).fill(300)
 const said = document.querySelector('#said')
 
 document.querySelector('#tus').addEventListener('change', (event) => {

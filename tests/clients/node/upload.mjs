@@ -9,7 +9,7 @@ const upload = new Upload(createReadStream(file), {
   endpoint,
   uploadSize: statSync(file).size,
   metadata: { filename: basename(file), filetype: 'application/octet-stream' },
-  retryDelays: Array(30).fill(300),
+  retryDelays: Array(100).fill(300),
   onError(error) {
     console.error(String(error))
     process.exitCode = 1
