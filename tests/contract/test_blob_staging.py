@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 import pytest
 
-from penstock.blobs.moving import MovingBlobs
+from penstock.blobs.base import OffsetConflict
+from penstock.blobs.moving import MovingFenced
+from penstock.blobs.sharing import SupportsIdentity
+from penstock.ids import new_upload_id
 from penstock.testing.blob_contract import BlobContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
 
-    from penstock.blobs.base import BlobStore
     from tests.servers.azurite import AzuriteServer
     from tests.servers.s3 import S3Server
 
@@ -37,27 +39,57 @@ def looked_up(content: Callable[[str], bytes | None], prefix: str, upload_id: st
     return whole + tail
 
 
-class TestS3(BlobContract):
+async def ours(*_: object) -> None:
+    """Confirm that an upload is still ours."""
+
+
+class StagingContract(BlobContract):
+    """The suite, and what several instances need of a service."""
+
+    @abstractmethod
+    def open(self) -> MovingFenced: ...
+
+    async def test_behind_a_fence_nothing_counts_that_was_begun_before(self) -> None:
+        upload = new_upload_id()
+        async with self.open() as sleeper, self.open() as blobs:
+            await blobs.create(upload)
+            with pytest.raises(OffsetConflict):  # noqa: PT012  it comes when the context ends
+                async with sleeper.append_confirmed(upload, 0, confirm=ours) as out:
+                    await out.write(b"late")
+                    await blobs.fence(upload, None, None, ours)
+            async with blobs.append_confirmed(upload, 0, confirm=ours) as out:
+                await out.write(b"in time")
+            assert await sleeper.length(upload) == 7
+
+    async def test_a_place_has_one_name_whoever_asks_first(self) -> None:
+        async with self.open() as first, self.open() as second:
+            stagings = [one._staging for one in (first, second)]
+            names = {await one.identity(make=True) for one in stagings if isinstance(one, SupportsIdentity)}
+        assert len(names) == 1
+        assert names != {""}
+
+
+class TestS3(StagingContract):
     @pytest.fixture(autouse=True)
     def place(self, s3: S3Server, bucket: str) -> None:
         self.server, self.bucket = s3, bucket
 
-    def open(self) -> AbstractAsyncContextManager[BlobStore]:
+    def open(self) -> MovingFenced:
         place = self.server.place(self.bucket, prefix="below/this")
-        return MovingBlobs(place.staging(), place)
+        return MovingFenced(place.staging(), place)
 
     def peek(self, upload_id: str) -> bytes | None:
         return looked_up(lambda key: self.server.content(self.bucket, key), "below/this/", upload_id)
 
 
-class TestAzure(BlobContract):
+class TestAzure(StagingContract):
     @pytest.fixture(autouse=True)
     def place(self, azurite: AzuriteServer, container: str) -> None:
         self.server, self.container = azurite, container
 
-    def open(self) -> AbstractAsyncContextManager[BlobStore]:
+    def open(self) -> MovingFenced:
         place = self.server.place(self.container)
-        return MovingBlobs(place.staging(), place)
+        return MovingFenced(place.staging(), place)
 
     def peek(self, upload_id: str) -> bytes | None:
         return looked_up(lambda key: self.server.content(self.container, key), "", upload_id)
