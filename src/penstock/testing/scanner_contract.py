@@ -24,6 +24,7 @@ from ..antivirus.base import (
     ScanReport,
     ScanTimeout,
     SourceUnreadable,
+    SupportsLimitProof,
     Verdict,
 )
 from ..antivirus.eicar import eicar
@@ -210,7 +211,9 @@ class ScannerContract(ABC):
                 await asyncio.wait_for(scanning, SLOW_SECONDS)
 
     async def _start(self, scanner: Scanner, path: Path) -> asyncio.Task[ScanReport]:
-        """Begin to scan a slow file, and return when the engine is at it."""
+        """Begin to scan a slow file, and return when the engine is at it, and not at a proof of what it looks at."""
+        if isinstance(scanner, SupportsLimitProof):
+            await scanner.limit_proved(self.slow_bytes)
         scanning = asyncio.create_task(scanner.scan(LocalFile(path), size_bytes=self.slow_bytes))
 
         def started() -> bool:
