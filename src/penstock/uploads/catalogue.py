@@ -188,7 +188,7 @@ class Catalogue(Lookups):
             earlier.append(self._happening(msgspec.structs.replace(after, phase=in_between, outcome=""), Kind.RECEIVED))
         if after.phase in _DECIDED:
             earlier.append(self._happening(after, Kind.DECIDED))
-        happening = self._happening(after, _kind_of(before, after))
+        happening = self._happening(after, journal.kind_of(before.phase, after.phase))
         completes = before.phase is Phase.RECEIVING and after.phase in (Phase.PROCESSING, Phase.RELEASED)
         guard = self._guard if completes else None
 
@@ -286,12 +286,6 @@ class Catalogue(Lookups):
             kind=kind,
             details=Details(filename=upload.filename, outcome=upload.outcome, reason=upload.reason),
         )
-
-
-def _kind_of(before: Upload, after: Upload) -> Kind:
-    if after.phase is Phase.PROCESSING:
-        return Kind.RECEIVED if before.phase is Phase.RECEIVING else Kind.RESTARTED
-    return Kind(after.phase.value)
 
 
 def _unless_refused(answer: bool | PenstockError) -> bool:

@@ -46,6 +46,13 @@ class Kind(StrEnum):
     """All steps run again."""
 
 
+def kind_of(before: Phase, after: Phase) -> Kind:
+    """Return what has happened to an upload that goes from one phase to another."""
+    if after is Phase.PROCESSING:
+        return Kind.RECEIVED if before is Phase.RECEIVING else Kind.RESTARTED
+    return Kind(after.value)
+
+
 class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is kept as JSON."""
 
