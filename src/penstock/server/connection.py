@@ -196,6 +196,8 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in _VERSIONS or (version == "1.1" and not any(name == b"host" for name, _ in self.headers)):
             raise HttpParserError  # RFC 9112, sections 2.3 and 3.2; a line without a version is one of 1991
+        if b"#" in self.url:  # section 3.2: no target has one; who comes before us may have cut it off there, or not
+            raise HttpParserError
         self._in_head = False
         self._keep_open()
         self.server_state.default_headers = _date_header(int(time.time()))

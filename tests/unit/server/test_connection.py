@@ -380,10 +380,11 @@ async def test_a_head_may_only_be_so_large(app: Seen, connect: Connect, head: by
         b"GET / HTTP/1.1\r\n\r\n",
         b"GET /\r\n\r\n",
         b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"GET /#x HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
     ids=[
         *("TLS", "two lengths", "length and chunked", "not chunked last", "space", "sign", "folded", "bare LF"),
-        *("two hosts", "no host", "no version", "version 2"),
+        *("two hosts", "no host", "no version", "version 2", "fragment"),
     ],
 )
 async def test_what_can_be_read_in_two_ways_is_refused(app: Seen, connect: Connect, request_: bytes) -> None:
