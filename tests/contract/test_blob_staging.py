@@ -93,3 +93,17 @@ class TestAzure(StagingContract):
 
     def peek(self, upload_id: str) -> bytes | None:
         return looked_up(lambda key: self.server.content(self.container, key), "", upload_id)
+
+
+async def test_azure_copies_what_is_one_object(azurite: AzuriteServer, container: str) -> None:
+    """It may say that it is still at it: then what is there is compared, and the bytes are sent."""
+    body, upload = bytes(range(256)) * 2000, new_upload_id()
+    place = azurite.place(container)
+    async with MovingFenced(place.staging(), place) as blobs:
+        await blobs.create(upload)
+        async with blobs.append(upload, 0) as out:
+            await out.write(body)
+        await blobs.release(upload)
+        assert azurite.content(container, upload) == body
+        await blobs.unstage(upload)
+        assert b"".join([piece async for piece in blobs.read(upload)]) == body

@@ -143,12 +143,18 @@ class Sweeper:
         """
         self._left = 0
         if self._remembered is not None and not dry_run:
-            await self._remembered.keep()
+            await self._remember(self._remembered)
         expired = await self._expire(dry_run=dry_run)
         forgotten = await self._forget(dry_run=dry_run)
         orphans, misplaced = await self._look_through_staging(dry_run=dry_run)
         feed_entries = 0 if dry_run else await self._feed.trim(self._time.now())
         return Report(expired, forgotten, orphans, misplaced, feed_entries, self._left)
+
+    async def _remember(self, remembered: RememberedTime) -> None:
+        try:
+            await remembered.keep()
+        except PenstockError as error:  # where the disk is full, what comes next may be what makes room
+            log.warning("time_not_remembered", error=str(error))
 
     async def _expire(self, *, dry_run: bool) -> int:
         expired = 0

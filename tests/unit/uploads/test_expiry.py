@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from penstock.blobs.base import BlobMissing, BlobUnavailable
+from penstock.db import DatabaseUnavailable
 from penstock.testing import eventually
 from penstock.testing.faults import Faults, fail
 from penstock.uploads.expiry import Report
@@ -96,6 +97,16 @@ async def test_what_is_not_complete_in_time_expires(alive: Process) -> None:
         await alive.blobs.length(alive.upload_id)
     assert await alive.sweeper.sweep() == Report()
     assert await alive.story() == ["created", "expired"]
+
+
+async def test_room_is_made_also_when_the_time_cannot_be_noted(alive: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full() -> None:
+        raise DatabaseUnavailable("disk full")
+
+    await alive.begin()
+    await alive.clock.advance(LIFETIME)
+    monkeypatch.setattr(alive.remembered, "keep", full)
+    assert await alive.sweeper.sweep() == Report(expired=1)
 
 
 async def test_what_is_all_there_is_completed_instead(alive: Process) -> None:
