@@ -13,6 +13,7 @@ import pytest
 
 from penstock.testing import eventually
 from tests.e2e.raw_http import BYTES, TUS
+from tests.e2e.test_garbage import kinds
 from tests.e2e.test_object_storage import settings_of
 from tests.servers.penstock import PenstockServer
 from tests.servers.s3 import S3Server, running_s3
@@ -25,9 +26,9 @@ HALF = len(BODY) // 2
 METHODS = ("GET", "HEAD", "PUT", "DELETE")
 
 
-@pytest.fixture
-def s3(tmp_path: Path) -> Iterator[S3Server]:
-    with running_s3(tmp_path) as server:
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running_s3(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 
@@ -73,6 +74,38 @@ async def test_clients_and_operators_are_told(tmp_path: Path, s3: S3Server) -> N
                 assert hashlib.sha256((await client.get(url)).content).digest() == hashlib.sha256(BODY).digest()
             assert await asyncio.to_thread(server.stop) == 0
             check_inventory(server.data_dir, s3, bucket, staged_here=False)
+        finally:
+            if server.process is not None and server.process.poll() is None:
+                server.kill()
+
+
+async def test_parts_that_a_killed_process_has_left_go(tmp_path: Path, s3: S3Server) -> None:
+    """It dies in the middle of a large object; the next one begins that anew, and nothing of the first one stays."""
+    bucket, body = s3.new_bucket(), random.Random(4).randbytes(9 * 1024 * 1024)
+    async with unruly(s3.endpoint) as proxy:
+        environment = settings_of(s3, bucket) | {"PENSTOCK_STORAGE_ENDPOINT": proxy.endpoint}
+        server = PenstockServer(tmp_path, POSTPROCESSING_STEPS="", **environment)
+        await asyncio.to_thread(server.start)
+        try:
+            proxy.always = {"PUT": Trouble.SILENCE}
+            async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
+                answer = await client.put("/files/large.bin", content=body)
+                upload = answer.json()["id"]
+                await eventually(lambda: s3.unfinished(bucket) == [upload], timeout_seconds=20)
+                server.kill()
+                proxy.always = {}
+                await asyncio.to_thread(server.start)
+
+                async def released() -> bool:
+                    return (await client.get(f"/api/v1/files/{upload}/content")).status_code == 200
+
+                await eventually(released, timeout_seconds=20)
+                await eventually(lambda: not server.staging, timeout_seconds=20)
+                assert s3.unfinished(bucket) == [upload]
+                report = (await client.post("/api/v1/uploads/gc", json={"older_than": "5m"})).json()
+            assert kinds(report) == {"parts": (1, 1, 0)}
+            assert s3.content(bucket, upload) == body
+            check_inventory(server.data_dir, s3, bucket)
         finally:
             if server.process is not None and server.process.poll() is None:
                 server.kill()
