@@ -238,11 +238,12 @@ class Leases:
     async def lapsed(self) -> list[str]:
         """Return the uploads that dead instances were working on, or that wait for a fence.
 
-        Leases of those that are forgotten by now are, too.
+        Forgotten are leases of uploads that are, and instances that have not lived for a minute.
         """
 
         def work(connection: Connection) -> list[str]:
             connection.execute(sql.FORGET_UNKNOWN)
+            connection.execute(sql.FORGET)
             return [upload_id for (upload_id,) in connection.execute(sql.LAPSED)]
 
         return await self._database.write(work)

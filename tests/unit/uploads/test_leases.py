@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select
 
 from penstock.blobs.base import BlobUnavailable
 from penstock.blobs.local import LocalBlobs
 from penstock.clock import SystemClock
 from penstock.db import Database, DatabaseUnavailable
-from penstock.db.tables import upload_leases, uploads
+from penstock.db.tables import instances, upload_leases, uploads
 from penstock.errors import NotFound, Unavailable
 from penstock.ids import new_upload_id
 from penstock.testing import ManualClock, eventually
@@ -158,7 +158,11 @@ async def test_of_what_does_not_exist_there_are_no_leases(database: Database) ->
     await database.write(
         lambda connection: connection.execute(delete(uploads).where(uploads.c.id == forgotten)).close()
     )
+    long_dead = {"id": "long dead", "machine": "here", "alive_until": 0}
+    await database.write(lambda connection: connection.execute(insert(instances).values(long_dead)).close())
     await of_an_instance(database).lapsed()
+    named = select(instances.c.id).where(instances.c.id == "long dead")
+    assert await database.read(lambda connection: connection.execute(named).all()) == []
     assert await rows(database, forgotten) == []
     assert await rows(database, "leader") != []
 
