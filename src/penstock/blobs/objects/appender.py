@@ -45,14 +45,9 @@ class ObjectAppender(Appender, AbstractAsyncContextManager["ObjectAppender"]):
         tentative: bool,
         confirm: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
-        """Begin at the end of an upload.
+        """Begin at the end of an upload, as the port says.
 
-        Args:
-            staging: where.
-            upload_id: the upload.
-            offset: where it ends.
-            tentative: see the port.
-            confirm: called with the offset when the head was read, and before anything is sent; None: no need.
+        `confirm` is called with the offset when the head was read, and before anything is sent; None: no need.
         """
         self._confirm = confirm
         self._staging = staging
