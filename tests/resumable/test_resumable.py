@@ -119,6 +119,7 @@ def test_in_parts(client: Client, released: Released, version: int | None) -> No
     assert answer.status == 201
     assert not is_complete(answer, version)
     assert answer["upload-offset"] == "10"
+    assert ("upload-limit" in answer) == (version is None or version >= 6)
     path = path_of(answer["location"])
     answer = client.ask("PATCH", path, adding(version, 10, complete=False), BODY[10:HALF])
     assert answer.status == (204 if version is None or version > 6 else 201)
