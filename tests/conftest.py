@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import ssl
 import sys
 import uuid
@@ -24,6 +25,12 @@ from tests.servers.postgres import PostgresServer, running_postgres
 from tests.servers.s3 import S3Server, running_s3
 
 TESTS = Path(__file__).parent
+
+# Each store of bytes has hundreds of folders, and a database waits for the disk at each commit: in memory, most of the
+# waiting is gone. PYTEST_DEBUG_TEMPROOT=/tmp has the tests use the disk all the same.
+MEMORY = Path("/dev/shm")  # noqa: S108  pytest makes a folder of our own in it
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 6 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # What starts servers, waits and measures comes first, longest first: at the end, short tests fill what is left of each
 # worker's time.

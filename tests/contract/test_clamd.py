@@ -37,6 +37,7 @@ from penstock.antivirus.sources import opened
 from penstock.clock import SystemClock
 from penstock.testing import ManualClock, eventually
 from penstock.testing.scanner_contract import open_files
+from tests.on_disk import tmp_path
 from tests.servers.clamd import Clamd, running_clamd
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 LIMIT_BYTES = 32 * MIB
 LIMITS: dict[str, Any] = {"stream_max_bytes": LIMIT_BYTES, "max_file_bytes": LIMIT_BYTES}
+
+__all__ = ["tmp_path"]  # a fixture
 
 
 @pytest.fixture(scope="module")

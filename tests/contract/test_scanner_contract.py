@@ -15,6 +15,7 @@ from penstock.antivirus.several import Agreement, SeveralScanners
 from penstock.antivirus.yara import YaraScanner
 from penstock.clock import SystemClock
 from penstock.testing.scanner_contract import ScannerContract, open_files, target_of
+from tests.on_disk import tmp_path
 from tests.servers.cicap import Cicap, running_cicap
 from tests.servers.clamd import LIMIT_BYTES, Clamd, running_clamd
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from penstock.antivirus import Scanner
+
+__all__ = ["tmp_path"]  # a fixture
 
 
 @pytest.fixture(scope="module")

@@ -194,7 +194,7 @@ class PostgresServer:
 @contextmanager
 def running_postgres(certificate: Certificate | None = None) -> Iterator[PostgresServer]:
     """Run PostgreSQL in a folder of its own: pytest's folders are for the user who runs the tests only."""
-    folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     try:
         server = PostgresServer(folder, certificate)
         try:
