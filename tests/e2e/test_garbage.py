@@ -18,6 +18,7 @@ from penstock.ids import new_upload_id
 from tests.e2e.raw_http import TusClient
 from tests.e2e.test_files import put
 from tests.e2e.test_object_storage import settings_of
+from tests.servers.disks import read_only
 from tests.servers.penstock import PenstockServer
 from tests.servers.s3 import S3Server
 
@@ -67,6 +68,11 @@ def test_it_removes_what_nobody_needs_with_and_without_a_server(tmp_path: Path) 
         assert kinds(report) == {"stray": (1, 0, 1)}
         assert report["size_bytes"] == len(b"left behind")
         assert stray.exists()
+        with read_only(server.data_dir / "blobs"):
+            report = gc(server, "--yes", status=4)
+            assert (report["failed"], kinds(report)) == (1, {"stray": (0, 0, 2)})
+            (failed,) = [find for find in report["finds"] if find["failed"]]
+            assert "Read-only" in failed["detail"] or "Permission" in failed["detail"]
         assert httpx.get(link).content == b"alive"
         server.stop()
         assert gc(server, status=2) == {}, "nobody was asked"

@@ -218,6 +218,16 @@ async def test_released_bytes_that_are_staged_again_after_a_power_failure_are_pu
     assert await alive.content() == BODY
 
 
+async def test_other_bytes_than_were_released_do_not_take_their_place(alive: Process, tmp_path: Path) -> None:
+    """Such as an older part of the file, which a death has left staged."""
+    await in_phase(alive, Phase.RELEASED)
+    staged = tmp_path / "blobs" / "staged" / alive.upload_id[:2] / alive.upload_id
+    staged.write_bytes(BODY[:3])
+    assert await alive.sweeper.sweep() == Report(left=1)
+    staged.unlink()
+    assert await alive.content() == BODY
+
+
 async def test_a_file_that_a_late_request_made_anew_goes(alive: Process, faults: Faults) -> None:
     await in_phase(alive, Phase.CANCELLED)
     await alive.blobs.create(alive.upload_id)
