@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from tests.servers.nats import Certificate
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
 PORTS_TRIED = 5
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ONCE, ALWAYS = b"hang once", b"hang always"
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 
 
 class HangingClamd:

@@ -20,8 +20,8 @@ from penstock.jetstream import NatsServers, connect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Self
 from .ports import free_port
 from .readiness import is_ready
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 
 
 class PenstockServer:

@@ -19,8 +19,8 @@ from .readiness import is_ready
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-READY_SECONDS = 30.0
-STOP_SECONDS = 20.0
+READY_SECONDS = 120.0
+STOP_SECONDS = 60.0
 
 
 class SingleService:
