@@ -112,6 +112,7 @@ def _icap_scanner(backend: Any, settings: Settings, clock: Clock) -> Any:
         header=settings.antivirus_icap_header,
         unmodified_is_clean=settings.antivirus_icap_unmodified_is_clean,
         max_file_bytes=settings.antivirus_icap_max_file_size_bytes,
+        max_scan_time=settings.antivirus_icap_max_scan_time,
         max_scans=settings.antivirus_workers,
         timeout=settings.antivirus_icap_scan_timeout,
         tls=_tls(settings),

@@ -34,6 +34,8 @@ class Heard(NamedTuple):
     """Whether the answer encapsulates the file; None: not looked at."""
     reusable: bool
     """Whether the connection is as it was before."""
+    seconds: float = 0.0
+    """How long it took to answer once it had been given everything."""
 
 
 class Plan(NamedTuple):
@@ -81,21 +83,24 @@ class Exchange:
             ScannerProtocolError: what came is no answer.
             ScanTimeout: it did not come in time.
         """
+        loop = asyncio.get_running_loop()
         receiving = asyncio.create_task(self._receive())
         sending = asyncio.create_task(self._send(first, rest))
         try:
             await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
             sent = sending.done() and await _ended_well(sending)
+            sent_at = loop.time()
             if not receiving.done():
                 await self._wait_for(receiving, sent=sent)
             answer, all_sent, sent_back = receiving.result()
+            seconds = loop.time() - sent_at
         finally:
             sending.cancel()
             receiving.cancel()
             await asyncio.gather(sending, receiving, return_exceptions=True)
         quiet = self._connection.is_quiet and not self._more
         reusable = all_sent and quiet and not answer.is_last and not answer.has_body and answer.icap.status == 204
-        return Heard(answer, all_sent, sent_back, reusable)
+        return Heard(answer, all_sent, sent_back, reusable, seconds)
 
     async def _wait_for(self, receiving: asyncio.Task[tuple[Answer, bool, bool | None]], *, sent: bool) -> None:
         if not sent:  # the server broke off: what it has said is more telling than how the connection failed

@@ -44,6 +44,8 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_LIMIT_BYTES: Final = 25 * 1024 * 1024
 """What Debian's clamd looks at, which is often what stands behind an ICAP server."""
+DEFAULT_MAX_SCAN_TIME: Final = timedelta(seconds=120)
+"""After which time that clamd stops looking, and calls a file clean."""
 _OPTIONS_KEPT_SECONDS: Final = 300.0
 """How long we believe what a service can do, if it does not say: signatures change, and with them the ISTag."""
 _CLOSE_SECONDS: Final = 0.5
@@ -73,6 +75,7 @@ class IcapScanner(Scanner):
         unmodified_is_clean: whether the file itself, sent back, is the service's way to say clean though it could have
             answered 204.
         max_file_bytes: the size up to which it really looks at files.
+        max_scan_time: after which time the engine behind it stops looking and calls a file clean; None: never.
         max_scans: how many files it is given at a time, unless it says that it takes fewer.
         timeout: how long one scan may take, whatever the caller says; None: what the caller says.
         allowance: how long it may take for a file when the caller does not say.
@@ -95,6 +98,7 @@ class IcapScanner(Scanner):
         header: str = "",
         unmodified_is_clean: bool = False,
         max_file_bytes: int = DEFAULT_LIMIT_BYTES,
+        max_scan_time: timedelta | None = DEFAULT_MAX_SCAN_TIME,
         max_scans: int = 10,
         timeout: timedelta | None = None,
         allowance: TimeAllowance | None = None,
@@ -105,6 +109,7 @@ class IcapScanner(Scanner):
         self._method = None if method == "auto" else Method(method.upper())
         self._profile = profile_of(profile, header, unmodified_is_clean=unmodified_is_clean)
         self._limit_bytes = max_file_bytes
+        self._max_scan_time = max_scan_time
         self._places = Places(max_scans)
         self._timeout = timeout
         self._allowance = allowance or TimeAllowance()
@@ -199,7 +204,7 @@ class IcapScanner(Scanner):
             plan = self._plan(options, size_bytes, len(first), timeout)
             heard = await self._ask(plan, size_bytes, first, pieces)
         self._hear_tag((heard.answer.icap.fields.get("ISTag") or "").strip('"')[:200], options)
-        return judge(
+        finding = judge(
             heard.answer,
             plan.method,
             self._profile,
@@ -207,6 +212,14 @@ class IcapScanner(Scanner):
             could_say_204=options.allows_204,
             sent_back=heard.sent_back,
         )
+        limit = self._max_scan_time
+        if finding.verdict is Verdict.CLEAN and limit is not None and heard.seconds >= limit.total_seconds():
+            raise ScanTimeout(
+                f"the ICAP service {self._address} took {heard.seconds:.1f} s. After {limit.total_seconds():g} s the "
+                "engine behind it, such as a clamd with its MaxScanTime, may call a file clean without having seen all "
+                "of it. Look at the setting antivirus_icap_max_scan_time."
+            )
+        return finding
 
     def _hear_tag(self, tag: str, options: Options) -> None:
         """Notice that the service knows more than before, or is another one."""

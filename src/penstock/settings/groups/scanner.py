@@ -270,6 +270,14 @@ class ScannerSettings:
         group=_GROUP,
         services=SCANNING,
     )
+    antivirus_icap_max_scan_time: timedelta | None = setting(
+        TimeLimit(),
+        "2m",
+        "After which time the engine behind the ICAP service may stop looking and call a file clean, such as clamd's "
+        "MaxScanTime: such an answer does not count when it comes so late. 0: it never does that.",
+        group=_GROUP,
+        services=SCANNING,
+    )
     antivirus_icap_tls_insecure: bool = setting(
         Flag(),
         "false",

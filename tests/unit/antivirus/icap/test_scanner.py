@@ -370,6 +370,27 @@ async def test_a_time_limit_that_is_set_may_be_longer_than_what_is_allowed_other
             await client.scan(ByteStream(pieces(SMALL)), size_bytes=len(SMALL))
 
 
+@pytest.mark.parametrize("data", [SMALL, BIG[:MIB]], ids=["within the preview", "more"])
+async def test_clean_after_the_time_in_which_the_engine_looks_is_no_verdict(data: bytes) -> None:
+    answers = CLEAN
+
+    async def late(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(0.3)
+        await peer.say(answers)
+
+    async with running_fake(late) as fake:
+        async with scanner(fake.url, max_scan_time=timedelta(seconds=0.2)) as client:
+            with pytest.raises(ScanTimeout, match="antivirus_icap_max_scan_time"):
+                await scan(client, data)
+        for enough in (timedelta(seconds=10), None):
+            async with scanner(fake.url, max_scan_time=enough) as client:
+                assert (await scan(client, data)).verdict is Verdict.CLEAN
+        answers = INFECTED
+        async with scanner(fake.url, max_scan_time=timedelta(seconds=0.2)) as client:
+            assert (await scan(client, data)).verdict is Verdict.INFECTED
+
+
 async def test_a_file_of_which_more_is_gone_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "_FIRST_SIGN_SECONDS", 0.05)
 
