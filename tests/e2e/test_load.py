@@ -13,12 +13,12 @@ import pytest
 
 from tests.servers.penstock import PenstockServer
 
-WARM_UP = 960
-IN_A_ROW = 1_000
-AT_ONCE = 3_200
+WARM_UP = 640
+IN_A_ROW = 400
+AT_ONCE = 1_600
 CONNECTIONS = 16
 CLIENT = Path(__file__).parent / "load_client.py"
-GROWTH_MIB = 96
+GROWTH_MIB = 64
 """What the server may keep more after all of it than after the first ones: caches and the allocator's slack."""
 
 
