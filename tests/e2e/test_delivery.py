@@ -184,6 +184,14 @@ async def test_an_address_that_is_good_for_one_reading(nats: NatsServer, tmp_pat
             assert (await ask("GET", second)).status_code == 410
             await listener.say(answered(upload_id, step="one"))
             await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
+            # What a connection that broke has swallowed was not read.
+            large = bytes(48 * 1024 * 1024)
+            upload_id = await asyncio.to_thread(put, server, "large.bin", large)
+            url = (await start_of(listener, upload_id, "one")).payload["URL"]
+            async with httpx.AsyncClient(trust_env=False) as client, client.stream("GET", url, timeout=20) as answer:
+                await anext(answer.aiter_raw())
+            assert (await ask("GET", url)).content == large
+            assert (await ask("GET", url)).status_code == 410
 
 
 async def test_pull_dies_with_the_timeout(nats: NatsServer, tmp_path: Path) -> None:

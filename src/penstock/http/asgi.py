@@ -31,6 +31,11 @@ class Exchange(Protocol):
         """Send an interim response (RFC 9110, section 15.2). Does nothing where none may be sent any more."""
         ...
 
+    @property
+    def unheard(self) -> bool:
+        """Whether nobody gets what is sent from now on: ASGI's `send` takes it all the same."""
+        ...
+
     def trailers(self) -> Mapping[str, str]:
         """Return the fields after the body, names in lower case; none before its end (RFC 9110, section 6.5)."""
         ...

@@ -15,7 +15,7 @@ from ..delivery.sending.pull import ASK, PATH, PullWay
 from ..delivery.sending.push import PushOnRequestWay
 from ..errors import NotFound, PenstockError, Unavailable
 from ..uploads.upload import Phase
-from .asgi import Answer, Receive, Scope, Send, headers_of, send_answer
+from .asgi import Answer, Receive, Scope, Send, exchange_of, headers_of, send_answer
 from .content import FileParts, parts_of, stream
 from .problems import answer_to, answer_to_failure, method_not_allowed
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..delivery.sending.claims import Claim
     from ..delivery.sending.once import Once
     from ..uploads.upload import Upload
+    from .asgi import Exchange
     from .services import Services
 
 ROOT: Final = PATH
@@ -58,12 +59,12 @@ class Delivering:
             await send_answer(send, answer, head=head)
             return
 
-        parts = answer
+        parts, exchange = answer, exchange_of(scope)
 
         def read(upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-            pieces = self._while_it_lasts(claim, self._blobs.read(upload_id, start=start, stop=stop))
+            pieces = self._while_it_lasts(claim, self._blobs.read(upload_id, start=start, stop=stop), exchange)
             once = self._once(claim)
-            return pieces if once is None else _noted(pieces, once, claim, start, stop, parts.size_bytes)
+            return pieces if once is None else _noted(pieces, once, claim, start, stop, parts.size_bytes, exchange)
 
         await stream(parts, send, read, head=head)
 
@@ -119,11 +120,18 @@ class Delivering:
             raise StepOver(f"upload {upload.id} is not in processing any more: it is {upload.phase}.")
         return upload
 
-    async def _while_it_lasts(self, claim: Claim, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Yield pieces until the step is over; then break off, so that nobody takes a part for the whole."""
+    async def _while_it_lasts(
+        self, claim: Claim, pieces: AsyncGenerator[bytes, None], exchange: Exchange | None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield pieces until the step is over; then break off, so that nobody takes a part for the whole.
+
+        Nothing more is read for a step whose connection broke.
+        """
         looked_at, once = self._clock.monotonic(), self._once(claim)
         async with aclosing(pieces):
             async for piece in pieces:
+                if exchange is not None and exchange.unheard:
+                    return
                 if once is not None and once.is_used_up(claim):
                     raise TokenUsed(f"upload {claim.upload_id}: somebody else has read it meanwhile")
                 if self._clock.monotonic() - looked_at >= _LOOK_SECONDS:
@@ -143,10 +151,17 @@ class Delivering:
 
 
 async def _noted(
-    pieces: AsyncGenerator[bytes, None], once: Once, claim: Claim, start: int, stop: int | None, size_bytes: int
+    pieces: AsyncGenerator[bytes, None],
+    once: Once,
+    claim: Claim,
+    start: int,
+    stop: int | None,
+    size_bytes: int,
+    exchange: Exchange | None,
 ) -> AsyncGenerator[bytes, None]:
-    """Yield pieces; when all of them were taken, note it."""
+    """Yield pieces; when all of them were taken, note it. What a broken connection swallows was not taken."""
     async with aclosing(pieces):
         async for piece in pieces:
             yield piece
-    await once.note(claim, start, size_bytes if stop is None else stop, size_bytes)
+    if exchange is None or not exchange.unheard:
+        await once.note(claim, start, size_bytes if stop is None else stop, size_bytes)

@@ -49,6 +49,11 @@ class Exchange:
         """Whether the whole answer has been handed to the connection."""
         return self.cycle is not None and self.cycle.response_complete
 
+    @property
+    def unheard(self) -> bool:
+        """Whether nobody gets what is sent from now on: uvicorn takes it all the same, and forgets it."""
+        return self._begun().disconnected or self._transport.is_closing()
+
     def feed(self, chunk: bytes) -> None:
         """Take in a piece of the body."""
         self._chunks.append(chunk)

@@ -117,6 +117,8 @@ class Receiving:
             client = scope.get("client")
             if client is not None and not is_loopback(client[0]):
                 raise _Wrong(403, "this endpoint has no secret, so it serves its own machine only: set one")
+            if "origin" in headers:  # browsers send forms of any page to this machine, and say whose they are
+                raise _Wrong(403, "this endpoint has no secret, so it serves no browsers: set one")
             return
         shown = headers.get("authorization", "").encode("latin-1")
         if not hmac.compare_digest(shown, self._expected):

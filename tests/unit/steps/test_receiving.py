@@ -141,6 +141,12 @@ async def test_without_a_secret_only_this_machine_is_served(tmp_path: Path) -> N
             assert answer.status_code == status, address
 
 
+async def test_without_a_secret_no_page_in_a_browser_is_served(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    answer = await client.post("", headers={"Origin": "https://elsewhere.example.org"}, **form(name()))
+    assert answer.status_code == 403
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "worker.example.org:0"])
 def test_it_does_not_listen_to_others_without_a_secret(
     tmp_path: Path, listen: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
