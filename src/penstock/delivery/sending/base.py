@@ -53,6 +53,6 @@ class Way(Protocol):
 
         Raises:
             NotDelivered: with the reason, for people. Whatever else is Unavailable counts as that.
-            BlobMissing: the bytes are gone: nobody waits for the step any more.
+            BlobMissing: the bytes are gone. If the step is awaited all the same, its attempt has failed.
         """
         ...

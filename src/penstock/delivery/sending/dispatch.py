@@ -54,6 +54,7 @@ log = structlog.get_logger(__name__)
 _KEPT: Final = 10_000
 _AGAIN: Final = timedelta(seconds=2)
 _LOOK: Final = timedelta(seconds=5)
+_GONE: Final = "the file could not reach the step's worker: its bytes are not in the storage any more"
 _SILENT: Final = timedelta(seconds=12)
 """Who delivers says so each five seconds; whoever has not been heard of for this long is dead."""
 
@@ -207,6 +208,7 @@ class Dispatcher(Publisher):
                 url = await way.address(start, emit.event_id, reports.take)
         except BlobMissing:
             log.info("delivery_of_nothing", **fields)
+            await self._until_said(self._fail_if_awaited, start, emit.event_id, _GONE)
             return
         except PenstockError as error:
             log.warning("delivery_failed", **fields, error=str(error))
@@ -229,6 +231,11 @@ class Dispatcher(Publisher):
         self._addresses[emit.event_id] = url
         if len(self._addresses) > _KEPT:
             self._addresses.popitem(last=False)
+
+    async def _fail_if_awaited(self, start: StartPostprocessingStep, start_id: str, reason: str) -> None:
+        """Answer only where somebody waits for it: most bytes are gone because nobody does."""
+        if await awaited_step(self._store, start.upload_id, start_id) is not None:
+            await self._fail(start, start_id, reason)
 
     async def _fail(self, start: StartPostprocessingStep, start_id: str, reason: str) -> None:
         """Answer in the step's place: it was never started."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.blobs.base import BlobUnavailable
+from penstock.blobs.base import BlobMissing, BlobUnavailable
 from penstock.bus.local import LocalBus
 from penstock.clock import SystemClock
 from penstock.core.emit import awaited
@@ -132,6 +132,24 @@ async def test_a_start_that_nobody_awaits_any_more_is_not_said(world: World) -> 
         await dispatcher.catch_up()
     assert world.heard == []
     assert await world.ledger.uploads() == []
+
+
+async def test_bytes_that_are_lost_while_a_step_is_awaited_are_its_failure(world: World) -> None:
+    (emit,) = awaited(world.progress)
+    way = Counting(BlobMissing(UPLOAD))
+    async with world.dispatching(way) as dispatcher:
+        await dispatcher.emit(emit)
+        await eventually(lambda: world.heard)
+        answer = world.heard[0].event
+        assert isinstance(answer, PostprocessingStepFinished)
+        assert "its bytes are not in the storage any more" in answer.result["error"]
+        # An upload that was cancelled is nobody's failure.
+        saved = await world.store.get(UPLOAD)
+        assert saved is not None
+        await world.store.delete(UPLOAD, expected=saved.revision)
+        await dispatcher.emit(emit)
+        await eventually(lambda: len(way.asked) == 2 and emit.event_id not in dispatcher._lanes)
+    assert len(world.heard) == 1
 
 
 async def test_uploaders_do_not_learn_of_our_machines(world: World) -> None:
