@@ -26,7 +26,7 @@ from tests.servers.platform import Platform
 from tests.servers.redis import running_sentinels
 from tests.servers.single import SingleService, running_services
 
-UPLOADS = int(os.environ.get("PENSTOCK_CRASH_UPLOADS", "400"))
+UPLOADS = int(os.environ.get("PENSTOCK_CRASH_UPLOADS", "1000"))
 WINDOW = 256
 SETTLE_SECONDS = 60 + UPLOADS / 50
 SERVICE = ("postprocessing", "server")
