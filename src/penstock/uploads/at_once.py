@@ -64,14 +64,16 @@ class AtOnce:
     async def release(self, upload: Upload, begun: Upload, *, moved: bool = False) -> Upload | None:
         """Release an upload if nothing else is to be done with it; return it as it is then.
 
-        None: there are steps for it, somebody else has changed it, or its bytes cannot be put into their place now.
-        Then nothing was changed, and it is to be begun like any other.
+        None: there are steps for it, its size was not known before its end, somebody else has changed it, or its bytes
+        cannot be put into their place now. Then nothing was changed, and it is to be begun like any other.
 
         Args:
             upload: as it is in the catalogue, on its way in; all bytes are on disk.
             begun: the same, as it would be in processing.
             moved: whether its bytes are in their final place already.
         """
+        if upload.size_bytes is None:  # after a death nobody could tell that all is there, nor add to what was moved
+            return None
         noted = self._foresee(upload.id, lambda: notices.beginning(begun, ""))
         if noted is None:
             return None

@@ -199,8 +199,10 @@ class Receiver:
                 standing = await self._declare(sized)
             standing = standing.in_trace(checked(trace_parent))
             ends = ends_upload and standing.upload.explicit_end and not standing.complete
-            if standing.full and not (ends and expected is not None):
+            if standing.full:
                 await self._writer.check_empty(body, length, hold)
+                if ends and expected is not None:
+                    await self._writer.check_whole(standing, hold, expected)
                 if ends:
                     return await self._arrivals.finish(standing.upload, await self._blobs.seal(upload_id))
                 return await self._arrivals.healed(standing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
@@ -11,6 +12,7 @@ from ..blobs.base import BlobUnavailable, StorageFull
 from ..blobs.sharing import SupportsFences
 from ..errors import PenstockError
 from .errors import InconsistentLength, QuotaExceeded, TooLarge
+from .expected import Tally
 from .intake import Intake
 from .room import STEP_BYTES
 
@@ -178,6 +180,25 @@ class Writer:
             async with hold.receiving(self._idle):
                 async for _ in body:
                     raise TooLarge("all bytes of the upload are there. Nothing was added.")
+
+    async def check_whole(self, standing: Standing, hold: Hold, expected: Expected) -> None:
+        """Compare what has arrived before, all of an upload, with what a request without bytes says of it.
+
+        Raises:
+            ChecksumMismatch: it is not what was announced.
+            BadHeader: the fields after the body do not say what they should.
+            Interrupted, Ending: as `Hold.receiving`.
+        """
+        tally = Tally(expected, from_start=False)
+        if tally.wants_earlier:
+            async with (
+                hold.receiving(self._idle),
+                aclosing(self._blobs.read(standing.upload.id, stop=standing.offset)) as earlier,
+            ):
+                async for piece in earlier:
+                    hold.alive()
+                    await asyncio.to_thread(tally.add_earlier, piece)
+        tally.check(complete=True)
 
     def _say(self, error: PenstockError, **facts: object) -> None:
         """Log why a body was not taken to its end; where it is the storage's doing, count that."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import NoReturn
 
 import pytest
 
@@ -64,3 +65,21 @@ def test_closing_finishes_what_was_asked_for() -> None:
     crew = asyncio.run(ask())
     crew.close()
     assert sorted(done) == list(range(100))
+
+
+async def test_work_goes_on_with_fewer_threads_where_the_system_has_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    crew, start = Crew(2, "few"), threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        crew.run(abs, -1)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    gate = threading.Event()
+    first = crew.run(gate.wait)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    second = crew.run(abs, -2)
+    gate.set()
+    assert (await first, await second) == (True, 2)
+    crew.close()

@@ -196,6 +196,27 @@ async def test_a_small_file_is_written_flushed_and_released_in_one_hop(
     assert await blobs.seal(upload) == 5
 
 
+async def test_a_mark_is_gone_for_good_before_its_file_is_moved(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await staged(blobs)
+    calls: list[str] = []
+    for name in ("unlink", "fsync", "rename"):
+        real = getattr(os, name)
+
+        def watched(*arguments: Any, name: str = name, real: Any = real) -> Any:
+            calls.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, watched)
+    async with blobs.append(upload, 0, tentative=True) as out:
+        for _ in range(5):
+            await out.write(bytes(1024 * 1024))
+        assert await out.seal_and_release()
+    assert calls == ["fsync", "unlink", "fsync", "rename", "fsync", "fsync"]
+    assert await blobs.length(upload) == 5 * 1024 * 1024
+
+
 async def test_a_file_behind_fences_is_not_released_with_its_last_byte(tmp_path: Path) -> None:
     async def confirm(offset: int) -> None:
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import hashlib
 import os
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,7 +19,10 @@ from penstock.postprocessing.foregone import Foregone
 from penstock.telemetry import Metrics
 from penstock.testing import eventually
 from penstock.testing.faults import Faults, Killed, die, fail
+from penstock.uploads.checksum import Checksum
+from penstock.uploads.digests import REPR_DIGEST
 from penstock.uploads.errors import ChecksumMismatch
+from penstock.uploads.expected import Claim, Expected
 from penstock.uploads.upload import Phase
 
 from .way_in import body, way_in
@@ -31,6 +35,10 @@ PICTURES = Policy.create(["virusscan"], rules=(StepRule(extension=("jpg",), step
 
 def foregone(policy: Policy = PICTURES, metrics: Metrics | None = None) -> Foregone:
     return Foregone(policy, metrics or Metrics())
+
+
+def whole(content: bytes) -> Expected:
+    return Expected((Claim(REPR_DIGEST, Checksum("sha256", hashlib.sha256(content).digest())),))
 
 
 async def test_it_is_released_when_its_last_byte_has_arrived(tmp_path: Path) -> None:
@@ -104,6 +112,36 @@ async def test_a_client_that_comes_back_finds_a_moved_file_complete(tmp_path: Pa
             await parts.receiver.receive(upload_id, 0, body(b"bytes"), length=5)
         standing = await parts.receiver.status(upload_id)
     assert (standing.offset, standing.upload.phase) == (5, Phase.RELEASED)
+
+
+async def test_a_client_that_has_to_end_its_upload_again_may_say_again_what_it_hashes_to(tmp_path: Path) -> None:
+    faults = Faults()
+    async with way_in(tmp_path, foresee=foregone(), faults=faults) as parts:
+        upload_id = (await parts.receiver.create("a.jpg", size_bytes=5, explicit_end=True)).upload.id
+        faults.before("catalogue.change", fail(DatabaseUnavailable("away")), number=1)
+        with pytest.raises(DatabaseUnavailable):
+            await parts.receiver.receive(upload_id, 0, body(b"bytes"), length=5, ends_upload=True)
+        with pytest.raises(ChecksumMismatch):
+            await parts.receiver.receive(upload_id, 5, body(), length=0, ends_upload=True, expected=whole(b"other"))
+        assert (await parts.receiver.status(upload_id)).upload.phase is Phase.RECEIVING
+        ended = await parts.receiver.receive(upload_id, 5, body(), length=0, ends_upload=True, expected=whole(b"bytes"))
+        assert ended.upload.phase is Phase.RELEASED
+        assert await parts.content(upload_id) == b"bytes"
+
+
+async def test_what_had_no_size_can_go_on_after_a_death_and_is_released_by_the_bus(tmp_path: Path) -> None:
+    faults = Faults()
+    async with way_in(tmp_path, foresee=foregone(), faults=faults) as parts:
+        upload_id = (await parts.receiver.create("a.jpg", size_bytes=None)).upload.id
+        faults.before("catalogue.change", die())
+        with pytest.raises(Killed):
+            await parts.receiver.receive(upload_id, 0, body(b"bytes"), length=5, ends_upload=True)
+    async with way_in(tmp_path, foresee=foregone()) as parts:
+        await parts.gateway.reconcile()
+        assert (await parts.receiver.status(upload_id)).offset == 5
+        ended = await parts.receiver.receive(upload_id, 5, body(), length=0, ends_upload=True)
+        assert ended.upload.phase is Phase.PROCESSING
+        await eventually(lambda: [event.upload_id for event in parts.announced] == [upload_id])
 
 
 async def test_what_cannot_be_moved_now_is_left_to_the_bus_which_tries_again(

@@ -40,13 +40,21 @@ class Crew:
         """Have work done; return what its result will be in. Once asked for it is done, whoever is cancelled."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        if self._unfinished >= len(self._threads) < self._most:
+            self._begin_another()
         self._unfinished += 1
-        if self._unfinished > len(self._threads) < self._most:
-            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
         self._jobs.put(_Job(work, arguments, future, loop))
         return future
+
+    def _begin_another(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has none left: those that are there go on
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def close(self) -> None:
         """Wait until all is done that was asked for. Blocking; nothing may be asked for any more."""

@@ -111,6 +111,8 @@ class StagedFile:
                     self._sync(descriptor)
                 if self._marked:
                     remove(self._piece.mark)
+                    if release:  # a mark that came back without its file would cut off what was moved
+                        sync_folder(self._tree.folder(STAGED, self._id))
                 if sync:
                     self.released = release and self._released()
                     sync_folder(self._tree.folder(STAGED, self._id))
