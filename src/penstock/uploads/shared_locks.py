@@ -17,6 +17,7 @@ import structlog
 from ..db import DatabaseUnavailable
 from ..errors import NotFound, PenstockError
 from .errors import Interrupted, Locked, WrongOffset
+from .last_words import LastWords
 from .leases import Lease, Wanted, new_token
 from .locks import TAKEOVER, UploadLocks, spare
 
@@ -60,6 +61,7 @@ class SharedLocks:
         self._tokens: set[int] = set()
         """Of what requests hold, or ask for: whatever else the database believes to be ours was left behind."""
         self._to_give_back: dict[int, Lease] = {}
+        self._last_words = LastWords(_SILENT_LEASES * leases.lease.total_seconds(), clock.monotonic)
         self._writing: set[str] = set()
         self._something = asyncio.Event()
         self._elsewhere = asyncio.Event()
@@ -165,7 +167,7 @@ class SharedLocks:
 
     async def _take(self, wanted: Wanted, hold: Hold, ends_at: float) -> Lease:
         now, pause = asyncio.get_running_loop().time, _FIRST_PAUSE_SECONDS
-        last_words, since, dead = 0, now(), None
+        dead: int | None = None
         while True:
             if wanted.ask and hold.asked is not None:
                 raise hold.asked
@@ -177,15 +179,15 @@ class SharedLocks:
                 self._give_back_soon(Lease.in_doubt(wanted.upload_id, wanted.token))
                 raise
             if isinstance(found, Lease):
+                self._last_words.forget(wanted.upload_id)
                 return found
             if wanted.offset is not None:
                 spare(wanted.offset, found.kept_bytes)
+            tried, dead = dead, self._last_words.heard(wanted.upload_id, found.alive_until)
+            if dead is not None and dead != tried:
+                continue  # also who does not wait takes it over from the dead
             if not wanted.ask or now() > ends_at:
                 raise _locked(wanted.upload_id)
-            if found.alive_until != last_words:
-                last_words, since = found.alive_until, now()
-            elif now() - since > _SILENT_LEASES * self._leases.lease.total_seconds():
-                dead = last_words
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from penstock.uploads.errors import Interrupted, Locked, WrongOffset
 from penstock.uploads.feed import Feed
 from penstock.uploads.fencing import BlobFences
 from penstock.uploads.leading import lead
-from penstock.uploads.leases import Lease, LeaseLost, Leases, Wanted, new_token
+from penstock.uploads.leases import Lease, LeaseLost, Leases, Taken, Wanted, new_token
 from penstock.uploads.shared_locks import SharedLocks
 from penstock.uploads.upload import Phase, Upload
 
@@ -343,6 +343,45 @@ async def test_no_lease_outlives_its_holder_though_the_clock_of_the_database_was
         assert await taken_by(dead.leases, upload.id) is not None
         async with other.locks.hold(upload.id):
             pass
+
+
+@pytest.mark.parametrize("ask", [False, True])
+async def test_nor_where_each_who_comes_goes_away_before_it_is_certain(url: URL, tmp_path: Path, ask: bool) -> None:
+    async with (
+        instance(url, tmp_path, lease=timedelta(hours=1), keep=False) as dead,
+        instance(url, tmp_path, lease=SHORT) as other,
+    ):
+        other.locks._takeover = timedelta()
+        upload = await entered(other)
+        assert await taken_by(dead.leases, upload.id) is not None
+
+        async def holds() -> bool:
+            with suppress(Locked):
+                async with other.locks.hold(upload.id, ask=ask):
+                    return True
+            return False
+
+        assert not await holds()
+        await eventually(holds)
+
+
+async def test_who_does_not_wait_asks_for_what_the_dead_have_once_more_and_not_again(
+    url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    believed_dead: list[int | None] = []
+
+    async def taken(wanted: Wanted, *, dead: int | None) -> Taken:
+        believed_dead.append(dead)
+        return Taken(7)
+
+    async with instance(url, tmp_path, keep=False) as one:
+        monkeypatch.setattr(one.leases, "take", taken)
+        for silence_seconds in (LONG.total_seconds(), -1):
+            one.locks._last_words._silence_seconds = silence_seconds
+            with pytest.raises(Locked):
+                async with one.locks.hold("leader", ask=False):
+                    pass
+    assert believed_dead == [None, None, 7]
 
 
 async def test_signs_of_life_wait_for_no_disk(url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
