@@ -175,7 +175,9 @@ class Sweeper:
 
     async def _look_through_staging(self, *, dry_run: bool) -> tuple[int, int]:
         """Return how many staged blobs were orphans, and how many should have been elsewhere."""
-        seen = await self._orphans.seen()
+        remembered, now = await self._orphans.seen(), self._time.noticed()
+        # A clock that was ahead, and believed, has noticed things in the future: that is when they would grow old.
+        seen = {upload_id: at for upload_id, at in remembered.items() if at <= now}
         staged = await self._blobs.staged()
         unknown, misplaced = set[str](), dict[str, Callable[[str], Awaitable[None]]]()
         # Asked after `staged`: an entry that comes a moment after its bytes is there by the next sweep, at the latest.
@@ -188,7 +190,7 @@ class Sweeper:
         if not dry_run:
             removed = {upload_id for upload_id in removed if await self._done(upload_id, self._blobs.discard)}
             misplaced = {id_: deed for id_, deed in misplaced.items() if await self._done(id_, deed)}
-            await self._orphans.forget((seen.keys() - unknown) | removed)
+            await self._orphans.forget((remembered.keys() - (unknown & seen.keys())) | removed)
             await self._orphans.remember(unknown - seen.keys(), self._time.noticed())
         return len(removed), len(misplaced)
 

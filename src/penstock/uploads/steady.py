@@ -32,7 +32,7 @@ _JUMPS: Final = 32
 
 
 class Jump(NamedTuple):
-    """How far the clock was seen ahead of what is believed, and for how long it has been so at least."""
+    """How far the clock was seen ahead of what is believed (less than 0: behind), and for how long at least."""
 
     ahead: timedelta
     lasted: timedelta
@@ -44,7 +44,7 @@ class Believed(NamedTuple):
     at: datetime
     """The time that was believed."""
     jumps: tuple[Jump, ...] = ()
-    """Those that were not yet; the larger ones later."""
+    """Those that were not yet; the larger ones later. Where the clock was behind, that alone."""
 
 
 class SteadyTime:
@@ -83,18 +83,18 @@ class SteadyTime:
 
     def believed(self) -> Believed:
         """Return what is to be remembered."""
-        _, expected = self._look()
+        wall, expected = self._look()
         monotonic = self._clock.monotonic()
-        return Believed(
-            expected, tuple(Jump(ahead, timedelta(seconds=monotonic - since)) for ahead, since in self._jumps)
-        )
+        jumps = self._jumps if self._behind_since is None else [(wall - expected, self._behind_since)]
+        return Believed(expected, tuple(Jump(ahead, timedelta(seconds=monotonic - since)) for ahead, since in jumps))
 
     def restore(self, believed: Believed) -> None:
         """Go on from what was remembered."""
         monotonic = self._clock.monotonic()
         self._base, self._base_at = believed.at, monotonic
-        self._jumps = [(jump.ahead, monotonic - jump.lasted.total_seconds()) for jump in believed.jumps]
-        self._behind_since = None
+        jumps = [(jump.ahead, monotonic - jump.lasted.total_seconds()) for jump in believed.jumps]
+        self._jumps = [(ahead, since) for ahead, since in jumps if ahead > timedelta()]
+        self._behind_since = next((since for ahead, since in jumps if ahead < timedelta()), None)
         self._may_have_been_off = True
 
     def _look(self) -> tuple[datetime, datetime]:

@@ -206,6 +206,23 @@ async def test_bytes_without_an_entry_are_kept_for_as_long_as_an_unfinished_uplo
         assert await after.blobs.staged() == []
 
 
+async def test_what_was_noticed_by_a_clock_in_the_future_does_not_stay_until_then(alive: Process) -> None:
+    year = timedelta(days=365)
+    alive.clock.jump(year)
+    alive.time.now()
+    await alive.clock.advance(LIFETIME)  # it is believed
+    await alive.blobs.create(alive.upload_id)
+    await alive.fill()
+    assert await alive.sweeper.sweep() == Report()
+    alive.clock.jump(-year)
+    assert await alive.sweeper.sweep() == Report()
+    await alive.clock.advance(LIFETIME)  # and so is that it was put right
+    for _ in range(2):
+        assert await alive.sweeper.sweep() == Report(), "bytes with something in them went before their time"
+    await alive.clock.advance(LIFETIME)
+    assert await alive.sweeper.sweep() == Report(orphans=1)
+
+
 async def test_released_bytes_that_are_staged_again_after_a_power_failure_are_put_back(
     alive: Process, tmp_path: Path
 ) -> None:

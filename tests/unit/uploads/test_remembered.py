@@ -56,6 +56,20 @@ async def test_it_goes_on_where_it_was(database: Database) -> None:
     assert later.now() - time.now() <= timedelta(minutes=1), "half of its time was over before"
 
 
+async def test_a_clock_that_is_behind_goes_on_being_so(database: Database) -> None:
+    clock = ManualClock()
+    time, remembered = beginning_at(clock, database)
+    clock.jump(-YEAR)
+    await remembered.keep()
+    await clock.advance(DAY / 2)
+    await remembered.keep()
+    time, remembered = beginning_at(clock, database)
+    await remembered.recall()
+    assert time.latest() == clock.now() + YEAR
+    await clock.advance(DAY / 2)
+    assert time.latest() == clock.now(), "half of its time was over before"
+
+
 async def test_what_another_instance_believes_counts(database: Database) -> None:
     ours, theirs = ManualClock(), ManualClock()
     time, remembered = beginning_at(ours, database)

@@ -101,6 +101,20 @@ async def test_a_clock_that_was_put_back_is_believed_as_well_once_it_has_lasted(
     assert time.now() == clock.now() - YEAR
 
 
+async def test_a_clock_that_was_put_back_is_believed_also_over_restarts() -> None:
+    clock = ManualClock()
+    time = SteadyTime(clock, believed_after=DAY)
+    clock.jump(-YEAR)
+    for _ in range(4):
+        assert time.latest() == clock.now() + YEAR
+        await clock.advance(DAY / 4)
+        fresh = SteadyTime(clock, believed_after=DAY)
+        fresh.restore(time.believed())
+        time = fresh
+    assert time.latest() == clock.now()
+    assert time.believed().jumps == ()
+
+
 async def test_what_a_restart_finds_ahead_is_a_jump_like_any_other() -> None:
     clock = ManualClock()
     before = SteadyTime(clock, believed_after=DAY)
