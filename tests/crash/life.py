@@ -51,6 +51,8 @@ class Order(msgspec.Struct, frozen=True):
     """Whether this life is to bring everything to its end and report, rather than to take files in."""
     settings: dict[str, str] = {}
     """Settings that differ from those of the other tests."""
+    only: tuple[str, ...] = tuple(FILES)
+    """Which files there are."""
 
 
 class Fate(msgspec.Struct, frozen=True):
@@ -114,6 +116,7 @@ class Life:
 
     def __init__(self, order: Order) -> None:
         self.folder = Path(order.folder)
+        self.files = {name: FILES[name] for name in order.only}
         self.told = Told(self.folder)
         self.clock = ImpatientClock()
         self.faults = Deaths(order.death)
@@ -244,40 +247,42 @@ async def live(order: Order) -> None:
 
 async def _first(life: Life) -> None:
     async with life.app, asyncio.TaskGroup() as group:
-        waiting = FILES["waiting"]
+        waiting = life.files["waiting"]
         await life.send(waiting, to=waiting.half)
         hanging = group.create_task(life.hang(waiting))
-        for file in FILES.values():
+        for file in life.files.values():
             if file.name == "halves":
                 await life.send(file, to=file.half)
             if file is not waiting:
                 await life.send(file)
-        await life.withdraw(FILES["withdrawn"])
-        await life.ended(*(file for file in FILES.values() if file is not waiting))
+        if "withdrawn" in life.files:
+            await life.withdraw(life.files["withdrawn"])
+        await life.ended(*(file for file in life.files.values() if file is not waiting))
         hanging.cancel()
 
 
 async def _last(life: Life) -> Report:
     async with life.app:
         found, prefixes = {}, {}
-        for file in FILES.values():
+        for file in life.files.values():
             for upload in await life.uploads(file):
                 if upload.phase is Phase.RECEIVING:
                     content = await life.content(upload.id)
                     found[file.name] = len(content)
                     prefixes[file.name] = file.content.startswith(content)
         # What the client was told is complete ends without it.
-        await life.ended(*(file for file in FILES.values() if life.told.last(file.name, "complete")))
-        for file in FILES.values():
+        await life.ended(*(file for file in life.files.values() if life.told.last(file.name, "complete")))
+        for file in life.files.values():
             if file.ends is Phase.CANCELLED and life.told.last(file.name, "id"):
                 await life.withdraw(file)
             else:
                 await life.send(file)
-        await life.withdraw(FILES["withdrawn"])
-        await life.ended(*FILES.values())
+        if "withdrawn" in life.files:
+            await life.withdraw(life.files["withdrawn"])
+        await life.ended(*life.files.values())
         life.clock.hurry.set()
         await eventually(lambda: _tidied_up(life), timeout_seconds=SETTLE_SECONDS)
-        fates = {file.name: await _fate(life, file) for file in FILES.values()}
+        fates = {file.name: await _fate(life, file) for file in life.files.values()}
         return Report(found, prefixes, fates, await life.records(), await life.blobs.staged())
 
 

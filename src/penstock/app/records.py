@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,7 @@ from ..store import layout
 from ..store.base import Revision, Saved, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from ..settings import Settings
 
@@ -29,9 +29,8 @@ class RecordsOfService:
 
     async def get(self, upload_id: str) -> Saved | None:
         """Return one record, or None when there is none."""
-        async for saved in self._read(id=upload_id):
-            return saved
-        return None
+        async with aclosing(self._read(id=upload_id)) as found:
+            return await anext(found, None)
 
     def in_step(self, step: str) -> AsyncIterator[Saved]:
         """Yield the records of a step."""
@@ -41,21 +40,21 @@ class RecordsOfService:
         """Yield every record."""
         return self._read()
 
-    async def _read(self, **asked: str) -> AsyncIterator[Saved]:
+    async def _read(self, **asked: str) -> AsyncGenerator[Saved, None]:
         try:
             async with self._client.stream("GET", "/records", params=asked) as answer:
                 if answer.status_code != httpx.codes.OK:
                     said = (await answer.aread()).decode(errors="replace").strip()
                     raise StoreUnavailable(f"{self._client.base_url} answers {answer.status_code}: {said}")
                 rest = b""
-                async for piece in answer.aiter_bytes():
-                    *lines, rest = (rest + piece).split(
-                        b"\n"
-                    )  # names may have in them what httpx takes for a line's end
+                async for piece in answer.aiter_bytes():  # its lines would also end where a name has U+2028
+                    *lines, rest = (rest + piece).split(b"\n")
                     for line in lines:
                         yield Saved(layout.decode(line), _UNKNOWN)
         except httpx.HTTPError as error:
             raise StoreUnavailable(f"{self._client.base_url} does not answer: {error}") from error
+        except layout.BadRecord as error:
+            raise StoreUnavailable(f"{self._client.base_url} is no service of ours: {error}") from error
 
 
 @asynccontextmanager

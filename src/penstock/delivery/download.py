@@ -176,7 +176,10 @@ def _offset(answer: httpx.Response, wanted: StartPostprocessingStep, start: int)
             return start
         raise BytesUnavailable(f"{server_of(wanted.url)} delivers {told[:100]!r}, which is not what it was asked for")
     if answer.status_code == HTTPStatus.GONE:
-        raise BytesGone(f"{server_of(wanted.url)} answered 410: the step is over, or the upload is gone")
+        raise BytesGone(
+            f"{server_of(wanted.url)} answered 410: the step is over, the upload is gone, or "
+            "its address was good for one reading"
+        )
     raise BytesUnavailable(f"{server_of(wanted.url)} answered {answer.status_code} when asked for the bytes")
 
 

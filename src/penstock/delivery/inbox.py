@@ -66,13 +66,17 @@ class InboxDelivery(Delivery):
     def deliver(self, start: StartPostprocessingStep) -> AbstractAsyncContextManager[Delivered]:
         """Hand out the file; it is removed at the end, unless that is an error or the end of this process."""
         name = _name_in(start.url)
-        if name is not None and (_is_to_ask(start.url) or (self._folder / name).exists()):
-            return self._deliver(start, self._folder / name)
-        return self._otherwise.deliver(start)
+        if name is None:
+            return self._otherwise.deliver(start)
+        return self._deliver(start, self._folder / name)
 
     @asynccontextmanager
     async def _deliver(self, start: StartPostprocessingStep, path: Path) -> AsyncIterator[Delivered]:
         if not await asyncio.to_thread(path.exists):
+            if not _is_to_ask(start.url):
+                async with self._otherwise.deliver(start) as delivered:
+                    yield delivered
+                return
             await self._ask(start, path)
         descriptor = await asyncio.to_thread(_opened, path, start)
         try:
@@ -94,7 +98,7 @@ class InboxDelivery(Delivery):
                     # Only the status counts: nothing of the body is read, however much there is of it.
                     async with asyncio.timeout(_ANSWER_SECONDS), client.stream("POST", start.url) as answer:
                         status = answer.status_code
-                except (httpx.HTTPError, TimeoutError) as error:
+                except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
                     reason = str(error) or "no answer in time"
                     raise BytesUnavailable(f"{server_of(start.url)} could not be asked: {reason}") from error
             if status == HTTPStatus.GONE:

@@ -16,7 +16,7 @@ from ..uploads.file_errors import StillProcessing
 from ..uploads.metadata import file_checksum
 from ..uploads.places import Place
 from ..uploads.upload import Phase, Upload
-from .asgi import Answer, Receive, Scope, Send, headers_of, send_answer, start
+from .asgi import Answer, Exchange, Receive, Scope, Send, exchange_of, headers_of, send_answer, start
 from .preconditions import validators_of
 from .problems import answer_to, answer_to_failure, method_not_allowed, problem
 from .put import METHODS, name_of, space_of, version_of
@@ -80,7 +80,7 @@ class Content:
         if isinstance(answer, Answer):
             await send_answer(send, answer, head=head)
         else:
-            await stream(answer, send, self._blobs.read, head=head)
+            await stream(answer, send, self._blobs.read, exchange_of(scope), head=head)
 
     async def _named(self, scope: Scope, version: str | None) -> Upload:
         return await self._files.get(Place(space_of(scope), name_of(scope)), version=version)
@@ -121,8 +121,11 @@ async def parts_of(
     return FileParts(upload, spans, sent)
 
 
-async def stream(parts: FileParts, send: Send, read: Read, *, head: bool) -> None:
-    """Send a file, or parts of it; for HEAD requests without the body. `read` is a blob store's."""
+async def stream(parts: FileParts, send: Send, read: Read, exchange: Exchange | None, *, head: bool) -> None:
+    """Send a file, or parts of it; for HEAD requests without the body. `read` is a blob store's.
+
+    Nothing more is read once nobody gets it: the connection is broken, and what is sent is swallowed.
+    """
     await start(send, parts.status, parts.headers)
     if not head:
         for prefix, span in parts.pieces:
@@ -130,6 +133,8 @@ async def stream(parts: FileParts, send: Send, read: Read, *, head: bool) -> Non
                 await send({"type": "http.response.body", "body": prefix, "more_body": True})
             async with aclosing(read(parts.upload_id, start=span.start, stop=span.stop)) as pieces:
                 async for piece in pieces:
+                    if exchange is not None and exchange.unheard:
+                        return
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b"" if head else parts.end})
 

@@ -62,11 +62,11 @@ class Delivering:
         parts, exchange = answer, exchange_of(scope)
 
         def read(upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-            pieces = self._while_it_lasts(claim, self._blobs.read(upload_id, start=start, stop=stop), exchange)
+            pieces = self._while_it_lasts(claim, self._blobs.read(upload_id, start=start, stop=stop))
             once = self._once(claim)
             return pieces if once is None else _noted(pieces, once, claim, start, stop, parts.size_bytes, exchange)
 
-        await stream(parts, send, read, head=head)
+        await stream(parts, send, read, exchange, head=head)
 
     async def _claim(self, scope: Scope) -> tuple[Claim, bool]:
         """Return what the address is good for, and whether it is to have the file pushed."""
@@ -120,18 +120,11 @@ class Delivering:
             raise StepOver(f"upload {upload.id} is not in processing any more: it is {upload.phase}.")
         return upload
 
-    async def _while_it_lasts(
-        self, claim: Claim, pieces: AsyncGenerator[bytes, None], exchange: Exchange | None
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield pieces until the step is over; then break off, so that nobody takes a part for the whole.
-
-        Nothing more is read for a step whose connection broke.
-        """
+    async def _while_it_lasts(self, claim: Claim, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Yield pieces until the step is over; then break off, so that nobody takes a part for the whole."""
         looked_at, once = self._clock.monotonic(), self._once(claim)
         async with aclosing(pieces):
             async for piece in pieces:
-                if exchange is not None and exchange.unheard:
-                    return
                 if once is not None and once.is_used_up(claim):
                     raise TokenUsed(f"upload {claim.upload_id}: somebody else has read it meanwhile")
                 if self._clock.monotonic() - looked_at >= _LOOK_SECONDS:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
+from ..errors import PenstockError
 from .asgi import Answer, Body, Receive, Scope, Send
 from .cors import SENDING
 from .endpoint import respond
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from ..uploads.expected import Expected
     from ..uploads.standing import Standing
     from .services import Services
+
+log = structlog.get_logger(__name__)
 
 
 class WholeFiles:
@@ -86,5 +91,8 @@ class WholeFiles:
                 upload_id, 0, pieces, length=length, ends_upload=True, expected=expected
             )
         except BaseException:
-            await self._receiver.terminate(upload_id)
+            try:
+                await self._receiver.terminate(upload_id)
+            except PenstockError as error:  # its bytes go when it expires; the first error is what the client needs
+                log.warning("upload_left_to_expire", upload=upload_id, error=str(error))
             raise

@@ -83,7 +83,7 @@ const ACTIONS = { receiving: "Cancel", processing: "Cancel", released: "Delete",
 // How much is left, where there is a quota; where there is none, that is asked once.
 let usageDue = null;
 function usageChanged() {
-  if (!usageDue && document.getElementById("usage").hasChildNodes()) usageDue = setTimeout(showUsage, 300);
+  if (!usageDue && document.getElementById("usage")?.hasChildNodes()) usageDue = setTimeout(showUsage, 300);
 }
 async function showUsage() {
   usageDue = null;
