@@ -21,7 +21,7 @@ from datetime import timedelta
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, ParamSpec, TypeAlias
 
 import msgspec
 import structlog
@@ -33,6 +33,8 @@ from .form import BadForm, Field, form_parts
 from .inbox import Arriving, Busy, NoRoom, WrongBytes, arrived, arrived_so_far, collect
 
 log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -139,20 +141,20 @@ class Receiving:
         sha256, length = read_digest(headers.get("repr-digest", "")), number(headers.get("content-length"))
         if sha256 is None or length is None:
             raise _Wrong(400, "say Content-Length, and Repr-Digest with sha-256")
-        file = await asyncio.to_thread(Arriving, self._folder, name, anew=anew)
+        file = await _begun(self._folder, name, anew=anew)
         try:
             if not anew:
                 if number(headers.get("upload-offset")) != file.offset:
                     raise _Wrong(409, "it goes on from another byte", Upload_Offset=str(file.offset))
-                await asyncio.to_thread(file.hash_what_is_there)
+                await _to_its_end(file.hash_what_is_there)
             size = file.offset + length
             async for piece in _body(receive):
                 if file.offset + len(piece) > size:
                     raise _Wrong(400, "there is more than Content-Length says")
-                await asyncio.to_thread(file.write, piece)
+                await _to_its_end(file.write, piece)
             if file.offset != size:
                 raise _Wrong(400, "it broke off", Upload_Offset=str(file.offset), Upload_Complete="?0")
-            await asyncio.to_thread(file.finish, sha256)
+            await _to_its_end(file.finish, sha256)
         finally:
             file.close()
         log.info("file_received", id=name, upload=headers.get("penstock-upload", "")[:64], size_bytes=size)
@@ -169,11 +171,11 @@ class Receiving:
                         fields[part.name] = part.value
                         continue
                     if file is None:
-                        file = await asyncio.to_thread(Arriving, self._folder, _named_by(fields), anew=True)
-                    await asyncio.to_thread(file.write, part)
+                        file = await _begun(self._folder, _named_by(fields), anew=True)
+                    await _to_its_end(file.write, part)
             if file is None:
-                file = await asyncio.to_thread(Arriving, self._folder, _named_by(fields), anew=True)
-            await asyncio.to_thread(file.finish, fields.get("sha256", ""))
+                file = await _begun(self._folder, _named_by(fields), anew=True)
+            await _to_its_end(file.finish, fields.get("sha256", ""))
         except BadForm as error:
             raise _Wrong(400, str(error)) from error
         finally:
@@ -190,6 +192,28 @@ class Receiving:
             removed = await asyncio.to_thread(collect, self._folder, self._clock.now(), self._keep)
             if removed:
                 log.warning("files_without_a_step_removed", files=len(removed))
+
+
+async def _begun(folder: Path, name: str, *, anew: bool) -> Arriving:
+    """Open a file that arrives; who is cancelled meanwhile leaves it neither open nor locked."""
+    opening = asyncio.ensure_future(asyncio.to_thread(Arriving, folder, name, anew=anew))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait({opening})
+        if opening.exception() is None:
+            opening.result().close()
+        raise
+
+
+async def _to_its_end(work: Callable[P, object], *arguments: P.args, **named: P.kwargs) -> None:
+    """Do something with a file in a thread; who is cancelled waits for that, so that it is not closed meanwhile."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        raise
 
 
 def _named_by(fields: Mapping[str, str]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import os
 import sys
+import threading
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -209,3 +211,35 @@ async def test_a_form_that_is_wrong_leaves_no_file(client: httpx.AsyncClient, tm
     kept = {"Content-Type": cut.headers["Content-Type"]}
     assert (await client.post("", content=content, headers=kept)).status_code == 400
     assert not (tmp_path / one).exists()
+
+
+@pytest.mark.parametrize("work", ["__init__", "write", "finish"])
+async def test_who_is_cancelled_closes_a_file_when_nobody_writes_to_it_any_more(
+    client: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    done, close = getattr(Arriving, work), Arriving.close
+
+    def slow(file: Arriving, *arguments: Any, **named: Any) -> None:
+        done(file, *arguments, **named)
+        begun.set()
+        assert go_on.wait(60)
+        assert not closed.is_set()
+
+    def noted(file: Arriving) -> None:
+        closed.set()
+        close(file)
+
+    monkeypatch.setattr(Arriving, work, slow)
+    monkeypatch.setattr(Arriving, "close", noted)
+    request = asyncio.create_task(client.put(name(), content=BODY, headers=headers()))
+    assert await asyncio.to_thread(begun.wait, 60)
+    request.cancel()
+    await asyncio.wait({request}, timeout=0.05)
+    assert not closed.is_set()
+    go_on.set()
+    await asyncio.wait({request})
+    assert request.cancelled()
+    assert closed.is_set()
+    monkeypatch.undo()
+    assert (await client.put(name(), content=BODY, headers=headers())).status_code == 201
