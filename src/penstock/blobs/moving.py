@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from ..errors import PenstockError
@@ -127,6 +127,9 @@ class MovingBlobs(BlobStore, SupportsInventory):
         try:
             size_bytes = await self._staging.length(upload_id)
         except BlobMissing:
+            with suppress(BlobMissing):
+                await self._final.size(upload_id)
+                await self._staging.discard(upload_id)  # what a death has left of an earlier removal: none of it counts
             return
         try:
             kept_bytes = await self._final.size(upload_id)

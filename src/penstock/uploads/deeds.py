@@ -16,7 +16,7 @@ What is done twice is recognised: by phase and run in the catalogue, by derived 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from .catalogue import Catalogue
 
 log = structlog.get_logger(__name__)
+
+_MOST_ANNOUNCED: Final = 100_000
+"""Runs that an instance among others remembers to have announced: nobody tells it of those that ended elsewhere."""
 
 
 class Deeds(Endings):
@@ -150,6 +153,8 @@ class Deeds(Endings):
         except BlobMissing:
             return await self._reject_for_lack_of_bytes(upload)
         if await self._said(notices.received(upload, url), trace_parent=upload.trace_parent):
+            if not self._alone and len(self._announced) >= _MOST_ANNOUNCED:
+                self._announced.clear()  # most have ended at other instances; the others are announced by the same IDs
             self._announced[upload.id] = upload.run
         return upload
 

@@ -54,6 +54,7 @@ class Endings:
         self._blobs = blobs
         self._publisher = publisher
         self._clock = clock
+        self._alone = alone
         self._announced: dict[str, int] = {}
         """Runs whose beginning the bus has taken from this process, by upload."""
 
@@ -141,7 +142,10 @@ class Endings:
             upload, phase=Phase.RELEASED, outcome=Outcome.CONTINUE.value, reason="", ended_at=self._clock.now()
         )
         if not await self._catalogue.change(upload, released, doer=doer):
-            return await self.get(upload.id)
+            present = await self.get(upload.id)
+            if not present.phase.holds_bytes:  # deleted at another instance, before the final place had all of it
+                await self.give_up(present)
+            return present
         log.warning("upload_released_from_quarantine", upload=upload.id, by=doer.name, reason=doer.reason)
         await self._unstage(released)
         ready = notices.ready(released, derived_id(upload.id, f"{upload.run}", "released"), None, self._clock.now())

@@ -16,6 +16,7 @@ from . import paths
 from .conditions import check_match, no_file, no_version
 from .file_errors import OtherVersion
 from .places import Place
+from .statements import PRECEDENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,10 +73,12 @@ class Removal:
             OtherVersion: the file has another version than `match`, if that is not None.
         """
         until = await self._database.read(lambda connection: paths.extent(connection, place))
+        # An upload that ends meanwhile is as old as its beginning; what is restored or moved here comes on top.
+        upto = max(until.precedence, until.number * PRECEDENCES)
 
         def choose(connection: Connection) -> Sequence[Upload]:
             coming = paths.processing(connection, place, most=_AT_ONCE, upto=until.number)
-            found = paths.oldest(connection, place, most=_AT_ONCE - len(coming), upto=until.precedence)
+            found = paths.oldest(connection, place, most=_AT_ONCE - len(coming), upto=upto)
             return [*coming, *found]
 
         def choose_first(connection: Connection) -> Sequence[Upload]:

@@ -333,6 +333,24 @@ async def test_who_reads_while_a_file_is_released_reads_it_to_its_end(blobs: Mov
     assert found + b"".join([piece async for piece in reading]) == BODY[10:]
 
 
+async def test_what_a_death_has_left_of_a_removal_goes_with_the_next_one(
+    bucket: str, blobs: MovingFenced, other: MovingFenced, s3: S3Server
+) -> None:
+    upload = await staged(blobs, BODY)
+    await blobs.seal(upload)
+    await blobs.release(upload)
+    for key in s3.keys(bucket):
+        if key.startswith(f"staging/{upload}/") and key.endswith("/head"):
+            s3.client.delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(BlobMissing):
+        await blobs._staging.length(upload)
+    assert await other.staged() == [upload]
+    await other.release(upload)
+    await other.unstage(upload)
+    assert await other.staged() == []
+    assert await read(other, upload) == BODY
+
+
 async def test_bytes_that_come_after_their_upload_was_removed(
     bucket: str, blobs: MovingFenced, other: MovingFenced, s3: S3Server
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from penstock.bus.base import BusUnavailable
@@ -119,6 +120,24 @@ async def test_what_was_moved_aside_for_a_release_that_failed_can_still_be_delet
         assert (deleted.phase, deleted.reason) == (Phase.DELETED, "infected: Worm")
         assert not [path for path in (tmp_path / "blobs").rglob("*") if path.name.startswith(upload.id)]
     assert await log(tmp_path, upload) == [IN, (Act.DELETED, "bert", "")]
+
+
+async def test_what_somebody_else_deletes_during_its_release_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with way_in(tmp_path) as parts:
+        upload = await quarantined(parts)
+        release = parts.blobs.release
+
+        async def late(upload_id: str) -> None:
+            deleted = msgspec.structs.replace(upload, phase=Phase.DELETED, outcome="delete", ended_at=parts.clock.now())
+            assert await parts.catalogue.change(upload, deleted, doer=Doer(name="bert"))
+            await release(upload_id)
+
+        monkeypatch.setattr(parts.blobs, "release", late)
+        present = await parts.gateway.release_from_quarantine(upload.id, ANNA)
+        assert present.phase is Phase.DELETED
+        assert not [path for path in (tmp_path / "blobs").rglob("*") if path.name.startswith(upload.id)]
 
 
 async def test_only_what_is_in_quarantine_comes_out_of_it(tmp_path: Path) -> None:

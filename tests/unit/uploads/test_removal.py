@@ -74,6 +74,18 @@ async def test_a_file_that_has_become_another_is_not_deleted(tmp_path: Path) -> 
         assert len(await world.versions()) == 2
 
 
+@pytest.mark.parametrize("older", [0, 2])
+async def test_what_was_in_processing_and_ends_while_a_file_is_deleted_goes_too(tmp_path: Path, older: int) -> None:
+    async with meddled(tmp_path) as (world, database):
+        for _ in range(older):
+            await world.put()
+        coming = await world.create()
+        database.meddle = lambda: world.end(coming)
+        await world.files.delete(HERE)
+        assert await phase(world, coming) is Phase.CANCELLED
+        assert await world.versions() == []
+
+
 async def test_what_comes_while_a_file_is_deleted_stays(tmp_path: Path) -> None:
     async with meddled(tmp_path) as (world, database):
         first = await world.put()
