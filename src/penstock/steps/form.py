@@ -24,7 +24,7 @@ _HEADER_BYTES: Final = 4096
 class BadForm(PenstockError):
     """What has come is not a form with a file, or not all of it."""
 
-    code = "bad-form"
+    code = "bad-pushed-form"
 
 
 class Field(NamedTuple):

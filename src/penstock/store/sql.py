@@ -20,6 +20,7 @@ from ..db.instants import from_microseconds, to_microseconds
 from ..db.prepared import Prepared
 from ..db.tables import progress as records
 from ..db.tables import step_answers
+from ..errors import InvalidRequest
 from . import layout
 from .ahead import ahead
 from .base import ProgressStore, RecordRefused, Revision, RevisionConflict, Saved, StoreUnavailable
@@ -199,6 +200,8 @@ def _own_errors() -> Iterator[None]:
         raise StoreUnavailable(str(error)) from error
     except (DataError, OperationalError) as error:
         raise RecordRefused(f"the database cannot hold this record: {error.orig}") from error
+    except InvalidRequest as error:
+        raise RecordRefused(f"the database cannot hold this record: {error}") from error
 
 
 def _saved(row: Sequence[Any]) -> Saved:

@@ -201,18 +201,19 @@ async def test_a_mark_is_gone_for_good_before_its_file_is_moved(
 ) -> None:
     upload = await staged(blobs)
     calls: list[str] = []
-    for name in ("unlink", "fsync", "rename"):
-        real = getattr(os, name)
+    with monkeypatch.context() as patch:
+        for name in ("unlink", "fsync", "rename"):
+            real = getattr(os, name)
 
-        def watched(*arguments: Any, name: str = name, real: Any = real) -> Any:
-            calls.append(name)
-            return real(*arguments)
+            def watched(*arguments: Any, name: str = name, real: Any = real, **named: Any) -> Any:
+                calls.append(name)
+                return real(*arguments, **named)
 
-        monkeypatch.setattr(os, name, watched)
-    async with blobs.append(upload, 0, tentative=True) as out:
-        for _ in range(5):
-            await out.write(bytes(1024 * 1024))
-        assert await out.seal_and_release()
+            patch.setattr(os, name, watched)
+        async with blobs.append(upload, 0, tentative=True) as out:
+            for _ in range(5):
+                await out.write(bytes(1024 * 1024))
+            assert await out.seal_and_release()
     assert calls == ["fsync", "unlink", "fsync", "rename", "fsync", "fsync"]
     assert await blobs.length(upload) == 5 * 1024 * 1024
 
