@@ -63,18 +63,22 @@ async def go_scanning(folder: Path, environment: dict[str, str]) -> AsyncIterato
             }
             await stream.publish(_STREAM, json.dumps(body).encode())
 
-    async def life() -> None:
-        async with asyncio.TaskGroup() as group:  # what ends one of them, ends the process
-            for _ in range(int(environment.get("ANTIVIRUS_WORKERS", "10"))):
-                group.create_task(work())
+    def ended(_: asyncio.Task[None]) -> None:
+        for worker in workers:  # what ends one of them, ends the process
+            worker.cancel()
 
-    living = asyncio.create_task(life())
+    workers = [asyncio.create_task(work()) for _ in range(int(environment.get("ANTIVIRUS_WORKERS", "10")))]
+    for worker in workers:
+        worker.add_done_callback(ended)
     await stream.subscribe(_STREAM, queue="antivirus", durable="antivirus", manual_ack=True, cb=take)
     try:
         yield
     finally:
-        living.cancel()
-        await asyncio.gather(living, return_exceptions=True)
+        while alive := [worker for worker in workers if not worker.done()]:
+            for worker in alive:
+                worker.cancel()  # more than once: nats-py may swallow a cancellation
+            await asyncio.wait(alive, timeout=1)
+        await asyncio.gather(*workers, return_exceptions=True)
         await client.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from ..ahead import ahead
 from .reader import Reader
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ async def pass_through(
     try:
         for _ in range(_ROUNDS):
             begun_at = reader.position
-            async with aclosing(reader.pages()) as pages:
-                async for page in pages:
+            async with aclosing(reader.pages()) as pages, aclosing(ahead(pages)) as coming:
+                async for page in coming:
                     for message in page:
                         found = interpreter(message)
                         if found is not None and found.elsewhere and found.upload_id not in seen:

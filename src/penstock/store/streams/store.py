@@ -15,6 +15,7 @@ import structlog
 from ...clock import SystemClock
 from ...jetstream import NatsUnavailable, connect
 from .. import layout
+from ..ahead import ahead
 from ..base import ProgressStore, Revision, Saved, StoreUnavailable
 from .answers import Answers
 from .bucket import Bucket, checked_name
@@ -271,8 +272,8 @@ class StreamStore(ProgressStore):
         """Yield the wanted records that are met on a way through the stream, and take them out of `wanted`."""
         reader, interpreter = Reader(parts.bucket.stream), parts.bucket.interpreter()
         try:
-            async with aclosing(reader.pages()) as pages:
-                async for page in pages:
+            async with aclosing(reader.pages()) as pages, aclosing(ahead(pages)) as coming:
+                async for page in coming:
                     for message in page:
                         found = interpreter(message)
                         if found is None or found.elsewhere:
