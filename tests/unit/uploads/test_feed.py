@@ -66,6 +66,8 @@ class Reader:
         self.after = after
         self.upload_id = upload_id
         self.seen: list[int] = []
+        self.waits = False
+        """Whether it has read all and waits for more."""
 
     async def read_all(self, limit: int = 50) -> None:
         while entries := await self.feed.since(self.after, upload=self.upload_id, limit=limit):
@@ -76,7 +78,9 @@ class Reader:
         with self.feed.subscribe(self.upload_id) as news:
             while True:
                 await self.read_all(limit)
+                self.waits = True
                 await news.wait()
+                self.waits = False
 
 
 async def test_what_is_written_reaches_those_who_wait(feed: Feed, writer: Writer) -> None:
@@ -209,8 +213,8 @@ async def test_a_database_that_is_away_is_asked_again(
     reader = Reader(feed)
     task = asyncio.create_task(reader.follow())
     await writer.write()
-    await eventually(lambda: reader.seen == [1])
-    await eventually(lambda: feed._complete_after is not None)  # else the reader asks the database itself
+    # Otherwise the reader asks the database itself.
+    await eventually(lambda: reader.seen == [1] and reader.waits and feed._complete_after is not None)
     real, failures = journal.since, list[int]()
 
     def broken(*arguments: object, **named: object) -> object:
