@@ -65,8 +65,7 @@ async def records_of_service(settings: Settings) -> AsyncIterator[tuple[RecordsO
         yield None, "it has no debug address, which POSTPROCESSING_DEBUG_ADDR gives it."
         return
     headers = {"Authorization": f"Bearer {settings.debug_token}"} if settings.debug_token else {}
-    host = _reached(address.host)
-    url = f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
+    url = f"http://{address._replace(host=_reached(address.host))}"
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=False) as client:
         records = RecordsOfService(client)
         try:
