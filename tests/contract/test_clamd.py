@@ -29,7 +29,7 @@ from penstock.antivirus.clamav import ClamavScanner
 from penstock.antivirus.clamav.address import parse_address
 from penstock.antivirus.clamav.daemon import ENGINE_LIMIT_BYTES
 from penstock.antivirus.clamav.line import Line
-from penstock.antivirus.clamav.protocol import Answer
+from penstock.antivirus.clamav.protocol import Answer, ScanReply
 from penstock.antivirus.eicar import eicar
 from penstock.antivirus.limits import TimeAllowance
 from penstock.antivirus.proven import ProvenScanner
@@ -41,7 +41,7 @@ from tests.on_disk import tmp_path
 from tests.servers.clamd import Clamd, running_clamd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 MIB = 1024 * 1024
 LIMIT_BYTES = 32 * MIB
@@ -375,12 +375,16 @@ async def test_what_clamd_has_stopped_looking_at_is_not_clean(tmp_path: Path) ->
     file = tmp_path / "file"
     file.write_bytes(os.urandom(30 * MIB) + eicar())
     size_bytes = file.stat().st_size
-    with running_clamd(tmp_path / "clamd", MaxScanTime="50") as clamd:
-        async with ClamavScanner(clamd.unix_address, clock=SystemClock(), **LIMITS) as told_nothing:
-            report = await told_nothing.scan(LocalFile(file), size_bytes=size_bytes)
-            assert report.verdict is Verdict.CLEAN  # which is not true
-        options = LIMITS | {"max_scan_time": timedelta(milliseconds=50)}
-        async with ClamavScanner(clamd.unix_address, clock=SystemClock(), **options) as scanner:
-            for source in (LocalFile(file), ByteStream(pieces(file.read_bytes()))):
-                with pytest.raises(ScanTimeout, match="MaxScanTime"):
-                    await scanner.scan(source, size_bytes=size_bytes)
+    with running_clamd(tmp_path / "clamd", MaxScanTime="1") as clamd:
+
+        async def looked(line: Line) -> AsyncIterator[Callable[[], Awaitable[ScanReply]]]:
+            async with opened(LocalFile(file), size_bytes) as open_file:
+                yield lambda: line.pass_descriptor(open_file)
+            yield lambda: line.stream(pieces(file.read_bytes()), size_bytes)
+
+        address = parse_address(clamd.unix_address)
+        async for look in looked(Line(address, TimeAllowance())):
+            assert (await look()).answer is Answer.CLEAN  # which is not true
+        async for look in looked(Line(address, TimeAllowance(), max_scan_time=timedelta(milliseconds=1))):
+            with pytest.raises(ScanTimeout, match="MaxScanTime"):
+                await look()

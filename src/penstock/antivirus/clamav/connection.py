@@ -32,7 +32,7 @@ class Received(NamedTuple):
     closed_cleanly: bool
     """Whether the other side closed the connection, having read all that we sent."""
     seconds: float = 0.0
-    """How long it took for that, once it had everything."""
+    """How long it took for that, from before the last of what we sent: it may not have had everything sooner."""
 
 
 class Connection:
@@ -42,6 +42,7 @@ class Connection:
         self._sock = sock
         self._address = address
         self._loop = asyncio.get_running_loop()
+        self._last_sent_at = self._loop.time()
 
     @property
     def process_id(self) -> int:
@@ -57,6 +58,7 @@ class Connection:
         Raises:
             ClamdBrokeOff: the connection broke. The other side may have said why: `receive` still works.
         """
+        self._last_sent_at = self._loop.time()
         try:
             await self._loop.sock_sendall(self._sock, data)
         except OSError as err:
@@ -68,6 +70,7 @@ class Connection:
         Raises:
             ClamdBrokeOff: as for `send`.
         """
+        self._last_sent_at = self._loop.time()
         try:
             sent = self._sock.sendmsg([head, body])
         except OSError:  # there is no room right now; or it is broken, which `send` finds as well
@@ -83,6 +86,7 @@ class Connection:
         Raises:
             ClamdBrokeOff: the connection broke.
         """
+        self._last_sent_at = self._loop.time()
         try:
             socket.send_fds(self._sock, [b"\0"], [fd])
         except OSError as err:
@@ -100,14 +104,17 @@ class Connection:
                 while len(raw) <= LONGEST_REPLY_BYTES:
                     more = await self._loop.sock_recv(self._sock, 4096)
                     if not more:
-                        return Received(raw, closed_cleanly=True)
+                        return self._received(raw, closed_cleanly=True)
                     if b"\0" in more:
                         limit.reschedule(self._loop.time() + _CLOSE_SECONDS)
                     raw += more
         except OSError:
             # A reset, or the end of our patience. What came before it is kept: it may be clamd's reason.
-            return Received(raw, closed_cleanly=False)
-        return Received(raw, closed_cleanly=False)
+            return self._received(raw, closed_cleanly=False)
+        return self._received(raw, closed_cleanly=False)
+
+    def _received(self, raw: bytes, *, closed_cleanly: bool) -> Received:
+        return Received(raw, closed_cleanly, self._loop.time() - self._last_sent_at)
 
 
 @asynccontextmanager

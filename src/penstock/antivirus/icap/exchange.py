@@ -35,7 +35,7 @@ class Heard(NamedTuple):
     reusable: bool
     """Whether the connection is as it was before."""
     seconds: float = 0.0
-    """How long it took to answer once it had been given everything."""
+    """How long it took to answer, from before the last of what we sent: it may not have had everything sooner."""
 
 
 class Plan(NamedTuple):
@@ -66,6 +66,7 @@ class Exchange:
         self._sent_digest = hashlib.sha256()
         self._sent_bytes = 0
         self._all_sent = False
+        self._last_sent_at = float("-inf")
         self._more = False  # whether something came behind the answer
         self.repeatable = True
         """Whether it can be done again on another connection: nothing was answered, and no more than the first piece
@@ -83,17 +84,15 @@ class Exchange:
             ScannerProtocolError: what came is no answer.
             ScanTimeout: it did not come in time.
         """
-        loop = asyncio.get_running_loop()
         receiving = asyncio.create_task(self._receive())
         sending = asyncio.create_task(self._send(first, rest))
         try:
             await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
             sent = sending.done() and await _ended_well(sending)
-            sent_at = loop.time()
             if not receiving.done():
                 await self._wait_for(receiving, sent=sent)
             answer, all_sent, sent_back = receiving.result()
-            seconds = loop.time() - sent_at
+            seconds = asyncio.get_running_loop().time() - self._last_sent_at
         finally:
             sending.cancel()
             receiving.cancel()
@@ -143,6 +142,7 @@ class Exchange:
         await self._push(last_chunk)
 
     async def _push(self, data: bytes) -> None:
+        self._last_sent_at = asyncio.get_running_loop().time()
         async with give_up_after(self._plan.patience, f"{self._plan.what}: it does not take more bytes"):
             await self._connection.send(data)
 
