@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_DROPPED = (Verdict.DUPLICATE, Verdict.STALE, Verdict.UNKNOWN)
-"""Worth a line in the log: an event that its sender expected to count."""
+_DROPPED = {Verdict.STALE: logging.INFO, Verdict.UNKNOWN: logging.INFO, Verdict.DUPLICATE: logging.DEBUG}
+"""Worth a line in the log: an event that its sender expected to count; what was said again at a start, for few."""
 _CONTINUE = Outcome.CONTINUE.value
 
 
@@ -42,7 +43,14 @@ class Observer:
         kind, verdict, after = kind_of(received), transition.verdict, transition.progress
         self._inputs(kind or "other", verdict).inc()
         if verdict in _DROPPED:
-            log.info("input_dropped", upload=upload_id, kind=kind, verdict=verdict, reason=transition.reason)
+            log.log(
+                _DROPPED[verdict],
+                "input_dropped",
+                upload=upload_id,
+                kind=kind,
+                verdict=verdict,
+                reason=transition.reason,
+            )
         if verdict is not Verdict.APPLIED:
             return
         if before is not None and isinstance(received, Envelope):

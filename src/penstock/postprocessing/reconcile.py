@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 PATIENCE = timedelta(seconds=10)
 """How long a start is held up by a store or a bus that is away, or by a bus without room for all there is to say."""
-_START = timedelta(seconds=2)
+_START = timedelta(seconds=1)
 """How long a start is held up by what there is to say, where all are there to hear it."""
 _SHARE = 20
 """Of the time, the part that periodic walks take at most."""

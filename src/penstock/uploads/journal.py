@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, delete, func, select
+from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, delete, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert  # its clause for conflicts is also that of SQLite
 
 from ..db.instants import from_microseconds, to_microseconds
@@ -96,12 +96,12 @@ class FeedEntry(msgspec.Struct, frozen=True, kw_only=True):
 _COLUMNS: Final = (feed.c.seq, feed.c.upload_id, feed.c.at, feed.c.kind, feed.c.phase, feed.c.data)
 _SINCE: Final = select(*_COLUMNS).where(feed.c.seq > bindparam("after")).order_by(feed.c.seq).limit(bindparam("most"))
 _SINCE_OF_UPLOAD: Final = _SINCE.where(feed.c.upload_id == bindparam("upload"))
-_LAST_START: Final = (
+_BEGINS_STEP_OR_RUN: Final = feed.c.kind.in_(
+    [literal_column(f"'{kind}'") for kind in (Kind.STEP_STARTED, Kind.RECEIVED, Kind.RESTARTED)]
+)
+_LAST_START: Final = Prepared(
     select(feed.c.kind, feed.c.key, feed.c.data)
-    .where(
-        feed.c.upload_id == bindparam("upload"),
-        feed.c.kind.in_([Kind.STEP_STARTED.value, Kind.RECEIVED.value, Kind.RESTARTED.value]),
-    )
+    .where(feed.c.upload_id == bindparam("upload"), _BEGINS_STEP_OR_RUN)
     .order_by(feed.c.seq.desc())
     .limit(1)
 )
@@ -150,11 +150,14 @@ def since(connection: Connection, after: int, *, upload_id: str | None, limit: i
 
 def last_start(connection: Connection, upload_id: str) -> tuple[str, str, int | None] | None:
     """Return key, step and attempt of the last start of a step in the upload's present run; None if there is none."""
-    row = connection.execute(_LAST_START, {"upload": upload_id}).first()
-    if row is None or row.kind != Kind.STEP_STARTED:
+    row = _LAST_START.first(connection, {"upload": upload_id})
+    if row is None:
         return None
-    details = _decode(row.data)
-    return row.key, details.step, details.attempt
+    kind, key, data = row
+    if kind != Kind.STEP_STARTED:
+        return None
+    details = _decode(data)
+    return key, details.step, details.attempt
 
 
 def last(connection: Connection, *, upload_id: str | None = None) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _PAGE: Final = 500
-_START: Final = timedelta(seconds=1)
+_START: Final = timedelta(seconds=0.5)
 """How long a start is held up by announcing."""
 _STRETCH: Final = 32
 """Uploads that are announced before there has to be room for more."""

@@ -102,7 +102,7 @@ class Lookups:
 
     async def last_start(self, upload_id: str) -> tuple[str, str, int | None] | None:
         """Return start event, step and attempt that were last noted in the upload's present run, or None."""
-        return await self._database.read(lambda connection: journal.last_start(connection, upload_id))
+        return await self._database.find(lambda connection: journal.last_start(connection, upload_id))
 
     async def counts(self) -> dict[Phase, int]:
         """Return how many uploads are in each phase, those with none included."""
