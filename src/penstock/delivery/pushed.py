@@ -6,8 +6,9 @@ A file is sent to `<worker's address>/<ID of the start event>`::
     HEAD   how much is there?        → Upload-Offset, Upload-Complete; with all of it, Repr-Digest
     PATCH  the rest, from an offset  Upload-Offset, Upload-Complete: ?1, Upload-Length, and as for PUT
 
-HEAD and PATCH are those of the IETF's resumable uploads (draft-ietf-httpbis-resumable-upload). A receiver without them
-gets the file from its beginning each time.
+HEAD and PATCH are those of the IETF's resumable uploads (draft-ietf-httpbis-resumable-upload). The offset may be less
+than is there; the rest of a file that is all there, but not complete yet, has no bytes. A receiver without the two gets
+the file from its beginning each time.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from ..clock import Clock, SystemClock
 from ..delivery.pushed import ID, number, read_digest, written_digest
 from ..errors import PenstockError
 from .form import BadForm, Field, form_parts
+from .hashed import Hashes, MayGoOn
 from .inbox import Arriving, Busy, NoRoom, WrongBytes, arrived, arrived_so_far, collect
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,8 @@ KEEP: Final = timedelta(days=1)
 """How long a file waits for its step."""
 _COLLECT_EVERY: Final = timedelta(minutes=10)
 _STALL_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 10.0
+"""How long a sender waits for what an earlier process has written to be hashed: of what was not, it sends again."""
 _STATUS: Final = {Busy: 423, NoRoom: 507, WrongBytes: 460}
 
 
@@ -76,6 +79,7 @@ class Receiving:
         self._expected = f"Bearer {secret}".encode() if secret else None
         self._keep = keep
         self._clock = SystemClock() if clock is None else clock
+        self._hashes = Hashes()
         self._collected_at: float | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -127,26 +131,33 @@ class Receiving:
             raise _Wrong(401, "show the secret as a bearer token", WWW_Authenticate="Bearer")
 
     def _head(self, name: str) -> _Answer:
-        whole = arrived(self._folder, name)
+        may_go_on = self._patience()
+        whole = arrived(self._folder, name, self._hashes, may_go_on)
         if whole is not None:
             size, sha256 = whole
-            more = {"Upload-Complete": "?1", "Repr-Digest": written_digest(sha256)}
-            return _Answer(204, {"Upload-Offset": str(size), **more})
-        so_far = arrived_so_far(self._folder, name)
+            more = {} if sha256 is None else {"Repr-Digest": written_digest(sha256)}
+            return _Answer(204, {"Upload-Offset": str(size), "Upload-Complete": "?1", **more})
+        so_far = arrived_so_far(self._folder, name, self._hashes, may_go_on)
         if so_far is None:
             raise _Wrong(404, "nothing of it is here")
         return _Answer(204, {"Upload-Offset": str(so_far), "Upload-Complete": "?0"})
+
+    def _patience(self) -> MayGoOn:
+        ends_at = self._clock.monotonic() + _PATIENCE_SECONDS
+        return lambda: self._clock.monotonic() < ends_at
 
     async def _take(self, name: str, headers: dict[str, str], receive: Receive, *, anew: bool) -> _Answer:
         sha256, length = read_digest(headers.get("repr-digest", "")), number(headers.get("content-length"))
         if sha256 is None or length is None:
             raise _Wrong(400, "say Content-Length, and Repr-Digest with sha-256")
-        file = await _begun(self._folder, name, anew=anew)
+        file = await _begun(self._folder, name, self._hashes, anew=anew)
         try:
             if not anew:
-                if number(headers.get("upload-offset")) != file.offset:
+                asked = number(headers.get("upload-offset"))
+                await _to_its_end(file.catch_up, asked, self._patience())
+                if asked != file.offset:
                     raise _Wrong(409, "it goes on from another byte", Upload_Offset=str(file.offset))
-                await _to_its_end(file.hash_what_is_there)
+                await _to_its_end(file.drop_the_rest)
             size = file.offset + length
             async for piece in _body(receive):
                 if file.offset + len(piece) > size:
@@ -171,10 +182,10 @@ class Receiving:
                         fields[part.name] = part.value
                         continue
                     if file is None:
-                        file = await _begun(self._folder, _named_by(fields), anew=True)
+                        file = await _begun(self._folder, _named_by(fields), self._hashes, anew=True)
                     await _to_its_end(file.write, part)
             if file is None:
-                file = await _begun(self._folder, _named_by(fields), anew=True)
+                file = await _begun(self._folder, _named_by(fields), self._hashes, anew=True)
             await _to_its_end(file.finish, fields.get("sha256", ""))
         except BadForm as error:
             raise _Wrong(400, str(error)) from error
@@ -194,9 +205,9 @@ class Receiving:
                 log.warning("files_without_a_step_removed", files=len(removed))
 
 
-async def _begun(folder: Path, name: str, *, anew: bool) -> Arriving:
+async def _begun(folder: Path, name: str, hashes: Hashes, *, anew: bool) -> Arriving:
     """Open a file that arrives; who is cancelled meanwhile leaves it neither open nor locked."""
-    opening = asyncio.ensure_future(asyncio.to_thread(Arriving, folder, name, anew=anew))
+    opening = asyncio.ensure_future(asyncio.to_thread(Arriving, folder, name, anew=anew, hashes=hashes))
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
@@ -12,11 +13,12 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
 
+from penstock.clock import SystemClock
 from penstock.delivery.pushed import written_digest
 from penstock.steps.inbox import Arriving, collect
 from penstock.steps.receiving import Receiving, main
@@ -74,9 +76,10 @@ async def test_other_bytes_than_announced_leave_nothing(client: httpx.AsyncClien
     assert names(tmp_path) == []
 
 
-async def test_what_broke_off_stays_a_part(tmp_path: Path) -> None:
-    one, sent = name(), []
-    messages = iter([{"type": "http.request", "body": BODY[:4000], "more_body": True}, {"type": "http.disconnect"}])
+async def cut_off(app: Receiving, one: str, arrived: bytes) -> list[Any]:
+    """Have a file begin to arrive, and the connection end; return what is answered."""
+    sent: list[Any] = []
+    messages = iter([{"type": "http.request", "body": arrived, "more_body": True}, {"type": "http.disconnect"}])
 
     async def receive() -> Any:
         return next(messages)
@@ -85,9 +88,137 @@ async def test_what_broke_off_stays_a_part(tmp_path: Path) -> None:
         sent.append(message)
 
     raw = [(key.lower().encode(), value.encode()) for key, value in headers(Content_Length="10000").items()]
-    await Receiving(tmp_path)({"type": "http", "method": "PUT", "path": f"/{one}", "headers": raw}, receive, send)
+    await app({"type": "http", "method": "PUT", "path": f"/{one}", "headers": raw}, receive, send)
+    return sent
+
+
+def client_of(app: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker")
+
+
+async def test_what_broke_off_stays_a_part(tmp_path: Path) -> None:
+    one = name()
+    sent = await cut_off(Receiving(tmp_path), one, BODY[:4000])
     assert sent[0]["status"] == 400
     assert names(tmp_path) == [f".{one}.part"]
+
+
+async def test_what_was_hashed_as_it_came_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large it is, each request is answered at once."""
+    app, one = Receiving(tmp_path), name()
+    await cut_off(app, one, BODY[:4000])
+
+    def read(*_: object) -> NoReturn:
+        pytest.fail("it is read again")
+
+    monkeypatch.setattr(os, "pread", read)
+    monkeypatch.setattr(hashlib, "file_digest", read)
+    async with client_of(app) as client:
+        head = await client.head(one)
+        assert (head.headers["upload-offset"], head.headers["upload-complete"]) == ("4000", "?0")
+        assert (await client.patch(one, content=BODY[4000:], headers=headers(Upload_Offset="4000"))).status_code == 201
+        head = await client.head(one)
+    assert (head.headers["upload-complete"], head.headers["repr-digest"]) == ("?1", headers()["Repr-Digest"])
+    assert (tmp_path / one).read_bytes() == BODY
+
+
+class Passing(SystemClock):
+    """A clock on which a second passes whenever somebody looks at it."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def monotonic(self) -> float:
+        self._seconds += 1
+        return self._seconds
+
+
+async def test_what_an_earlier_process_has_written_is_read_for_so_long_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be read in time is sent again, and whoever waits for the file sees it grow."""
+    monkeypatch.setattr("penstock.steps.hashed._PIECE_BYTES", 100)
+    one, app = name(), Receiving(tmp_path, clock=Passing())
+    await cut_off(Receiving(tmp_path), one, BODY[:9000])
+    async with client_of(app) as client:
+        head = await client.head(one)
+        known = int(head.headers["upload-offset"])
+        assert (0 < known < 2000, head.headers["upload-complete"]) == (True, "?0")
+        part = tmp_path / f".{one}.part"
+        assert part.stat().st_size == 9000
+
+        async def rest() -> AsyncIterator[bytes]:
+            assert part.stat().st_size == known
+            yield BODY[known:]
+
+        told = headers(Upload_Offset=f"{known}", Content_Length=f"{len(BODY) - known}")
+        assert (await client.patch(one, content=rest(), headers=told)).status_code == 201
+    assert (tmp_path / one).read_bytes() == BODY
+    async with client_of(Receiving(tmp_path, clock=Passing())) as client:
+        seen = [(await client.head(one)).headers for _ in range(20)]
+    assert "repr-digest" not in seen[0]
+    assert seen[-1]["repr-digest"] == headers()["Repr-Digest"]  # it gets on with each question
+    assert {one["upload-complete"] for one in seen} == {"?1"}
+
+
+async def test_who_knows_where_it_ends_need_not_ask_and_may_have_nothing_left_to_send(tmp_path: Path) -> None:
+    """As where several processes answer, or the answer to the last byte was lost."""
+    for arrived in (4000, len(BODY)):
+        one = name()
+        file = Arriving(tmp_path, one, anew=True)
+        file.write(BODY[:arrived])
+        file.close()
+        async with client_of(Receiving(tmp_path)) as client:
+            rest = headers(Upload_Offset=f"{arrived}")
+            assert (await client.patch(one, content=BODY[arrived:], headers=rest)).status_code == 201
+        assert (tmp_path / one).read_bytes() == BODY
+
+
+async def test_what_somebody_else_has_changed_is_hashed_anew(tmp_path: Path) -> None:
+    app, one = Receiving(tmp_path), name()
+    await cut_off(app, one, BODY[:4000])
+    part = tmp_path / f".{one}.part"
+    part.write_bytes(b"x" * 4000)
+    os.utime(part, (1, 1))
+    async with client_of(app) as client:
+        answer = await client.patch(one, content=BODY[4000:], headers=headers(Upload_Offset="4000"))
+    assert answer.status_code == 460
+    assert names(tmp_path) == []
+
+
+def test_a_disk_that_loses_bytes_is_believed_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so once: what seemed to be written before has to come again."""
+    one = name()
+    file = Arriving(tmp_path, one, anew=True)
+    file.write(BODY)
+
+    def lost(_: int) -> NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", lost)
+    with pytest.raises(OSError, match="Input/output error"):
+        file.finish(hashlib.sha256(BODY).hexdigest())
+    assert file.offset == 0
+    file.close()
+    assert (tmp_path / f".{one}.part").read_bytes() == b""
+
+
+def test_no_more_waits_for_the_disk_than_can_be_written_while_a_sender_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.steps.inbox._FLUSH_BYTES", 1000)
+    flushed, fsync = list[int](), os.fsync
+
+    def flush(file: int) -> None:
+        flushed.append(file)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    file = Arriving(tmp_path, name(), anew=True)
+    for begin in range(0, len(BODY), 500):
+        file.write(BODY[begin : begin + 500])
+    assert len(flushed) == len(BODY) // 1000
+    file.close()
 
 
 @pytest.mark.parametrize("odd", ["x", "..", "%2e%2e%2fx", "", ".", "0" * 36, "a" * 300])

@@ -40,6 +40,6 @@ class Putting(Manner):
         if not answer.taken or offset is None or offset > parcel.size_bytes:
             return 0
         if answer.headers.get("Upload-Complete") != "?1":
-            parcel.kept_bytes = offset if offset < parcel.size_bytes else 0
-            return parcel.kept_bytes
+            parcel.kept_bytes = offset  # where that is all of it, it lacks the end, which has no bytes
+            return offset
         return None if read_digest(answer.headers.get("Repr-Digest", "")) == parcel.sha256 else 0

@@ -104,6 +104,15 @@ async def test_it_goes_on_where_it_was(blobs: LocalBlobs, receiver: Receiver) ->
     assert sent[0] > 0.66
 
 
+async def test_what_is_all_there_is_not_sent_again(blobs: LocalBlobs, receiver: Receiver) -> None:
+    """The connection, or the receiver, ended before the answer."""
+    start_id, reports = str(uuid.uuid4()), Reports()
+    (receiver.folder / f".{start_id}.part").write_bytes(BODY)
+    await put(receiver.url, blobs).address(start(), start_id, reports.take)
+    assert (receiver.folder / start_id).read_bytes() == BODY
+    assert not [message for _, message in reports if message.startswith("sent")]
+
+
 async def test_a_part_of_something_else_is_sent_again(blobs: LocalBlobs, receiver: Receiver) -> None:
     start_id = str(uuid.uuid4())
     (receiver.folder / f".{start_id}.part").write_bytes(b"x" * 1000)
