@@ -74,7 +74,7 @@ def router(services: Services) -> APIRouter:
             owner=_owner(services, request) if mine else owner,
             limit=limit,
             cursor=cursor,
-            now=services.clock.now(),
+            now=services.receiver.now(),
         )
         return UploadPage(uploads=await services.views(page.uploads), next=page.next)
 
@@ -108,7 +108,7 @@ def router(services: Services) -> APIRouter:
                 space=None,
                 limit=1000,
                 cursor=cursor,
-                now=services.clock.now(),
+                now=services.receiver.now(),
             )
             rows += [await _act(services, upload, action) for upload in page.uploads]
             cursor = page.next
@@ -164,7 +164,9 @@ async def _act(services: Services, upload: Upload, action: Action) -> Row:
                 await services.gateway.restart(upload.id)
                 return row(ok=True, detail="all steps run again")
             case "clean":
-                await services.receiver.terminate(upload.id)
+                # Not what has become something else since it was listed: there may be thousands before it.
+                chosen = _phases(None, sessions=True, processing=action.processing, unfinished=bool(action.expired))
+                await services.receiver.terminate(upload.id, only_in=chosen)
                 return row(ok=True, detail="removed, bytes freed")
     except PenstockError as error:
         return row(ok=False, detail=str(error))

@@ -21,6 +21,8 @@ from .recorder import Recorder, explained_by, unexplained
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..blobs.base import BlobStore
     from ..bus.publish import Publisher
     from ..clock import Clock
@@ -114,9 +116,15 @@ class Endings:
         gone = msgspec.structs.replace(upload, phase=Phase.EXPIRED, ended_at=self._clock.now(), reason=reason)
         return gone if await self._catalogue.change(upload, gone) else None
 
-    async def cancel(self, upload: Upload) -> Upload:
-        """Mark an upload as cancelled unless it has no bytes any more; return it."""
+    async def cancel(self, upload: Upload, only_in: Collection[Phase] | None = None) -> Upload:
+        """Mark an upload as cancelled unless it has no bytes any more; return it.
+
+        Raises:
+            InvalidRequest: it is in none of the phases `only_in`.
+        """
         while upload.phase.holds_bytes:
+            if only_in is not None and upload.phase not in only_in:
+                raise InvalidRequest(f"upload {upload.id} is {upload.phase} by now, so it is left alone.")
             gone = msgspec.structs.replace(upload, phase=Phase.CANCELLED, ended_at=self._clock.now())
             upload = gone if await self._catalogue.change(upload, gone) else await self.get(upload.id)
         return upload

@@ -19,7 +19,7 @@ from .turns import Turns
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from datetime import timedelta
 
     from ..blobs.base import BlobStore
@@ -161,17 +161,18 @@ class Gateway:
         async with self._turns.of(upload_id):
             return await self._deeds.begin_again(await self._deeds.get(upload_id), cause)
 
-    async def cancel(self, upload_id: str) -> None:
-        """Give an upload up, whatever its phase: its bytes are freed, its processing ends. Again does no harm.
+    async def cancel(self, upload_id: str, *, only_in: Collection[Phase] | None = None) -> None:
+        """Give an upload up: its bytes are freed, its processing ends. Again does no harm.
 
         When this returns nobody can read it any more. Bytes that the storage does not remove right now are removed
-        later.
+        later. None: whatever its phase.
 
         Raises:
             NotFound: there is no such upload.
+            InvalidRequest: it has bytes, and is in none of the phases `only_in`.
         """
         async with self._turns.of(upload_id):
-            upload = await self._deeds.cancel(await self._deeds.get(upload_id))
+            upload = await self._deeds.cancel(await self._deeds.get(upload_id), only_in)
             with later(upload):
                 await self._deeds.give_up(upload)
 

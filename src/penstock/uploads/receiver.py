@@ -24,8 +24,8 @@ from .steady import SteadyTime
 from .writing import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
-    from datetime import timedelta
+    from collections.abc import AsyncIterable, Collection
+    from datetime import datetime, timedelta
 
     from ..blobs.base import BlobStore
     from ..clock import Clock
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .expected import Expected
     from .gateway import Gateway
     from .locks import Locks
-    from .upload import Upload
+    from .upload import Phase, Upload
 
 _REMEMBERED: Final = 4096
 
@@ -111,6 +111,10 @@ class Receiver:
             arrivals=self._arrivals,
             recent=self._recent,
         ).create
+
+    def now(self) -> datetime:
+        """Return the time that says whose time is over: a clock that jumps ahead ends no upload."""
+        return self._time.now()
 
     def largest(self, upload: Upload) -> int | None:
         """Return how large an upload may become; None: as large as there is room."""
@@ -241,17 +245,18 @@ class Receiver:
             raise gone(upload)
         await self.terminate(upload_id)
 
-    async def terminate(self, upload_id: str) -> None:
+    async def terminate(self, upload_id: str, *, only_in: Collection[Phase] | None = None) -> None:
         """Cancel or delete an upload at any time: its bytes are freed, its processing ends. Again: nothing changes.
 
         Raises:
             NotFound: there is none of this ID.
             Locked: a request for it does not let go.
+            InvalidRequest: it has bytes, and is in none of the phases `only_in`; None: any will do.
         """
         check_id(upload_id)
         async with self._locks.hold(upload_id):
             self._recent.take(upload_id)
-            await self._gateway.cancel(upload_id)
+            await self._gateway.cancel(upload_id, only_in=only_in)
             self._room.end(upload_id, arrived=False)
 
     async def expire(self, upload: Upload, *, dry_run: bool = False) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -118,7 +118,7 @@ async def test_one_that_was_forgotten_meanwhile_does_not_keep_the_others(tmp_pat
         versions = [await world.put() for _ in range(3)]
         terminate = world.receiver.terminate
 
-        async def forget(upload_id: str) -> None:
+        async def forget(upload_id: str, **_: Any) -> None:
             if upload_id == versions[1]:
                 raise NotFound("there is no such upload")
             await terminate(upload_id)
