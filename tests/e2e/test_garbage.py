@@ -113,3 +113,11 @@ def test_in_a_bucket_that_is_shared_only_ours_goes(tmp_path: Path, s3: S3Server)
         assert s3.unfinished(bucket) == [f"theirs/{stray}"]
         assert sorted(set(s3.keys(bucket)) & set(theirs)) == sorted(theirs)
         assert httpx.get(link).content == b"alive"
+        server.stop()
+        alive = link.split("/")[-2]
+        staged = write(server.data_dir / "blobs" / "staged" / alive[:2] / alive, b"a part of it")
+        assert kinds(gc(server, "--dry-run"))["leftover"] == (1, 0, 0)
+        assert staged.exists()
+        assert kinds(gc(server, "--yes"))["leftover"] == (1, 1, 0)
+        assert not staged.exists()
+        assert s3.content(bucket, f"ours/{alive}") == b"alive"

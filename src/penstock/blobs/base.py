@@ -52,6 +52,15 @@ class BlobUnavailable(Unavailable):
     code = "blob-unavailable"
 
 
+def not_as_released(upload_id: str, size_bytes: int, *, kept_bytes: int | None, staged_bytes: int) -> BlobUnavailable:
+    """Return the error for a blob of which there are other bytes than were released; None: none, where they belong."""
+    kept = "none" if kept_bytes is None else kept_bytes
+    return BlobUnavailable(
+        f"upload {upload_id} was released with {size_bytes} bytes, but {staged_bytes} are staged, and {kept} are in "
+        "the final place. Both are left alone: put the right ones back, or delete the upload."
+    )
+
+
 class Appender(Protocol):
     """Writes the body of one request to the end of a staged blob."""
 
@@ -152,8 +161,8 @@ class Staging(Protocol):
         """
         ...
 
-    async def discard(self, upload_id: str) -> None:
-        """Remove the bytes, staged or released. Does nothing when there are none."""
+    async def discard(self, upload_id: str, *, only_staged: bool = False) -> None:
+        """Remove the bytes, staged or (unless `only_staged`) released. Does nothing when there are none."""
         ...
 
     def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
@@ -194,6 +203,24 @@ class BlobStore(Staging, Protocol):
 
         Raises:
             BlobUnavailable: the final place does not have all of it, or cannot tell; nothing was removed.
+        """
+        ...
+
+    async def put_right(self, upload_id: str, size_bytes: int, *, dry_run: bool = False) -> None:
+        """Have a blob that was released be in its final place, and nowhere else.
+
+        If there are as many bytes there, these are they: they were compared when it was released, and only what is
+        still staged of them is removed, whatever it is. If not, and as many are staged, it is released once more: a
+        power failure may have undone that.
+
+        Args:
+            upload_id: the blob.
+            size_bytes: with how many bytes it was released.
+            dry_run: only look whether that can be done.
+
+        Raises:
+            BlobMissing: nothing is kept under this ID.
+            BlobUnavailable: there are as many in neither place, or nobody can tell; nothing was removed.
         """
         ...
 

@@ -12,7 +12,16 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from ..errors import PenstockError
-from .base import Appender, BlobMissing, BlobStore, BlobUnavailable, FinalPlace, Staging, SupportsPath
+from .base import (
+    Appender,
+    BlobMissing,
+    BlobStore,
+    BlobUnavailable,
+    FinalPlace,
+    Staging,
+    SupportsPath,
+    not_as_released,
+)
 from .copying import SupportsCopying, SupportsOneObject
 from .inventory import Found, SupportsInventory
 from .sharing import FencedStaging, SupportsFences
@@ -116,6 +125,8 @@ class MovingBlobs(BlobStore, SupportsInventory):
             pieces = self._staging.read(upload_id, stop=size_bytes)
             await self._final.put(upload_id, pieces, size_bytes=size_bytes, sha256=staged)
             if not await self._holds(upload_id, size_bytes, staged):
+                # Where another instance has released it meanwhile, that is the only copy: nothing is staged any more.
+                await self._staging.length(upload_id)
                 await self._final.remove(upload_id)
                 raise BlobUnavailable(
                     f"{self._final.name} has taken upload {upload_id}, but gives other bytes back than it was sent. "
@@ -141,10 +152,26 @@ class MovingBlobs(BlobStore, SupportsInventory):
             )
         await self._staging.discard(upload_id)
 
-    async def discard(self, upload_id: str) -> None:
+    async def put_right(self, upload_id: str, size_bytes: int, *, dry_run: bool = False) -> None:
+        """Remove the staged bytes of what the final place has; bring it there if it has not."""
+        try:
+            kept_bytes: int | None = await self._final.size(upload_id)
+        except BlobMissing:
+            kept_bytes = None
+        if kept_bytes != size_bytes:
+            staged_bytes = await self._staging.length(upload_id)
+            if staged_bytes != size_bytes:
+                raise not_as_released(upload_id, size_bytes, kept_bytes=kept_bytes, staged_bytes=staged_bytes)
+        if not dry_run:
+            if kept_bytes != size_bytes:
+                await self.release(upload_id)
+            await self._staging.discard(upload_id)
+
+    async def discard(self, upload_id: str, *, only_staged: bool = False) -> None:
         """Remove the bytes here and there; the room on the disk is free also while the final place is away."""
-        await self._staging.discard(upload_id)
-        await self._final.remove(upload_id)
+        await self._staging.discard(upload_id, only_staged=only_staged)
+        if not only_staged:
+            await self._final.remove(upload_id)
 
     async def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the bytes from where they are; from the final place on, once they are there only."""

@@ -52,13 +52,20 @@ def gc(
         report = collect(dry_run=True)
         _show(report, as_json=False)
         if not report["found"]:
+            _end(report)
             return
         if not typer.confirm(f"Remove {report['found']} things, {size(report['size_bytes'])}?", err=True):
             complain("nothing was removed.")
             raise typer.Exit(Status.NOT_WELL)
     report = collect(dry_run=dry_run)
     _show(report, as_json=as_json)
-    if report["notes"] or report["failed"] or (not dry_run and report["done"] < report["found"]):
+    _end(report)
+
+
+def _end(report: dict[str, Any]) -> None:
+    """End the command with the status that fits."""
+    left = not report["dry_run"] and report["done"] < report["found"]
+    if report["notes"] or report["failed"] or left:
         raise typer.Exit(Status.PARTLY_FAILED)
 
 

@@ -297,6 +297,63 @@ class BlobContract(ABC):
             assert upload in await blobs.staged()
             assert self.peek(upload) == b"bytes"
 
+    async def test_what_is_staged_beside_a_released_blob_goes(self) -> None:
+        body = random.Random(6).randbytes(_MIB + 1)
+        async with self.open() as blobs:
+            upload = await _blob(blobs, body)
+            await blobs.seal(upload)
+            await blobs.release(upload)  # and here the process dies: what is staged was not removed
+            for late in (False, True):
+                if late:
+                    await blobs.create(upload)  # a request that comes too late makes it anew
+                before = await blobs.staged()
+                await blobs.put_right(upload, len(body), dry_run=True)
+                assert await blobs.staged() == before
+                await blobs.put_right(upload, len(body))
+                assert upload not in await blobs.staged()
+                assert self.peek(upload) == body
+                assert await _read(blobs, upload) == body
+
+    async def test_a_release_that_was_undone_is_done_again(self) -> None:
+        body = random.Random(7).randbytes(_MIB + 1)
+        async with self.open() as blobs:
+            upload = await _blob(blobs, body)
+            await blobs.seal(upload)
+            await blobs.put_right(upload, len(body), dry_run=True)
+            assert upload in await blobs.staged()
+            await blobs.put_right(upload, len(body))
+            assert upload not in await blobs.staged()
+            assert self.peek(upload) == body
+            assert await _read(blobs, upload) == body
+
+    @pytest.mark.parametrize("dry_run", [True, False])
+    async def test_what_is_not_as_it_was_released_is_left_alone(self, *, dry_run: bool) -> None:
+        async with self.open() as blobs:
+            staged, released = await _blob(blobs, b"bytes"), await _blob(blobs, b"bytes")
+            await blobs.seal(released)
+            await blobs.release(released)
+            await blobs.unstage(released)
+            for upload in (staged, released):
+                with pytest.raises((BlobUnavailable, BlobMissing)):
+                    await blobs.put_right(upload, 6, dry_run=dry_run)
+                assert self.peek(upload) == b"bytes"
+            assert staged in await blobs.staged()
+            with pytest.raises(BlobMissing):
+                await blobs.put_right(new_upload_id(), 0, dry_run=dry_run)
+
+    async def test_what_is_staged_can_be_removed_alone(self) -> None:
+        async with self.open() as blobs:
+            staged, released = await _blob(blobs, b"staged"), await _blob(blobs, b"released")
+            await blobs.seal(released)
+            await blobs.release(released)
+            await blobs.unstage(released)
+            await blobs.create(released)
+            for upload in (staged, released, new_upload_id()):
+                await blobs.discard(upload, only_staged=True)
+                assert upload not in await blobs.staged()
+            assert self.peek(staged) is None
+            assert self.peek(released) == b"released"
+
     async def test_parts_of_a_released_blob_are_read(self) -> None:
         body = random.Random(2).randbytes(2 * _MIB + 77)
         async with self.open() as blobs:

@@ -13,6 +13,7 @@ import structlog
 from ..blobs.base import BlobMissing, BlobStore
 from ..blobs.inventory import Stage, SupportsInventory
 from ..errors import PenstockError
+from ..ids import derived_id
 from ..store.base import ProgressStore
 from .catalogue import Catalogue
 from .collection import Find, Kind, Report, Tally, Verdict, judge, kind_of
@@ -158,15 +159,17 @@ class Collecting:
 
     async def _begin(self, upload: Upload, detail: str) -> Find:
         find = _find(Kind.UNPROCESSED, upload, upload.size_bytes or 0, upload.received_at or upload.created_at, detail)
-        if self._dry_run:
-            return find
         if not self._means.serving:
             return msgspec.structs.replace(find, kept=True, detail="its processing begins when the server starts")
+        if self._dry_run:
+            return find
         try:
             if upload.phase is Phase.RECEIVING:
                 await self._means.gateway.complete(upload.id)
             else:
-                await self._means.gateway.restart(upload.id)
+                # Once, though collections of several instances find it at the same time.
+                cause = derived_id(upload.id, f"{upload.run}", "without record")
+                await self._means.gateway.restart(upload.id, cause=cause)
         except PenstockError as error:
             return self._failed(find, error)
         return msgspec.structs.replace(find, done=True)
@@ -235,9 +238,11 @@ class Collecting:
             return msgspec.structs.replace(find, kept=True, detail="not noticed for long enough")
         if find.kind is Kind.STRAY and not self._strays:
             return msgspec.structs.replace(find, kept=True, detail="only `penstock uploads gc` removes it")
-        if self._dry_run:
-            return find
         try:
+            if self._dry_run:
+                if verdict is Verdict.PUT_RIGHT:
+                    await self._put_right(upload)
+                return find
             return msgspec.structs.replace(find, done=await self._remove(blobs, found, verdict))
         except PenstockError as error:
             return self._failed(find, error)
@@ -248,14 +253,18 @@ class Collecting:
         if self._verdict(found, upload) is not verdict:
             return False
         if verdict is Verdict.PUT_RIGHT:
-            await self._blobs.release(found.upload_id)
-            await self._blobs.unstage(found.upload_id)
+            await self._put_right(upload)
             return True
         removed = await blobs.remove_found(found)
         if removed:
             log.info("garbage_removed", upload=found.upload_id, stage=found.stage, size_bytes=found.size_bytes)
             self._unknown.discard(_key(found))
         return removed
+
+    async def _put_right(self, upload: Upload | None) -> None:
+        """Have a released upload be in its final place only, or (in a dry run) see whether that can be done."""
+        if upload is not None and upload.size_bytes is not None:
+            await self._blobs.put_right(upload.id, upload.size_bytes, dry_run=self._dry_run)
 
     def _verdict(self, found: Found, upload: Upload | None) -> Verdict:
         return judge(found, upload, noticed_at=self._seen.get(_key(found)), now=self._now, older_than=self._older_than)

@@ -71,7 +71,7 @@ class Verdict(StrEnum):
     REMOVE = "remove"
     """It goes."""
     PUT_RIGHT = "put right"
-    """It is of an upload that was released, and goes once the final place is known to have it."""
+    """It is of an upload that was released, and goes if the final place has all of that, else it comes there."""
 
 
 class Find(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,8 +214,7 @@ def judge(
             return Verdict.ALIVE
         return Verdict.REMOVE if old else Verdict.YOUNG
     if found.stage is Stage.STAGED and upload.phase is Phase.RELEASED:
-        # Other bytes than were released would take their place.
-        return Verdict.PUT_RIGHT if old and found.size_bytes == upload.size_bytes else Verdict.ALIVE
+        return Verdict.PUT_RIGHT if old and upload.size_bytes is not None else Verdict.ALIVE
     if upload.phase.holds_bytes and not (found.stage is Stage.MARK and upload.phase is Phase.RELEASED):
         return Verdict.ALIVE
     return Verdict.REMOVE if old else Verdict.YOUNG

@@ -5,7 +5,6 @@ It removes bytes only of uploads that the catalogue has given up, or that no ent
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
@@ -19,6 +18,7 @@ from .steady import SteadyTime
 from .upload import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from ..blobs.base import BlobStore
@@ -179,17 +179,18 @@ class Sweeper:
         # A clock that was ahead, and believed, has noticed things in the future: that is when they would grow old.
         seen = {upload_id: at for upload_id, at in remembered.items() if at <= now}
         staged = await self._blobs.staged()
-        unknown, misplaced = set[str](), dict[str, Callable[[str], Awaitable[None]]]()
+        unknown = set[str]()
+        misplaced: list[Upload] = []
         # Asked after `staged`: an entry that comes a moment after its bytes is there by the next sweep, at the latest.
         for start in range(0, len(staged), _PAGE):
             page = staged[start : start + _PAGE]
             known = await self._catalogue.get_many(page)
             unknown.update(upload_id for upload_id in page if upload_id not in known)
-            misplaced |= {id_: deed for id_, one in known.items() if (deed := self._right_place(one)) is not None}
+            misplaced += [one for one in known.values() if one.phase is Phase.RELEASED or not one.phase.holds_bytes]
         removed = {upload_id for upload_id in unknown & seen.keys() if await self._is_nobodys(upload_id, seen)}
+        misplaced = [upload for upload in misplaced if await self._put_right(upload, dry_run=dry_run)]
         if not dry_run:
-            removed = {upload_id for upload_id in removed if await self._done(upload_id, self._blobs.discard)}
-            misplaced = {id_: deed for id_, deed in misplaced.items() if await self._done(id_, deed)}
+            removed = {upload_id for upload_id in removed if await self._remove_orphan(upload_id)}
             await self._orphans.forget((remembered.keys() - (unknown & seen.keys())) | removed)
             await self._orphans.remember(unknown - seen.keys(), self._time.noticed())
         return len(removed), len(misplaced)
@@ -200,39 +201,40 @@ class Sweeper:
             empty = await self._blobs.length(upload_id) == 0
         except BlobMissing:
             return True  # nothing that counts: what a writer has left that came too late, or nothing at all by now
+        except BlobUnavailable:
+            empty = False  # what is damaged holds up nothing else
         is_over = self._time.now() - seen[upload_id] >= (self._empty_after if empty else self._orphans_after)
         return is_over and await self._catalogue.get(upload_id) is None  # another instance may have entered it by now
 
-    def _right_place(self, upload: Upload) -> Callable[[str], Awaitable[None]] | None:
-        """Return what is to be done with an upload's staged bytes; None if staged is what they are to be.
+    async def _remove_orphan(self, upload_id: str) -> bool:
+        """Remove staged bytes without an entry; what was released stays, also where an older database was put back."""
+        try:
+            await self._blobs.discard(upload_id, only_staged=True)
+        except PenstockError as error:
+            self._leave(upload_id, error)
+            return False
+        log.info("staged_bytes_without_entry_removed", upload=upload_id)
+        return True
+
+    async def _put_right(self, upload: Upload, *, dry_run: bool) -> bool:
+        """Put an upload right whose bytes are not to be staged; return whether that was done, or would be.
 
         A power failure may undo what the disk had not made durable; a death may come between a release and the removal
         of what was staged; a request that was at work while its upload was given up may have made the file anew.
         """
-        if upload.phase is Phase.RELEASED:
-            return self._release
-        return None if upload.phase.holds_bytes else self._blobs.discard
-
-    async def _release(self, upload_id: str) -> None:
-        upload = await self._catalogue.get(upload_id)
-        if upload is None or upload.phase is not Phase.RELEASED:
-            return
-        length_bytes = await self._blobs.length(upload_id)
-        if upload.size_bytes not in (None, length_bytes):
-            raise BlobUnavailable(
-                f"{length_bytes} bytes are staged of upload {upload_id}, which was released with {upload.size_bytes}: "
-                "they would take the place of the others, so they are left alone."
-            )
-        await self._blobs.release(upload_id)
-        await self._blobs.unstage(upload_id)
-
-    async def _done(self, upload_id: str, deed: Callable[[str], Awaitable[None]]) -> bool:
         try:
-            await deed(upload_id)
+            present = await self._catalogue.get(upload.id)  # the others before it may have taken their time
+            if present is not None and present.phase is Phase.RELEASED and present.size_bytes is not None:
+                await self._blobs.put_right(present.id, present.size_bytes, dry_run=dry_run)
+            elif present is None or present.phase.holds_bytes:
+                return False
+            elif not dry_run:
+                await self._blobs.discard(present.id)
         except PenstockError as error:
-            self._leave(upload_id, error)
+            self._leave(upload.id, error)
             return False
-        log.info("staged_bytes_put_right", upload=upload_id, deed=deed.__name__.strip("_"))
+        if not dry_run:
+            log.info("staged_bytes_put_right", upload=upload.id, phase=present.phase)
         return True
 
     def _leave(self, upload_id: str, error: PenstockError) -> None:

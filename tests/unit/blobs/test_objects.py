@@ -125,6 +125,33 @@ async def test_a_large_object_that_is_there_already_is_not_sent_again(blobs: Mov
     assert [line.split()[0] for line in proxy.seen] == ["HEAD", "GET"]
 
 
+async def test_what_is_still_staged_goes_without_being_read_or_sent(blobs: MovingFiles, proxy: UnrulyServer) -> None:
+    for body in (SMALL, LARGE):
+        upload = await stage(blobs, body)
+        await blobs.release(upload)
+        proxy.seen.clear()
+        await blobs.put_right(upload, len(body))
+        assert [line.split()[0] for line in proxy.seen] == ["HEAD"]
+        assert await blobs.staged() == []
+        assert await read(blobs, upload) == body
+
+
+async def test_who_is_late_removes_nothing_that_another_instance_has_released(
+    blobs: MovingFiles, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await stage(blobs, SMALL)
+
+    async def meanwhile(*_: object) -> bool:
+        """The other one is done; what this one reads is not what it should be."""
+        await blobs.unstage(upload)
+        return False
+
+    monkeypatch.setattr(blobs, "_holds", meanwhile)
+    with pytest.raises(BlobMissing):
+        await blobs.release(upload)
+    assert s3.content(bucket, upload) == SMALL
+
+
 async def test_what_keeps_silent_is_not_waited_for(
     blobs: MovingFiles, proxy: UnrulyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

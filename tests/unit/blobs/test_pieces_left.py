@@ -68,9 +68,10 @@ async def read(blobs: BlobStore, upload: str) -> bytes:
     return b"".join([piece async for piece in blobs.read(upload)])
 
 
+@pytest.mark.parametrize("deed", ["unstage", "put_right"])
 @pytest.mark.parametrize("removals", DEATHS)
 async def test_death_while_staged_files_are_removed_costs_no_released_one(
-    tmp_path: Path, removals: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, removals: int, deed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = MemoryStore()
     final = ObjectPlace(store, store, name="a bucket", prefix="")
@@ -80,10 +81,9 @@ async def test_death_while_staged_files_are_removed_costs_no_released_one(
         with monkeypatch.context() as patch:
             dies_after(removals, patch)
             with pytest.raises(Death):
-                await blobs.unstage(upload)
-        for _ in range(2):  # what every sweep does
-            await blobs.release(upload)
-            await blobs.unstage(upload)
+                await (blobs.unstage(upload) if deed == "unstage" else blobs.put_right(upload, 6))
+        for _ in range(2):
+            await blobs.put_right(upload, 6)  # what every sweep does
         assert b"".join([piece async for piece in final.read(upload)]) == b"abcdef"
         for left in await found_of(blobs, upload):
             assert left.stage in (Stage.PIECES, Stage.RELEASED)

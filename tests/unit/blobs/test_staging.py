@@ -184,6 +184,20 @@ async def live_and_die(blobs: MovingFenced, upload: str, body: bytes) -> int:
     return promised
 
 
+async def test_a_damaged_head_holds_up_no_other(
+    bucket: str, blobs: MovingFenced, other: MovingFenced, s3: S3Server
+) -> None:
+    damaged, whole = await staged(blobs, b"damaged"), await staged(blobs, b"whole")
+    s3.client.put_object(Bucket=bucket, Key=f"staging/{damaged}/head", Body=b"what is this?")
+    with pytest.raises(BlobUnavailable, match="something else than was written"):
+        await other.length(damaged)
+    found = {one.upload_id: one async for batch in other.inventory() for one in batch}
+    assert found[whole].size_bytes == len(b"whole")
+    assert found[damaged].size_bytes == len(b"what is this?")
+    assert await other.remove_found(found[damaged])
+    assert await other.staged() == [whole]
+
+
 @pytest.mark.parametrize("late", [b"late", BODY[::-1]], ids=["small", "large"])
 async def test_a_late_writer_changes_nothing(
     bucket: str, blobs: MovingFenced, other: MovingFenced, s3: S3Server, late: bytes

@@ -61,10 +61,10 @@ def test_what_was_given_up_goes_once_it_is_old(stage: Stage, phase: Phase) -> No
     assert verdict(found(stage, DAY / 2), upload(phase)) is Verdict.YOUNG
 
 
-def test_staged_bytes_of_a_released_upload_are_put_right_if_they_are_the_same() -> None:
+def test_staged_bytes_of_a_released_upload_are_put_right_once_they_are_old() -> None:
     assert verdict(found(Stage.STAGED), upload(Phase.RELEASED)) is Verdict.PUT_RIGHT
     assert verdict(found(Stage.STAGED, DAY / 2), upload(Phase.RELEASED)) is Verdict.ALIVE
-    assert verdict(found(Stage.STAGED, size_bytes=0), upload(Phase.RELEASED)) is Verdict.ALIVE
+    assert verdict(found(Stage.STAGED, size_bytes=0), upload(Phase.RELEASED)) is Verdict.PUT_RIGHT
 
 
 def test_a_mark_says_which_bytes_count_for_as_long_as_there_are_some() -> None:

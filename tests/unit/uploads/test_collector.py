@@ -14,7 +14,7 @@ from penstock.db import Database, DatabaseUnavailable
 from penstock.errors import InvalidRequest
 from penstock.ids import new_upload_id
 from penstock.testing.faults import Faults, Killed, die, fail
-from penstock.uploads.collecting import Looked, Means
+from penstock.uploads.collecting import Collecting, Looked, Means
 from penstock.uploads.collection import Kind, Report
 from penstock.uploads.collector import Collector
 from penstock.uploads.orphans import Orphans
@@ -40,7 +40,7 @@ class World:
         self.alive = alive
         self.folder = folder / "blobs"
         catalogue, blobs = faults.wrap("catalogue", alive.catalogue), faults.wrap("blobs", alive.blobs)
-        means = Means(
+        self.means = Means(
             catalogue=catalogue,
             blobs=blobs,
             gateway=alive.gateway,
@@ -51,7 +51,7 @@ class World:
             records=alive.outside.records,
             serving=serving,
         )
-        self.collector = Collector(means, older_than=DAY)
+        self.collector = Collector(self.means, older_than=DAY)
 
     async def collect(self, *, dry_run: bool = False, strays: bool = True) -> Report:
         return await self.collector.collect(dry_run=dry_run, strays=strays)
@@ -162,6 +162,23 @@ async def test_pieces_of_an_upload_that_nobody_knows_go_and_those_of_one_that_is
     assert await world.alive.content() == BODY[:3]
 
 
+@pytest.mark.parametrize("phase", [None, Phase.CANCELLED])
+async def test_a_mark_goes_with_what_it_is_about(world: World, phase: Phase | None) -> None:
+    """In whichever order the system lists the two: what a dry run tells of is all that goes, and it does."""
+    if phase is not None:
+        await in_phase(world.alive, phase)
+    left, kind = world.file(world.alive.upload_id), Kind.ORPHAN if phase is None else Kind.LEFTOVER
+    left.write_bytes(BODY)
+    left.with_name(f"{left.name}.tentative").write_bytes(b"3\n")
+    world.written(3650 * DAY)
+    await world.collect(dry_run=phase is not None)
+    await world.alive.clock.advance(2 * DAY)
+    world.written(2 * DAY)
+    assert counts(await world.collect(dry_run=True)) == {kind: (1, 0, 0)}
+    assert counts(await world.collect()) == {kind: (1, 1, 0)}
+    assert [path for path in world.folder.rglob("*") if path.is_file()] == []
+
+
 async def test_what_cannot_be_removed_holds_up_nothing_else(world: World, faults: Faults) -> None:
     for _ in range(3):
         world.file(new_upload_id()).write_bytes(BODY)
@@ -252,6 +269,48 @@ async def test_bytes_of_what_was_given_up_and_files_that_a_death_has_left_go(wor
     assert [path.name for path in world.folder.rglob("*") if path.is_file()] == ["somebody's"]
 
 
+@pytest.mark.parametrize("staged", [BODY, BODY[:3], b""])
+async def test_what_is_staged_beside_what_was_released_goes_and_nothing_is_released_again(
+    world: World, faults: Faults, staged: bytes
+) -> None:
+    await in_phase(world.alive, Phase.RELEASED)
+    faults.counts.clear()
+    left = world.file(world.alive.upload_id)
+    left.write_bytes(staged)
+    world.written(2 * DAY)
+    assert counts(await world.collect(dry_run=True)) == {Kind.LEFTOVER: (1, 0, 0)}
+    assert left.exists()
+    report = await world.collect()
+    assert (counts(report), report.freed_bytes) == ({Kind.LEFTOVER: (1, 1, 0)}, len(staged))
+    assert not left.exists()
+    assert await world.alive.content() == BODY
+    assert faults.counts["blobs.release"] == faults.counts["blobs.read"] == 0
+
+
+async def test_what_is_not_as_it_was_released_stays_and_a_dry_run_says_so(world: World) -> None:
+    await in_phase(world.alive, Phase.RELEASED)
+    world.file(world.alive.upload_id, "released").rename(world.folder / "away")
+    world.file(world.alive.upload_id).write_bytes(BODY[:3])
+    world.written(2 * DAY)
+    for dry_run in (True, False):
+        (find,) = (await world.collect(dry_run=dry_run)).finds
+        assert (find.kind, find.kept, find.failed) == (Kind.LEFTOVER, True, True)
+        assert f"was released with {len(BODY)} bytes, but 3 are staged, and none are" in find.detail
+    assert world.file(world.alive.upload_id).read_bytes() == BODY[:3]
+
+
+async def test_without_a_server_a_dry_run_tells_that_processing_begins_with_the_next_one(
+    world: World, database: Database, faults: Faults
+) -> None:
+    await world.alive.begin()
+    await world.alive.fill()
+    await world.alive.clock.advance(LIFETIME / 2)
+    alone = World(world.alive, database, world.folder.parent, faults, serving=False)
+    for dry_run in (True, False):
+        report = await alone.collector.collect(dry_run=dry_run, older_than=timedelta(minutes=5))
+        assert counts(report) == {Kind.UNPROCESSED: (0, 0, 1)}
+
+
 async def test_what_was_complete_but_never_begun_is_processed(world: World) -> None:
     await world.alive.begin()
     await world.alive.fill()
@@ -277,6 +336,18 @@ async def test_what_is_in_processing_without_a_record_begins_again(world: World)
     upload = await alive.upload()
     assert upload is not None
     assert (upload.phase, upload.run) == (Phase.RELEASED, 2)
+
+
+async def test_two_collections_at_once_begin_it_again_once(world: World) -> None:
+    await in_phase(world.alive, Phase.PROCESSING)
+    found = await world.alive.upload()
+    assert found is not None
+    for _ in range(2):  # both have listed it before either of them has begun it
+        collecting = Collecting(world.means, dry_run=False, older_than=DAY, strays=True)
+        assert (await collecting._begin(found, "")).done
+    begun = await world.alive.upload()
+    assert begun is not None
+    assert begun.run == 2
 
 
 async def test_what_cannot_be_removed_or_listed_is_told(world: World, faults: Faults) -> None:

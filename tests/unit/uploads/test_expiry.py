@@ -235,14 +235,60 @@ async def test_released_bytes_that_are_staged_again_after_a_power_failure_are_pu
     assert await alive.content() == BODY
 
 
+@pytest.mark.parametrize("staged", [BODY, BODY[:3], b""])
+async def test_what_is_staged_beside_what_was_released_goes_and_nothing_is_released_again(
+    alive: Process, faults: Faults, tmp_path: Path, staged: bytes
+) -> None:
+    """All of it or an older part, which a death has left, or a file that somebody has made anew."""
+    await in_phase(alive, Phase.RELEASED)
+    faults.counts.clear()
+    path = tmp_path / "blobs" / "staged" / alive.upload_id[:2] / alive.upload_id
+    path.write_bytes(staged)
+    assert await alive.sweeper.sweep(dry_run=True) == Report(misplaced=1)
+    assert path.exists()
+    assert await alive.sweeper.sweep() == Report(misplaced=1)
+    assert not path.exists()
+    assert await alive.content() == BODY
+    assert faults.counts["blobs.release"] == faults.counts["blobs.read"] == 0
+
+
 async def test_other_bytes_than_were_released_do_not_take_their_place(alive: Process, tmp_path: Path) -> None:
-    """Such as an older part of the file, which a death has left staged."""
     await in_phase(alive, Phase.RELEASED)
     staged = tmp_path / "blobs" / "staged" / alive.upload_id[:2] / alive.upload_id
+    (released,) = (tmp_path / "blobs" / "released").rglob(alive.upload_id)
+    released.rename(tmp_path / "away")
     staged.write_bytes(BODY[:3])
-    assert await alive.sweeper.sweep() == Report(left=1)
-    staged.unlink()
+    for dry_run in (True, False):
+        assert await alive.sweeper.sweep(dry_run=dry_run) == Report(left=1)
+    assert staged.read_bytes() == BODY[:3]
+    (tmp_path / "away").rename(released)
+    assert await alive.sweeper.sweep() == Report(misplaced=1)
     assert await alive.content() == BODY
+
+
+async def test_released_bytes_stay_also_where_their_staged_ones_have_no_entry(alive: Process, tmp_path: Path) -> None:
+    """An older database was put back after a death between a release and the removal of what was staged."""
+    for stage in ("staged", "released"):
+        (tmp_path / "blobs" / stage / alive.upload_id[:2] / alive.upload_id).write_bytes(BODY)
+    assert await alive.sweeper.sweep() == Report()
+    await alive.clock.advance(LIFETIME)
+    assert await alive.sweeper.sweep() == Report(orphans=1)
+    assert await alive.blobs.staged() == []
+    assert await alive.content() == BODY
+
+
+async def test_damaged_bytes_without_an_entry_hold_up_nothing(alive: Process, faults: Faults) -> None:
+    damaged, empty = "a" * 32, "b" * 32
+    for upload in (damaged, empty):
+        await alive.blobs.create(upload)
+    assert await alive.sweeper.sweep() == Report()
+    broken = fail(BlobUnavailable("nobody knows how much it is"))
+    faults.before("blobs.length", broken, where=lambda upload_id: upload_id == damaged)
+    assert await alive.sweeper.sweep() == Report(orphans=1)
+    assert await alive.blobs.staged() == [damaged]
+    await alive.clock.advance(LIFETIME)
+    assert await alive.sweeper.sweep() == Report(orphans=1)
+    assert await alive.blobs.staged() == []
 
 
 async def test_a_file_that_a_late_request_made_anew_goes(alive: Process, faults: Faults) -> None:

@@ -1,6 +1,7 @@
 """What lies in the folders of a local store. Blocking: everything here runs in threads, a folder at a time.
 
-An upload that is staged in several files (`pieces`) is found as one thing: they count together, and go together.
+An upload that is staged in several files (`pieces`) is found as one thing: they count together, and go together. A mark
+goes with the bytes beside it; only one that was left alone is found.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def look_into(tree: Tree, stage: Stage, folder: str) -> list[Found]:
     with errors_about_folder(folder):
         with os.scandir(folder) as entries:
             found = [one for entry in entries if (one := _found(stage, entry)) is not None]
-        return _put_together(tree, found) if stage is Stage.STAGED else found
+        return _without_company(_put_together(tree, found)) if stage is Stage.STAGED else found
 
 
 def remove_as_found(tree: Tree, found: Found) -> bool:
@@ -80,6 +81,12 @@ def _found(stage: Stage, entry: os.DirEntry[str]) -> Found | None:
     if not entry.is_file(follow_symlinks=False):
         return None
     return Found(stage, upload_id, status.st_size, _when(status), "", entry.path)
+
+
+def _without_company(found: Sequence[Found]) -> list[Found]:
+    """Return what was found but for the marks that go with something else of it."""
+    others = {one.upload_id for one in found if one.stage is not Stage.MARK}
+    return [one for one in found if one.stage is not Stage.MARK or one.upload_id not in others]
 
 
 def _put_together(tree: Tree, found: Sequence[Found]) -> list[Found]:

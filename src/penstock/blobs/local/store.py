@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from ..base import BlobStore, BlobUnavailable, SupportsPath
+from ..base import BlobStore, BlobUnavailable, SupportsPath, not_as_released
 from ..endings import to_the_end
 from ..inventory import Found, SupportsInventory
 from ..sharing import SupportsFences
@@ -147,9 +147,13 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
     async def unstage(self, upload_id: str) -> None:
         """Do nothing: a file that is released was moved, and is staged no more."""
 
-    async def discard(self, upload_id: str) -> None:
+    async def put_right(self, upload_id: str, size_bytes: int, *, dry_run: bool = False) -> None:
+        """Remove what is staged beside a released file; move it there if there is none."""
+        await to_the_end(self._run(lambda: self._put_right(upload_id, size_bytes, dry_run=dry_run)))
+
+    async def discard(self, upload_id: str, *, only_staged: bool = False) -> None:
         """Remove a file, staged or released."""
-        await to_the_end(self._run(self._discard, upload_id))
+        await to_the_end(self._run(lambda: self._discard(upload_id, only_staged=only_staged)))
 
     async def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a file; those before it, if there are fences, from the files that have them."""
@@ -316,12 +320,32 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
                 remove_all(self._tree, upload_id)
             sync_folder(self._tree.folder(STAGED, upload_id))
 
-    def _discard(self, upload_id: str) -> None:
+    def _put_right(self, upload_id: str, size_bytes: int, *, dry_run: bool) -> None:
+        with errors_about(upload_id):
+            try:
+                kept_bytes: int | None = os.stat(self._tree.released(upload_id)).st_size
+            except FileNotFoundError:
+                kept_bytes = None
+            if kept_bytes != size_bytes:
+                staged_bytes = self._length(upload_id)
+                if kept_bytes is not None or staged_bytes != size_bytes:
+                    raise not_as_released(upload_id, size_bytes, kept_bytes=kept_bytes, staged_bytes=staged_bytes)
+            if dry_run:
+                return
+            if kept_bytes is None:
+                self._release(upload_id)
+                return
+            sync_folder(self._tree.folder(RELEASED, upload_id))
+            remove_all(self._tree, upload_id)
+            sync_folder(self._tree.folder(STAGED, upload_id))
+
+    def _discard(self, upload_id: str, *, only_staged: bool) -> None:
         with errors_about(upload_id):
             staged = Piece(self._tree.staged(upload_id))
             if self._fenced:
                 remove_all(self._tree, upload_id)
-            for path in (staged.path, self._tree.released(upload_id), staged.mark):
+            released = [] if only_staged else [self._tree.released(upload_id)]
+            for path in (staged.path, *released, staged.mark):
                 remove(path)
 
     async def _opened(self, upload_id: str) -> int:

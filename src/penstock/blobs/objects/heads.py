@@ -19,6 +19,10 @@ _TRIES: Final = 3
 """A service that says that it has written something is asked; if it has not, it is told again."""
 
 
+class DamagedHead(BlobUnavailable):
+    """A head is not what was written: only of its upload nobody knows what is staged."""
+
+
 class Superseded(Exception):
     """Somebody else has changed the upload since it was read: nothing was written."""
 
@@ -90,12 +94,13 @@ class Heads:
         Raises:
             BlobMissing: nothing is.
             BlobUnavailable: it cannot be read.
+            DamagedHead: it says nothing.
         """
         found = await self._bucket.get(upload_id, key_of(upload_id))
         try:
             return Saved(decode(found.content), found.revision)
         except BadHead as error:
-            raise BlobUnavailable(
+            raise DamagedHead(
                 f"{self._bucket.name} holds something else than was written for upload {upload_id}: {error}. "
                 "Nothing of it was changed."
             ) from None

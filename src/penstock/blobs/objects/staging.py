@@ -30,7 +30,7 @@ from .appender import ObjectAppender
 from .assembly import assembled
 from .bucket import LARGEST_PIECE_BYTES, Bucket, Changed
 from .head import SEGMENT_BYTES, TAIL_BYTES, Head
-from .heads import Heads, Superseded, key_of
+from .heads import DamagedHead, Heads, Superseded, key_of
 from .sending import Limits
 
 if TYPE_CHECKING:
@@ -143,8 +143,9 @@ class ObjectStaging(FencedStaging, SupportsInventory, SupportsIdentity, Supports
         """
         return (await self.heads.renew(upload_id)).head.length_bytes
 
-    async def discard(self, upload_id: str) -> None:
+    async def discard(self, upload_id: str, *, only_staged: bool = False) -> None:
         """Remove the head, from when on nothing counts nor can count again, and all segments."""
+        del only_staged  # nothing is released here
         await self.bucket.remove(upload_id, [key_of(upload_id)])
         await self.bucket.remove(upload_id, await self.bucket.keys(upload_id, upload_id))
 
@@ -218,7 +219,7 @@ class ObjectStaging(FencedStaging, SupportsInventory, SupportsIdentity, Supports
             return found
         try:
             return found._replace(size_bytes=await self.length(found.upload_id))
-        except BlobMissing:
+        except (BlobMissing, DamagedHead):  # it holds up no other
             return found
 
     async def _heads_of(self, upload_ids: Sequence[str]) -> list[Head]:
