@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import ssl
@@ -20,6 +21,7 @@ from typing import Final, Protocol, TypeAlias
 import httpx
 import pytest
 
+from penstock.antivirus.eicar import eicar
 from tests.clients.browser import in_browser
 from tests.servers.cutting import cutting
 from tests.servers.nginx import running_proxy
@@ -189,6 +191,49 @@ def test_behind_nginx(client: Client, server: PenstockServer, file: Path, digest
         url = upload.url()
     assert re.fullmatch(re.escape(nginx.url) + "/uploads/[^/]+", url)
     assert released(server, url) == digest
+
+
+def by_node(file: Path, server: PenstockServer, **options: object) -> AbstractContextManager[Upload]:
+    script = str(HERE / "node" / "upload.mjs")
+    return _running(["node", script, str(file), f"{server.url}/uploads/", json.dumps(options)], None)
+
+
+def test_parts_are_sent_beside_each_other(server: PenstockServer, file: Path, digest: str) -> None:
+    """By tus-js-client, which has the server put them together (Concatenation)."""
+    with by_node(file, server, parallelUploads=3, uploadSize=None) as upload:
+        url = upload.url()
+    assert released(server, url) == digest
+    shown = httpx.get(f"{server.url}/api/v1/uploads/{url.rpartition('/')[2]}", trust_env=False).json()
+    assert (len(shown["made_of"]), shown["filename"]) == (3, file.name)
+
+
+def test_a_file_that_is_refused_at_its_end_is_no_success(server: PenstockServer, tmp_path: Path) -> None:
+    file = tmp_path / "other.bin"
+    file.write_bytes(b"not what was announced")
+    metadata = {"checksum": f"sha256 {hashlib.sha256(b'what was announced').hexdigest()}"}
+    with by_node(file, server, metadata=metadata, retryDelays=[0, 0]) as upload, pytest.raises(AssertionError) as said:
+        upload.url()
+    assert "response code: 4" in str(said.value)
+
+
+def test_what_was_rejected_is_not_gone_on_with_as_if_it_were_complete(server: PenstockServer, tmp_path: Path) -> None:
+    file = tmp_path / "virus.com"
+    file.write_bytes(eicar())
+    with by_node(file, server) as upload:
+        url = upload.url()
+    assert released_or_gone(url, server) == "deleted"
+    with by_node(file, server, endpoint=None, uploadUrl=url) as upload, pytest.raises(AssertionError) as said:
+        upload.url()
+    assert "response code: 410" in str(said.value)
+
+
+def released_or_gone(url: str, server: PenstockServer) -> str:
+    address = f"{server.url}/api/v1/uploads/{url.rpartition('/')[2]}"
+    ends_at = time.monotonic() + LIMIT_SECONDS
+    while (phase := str(httpx.get(address, trust_env=False).json()["phase"])) == "processing":
+        assert time.monotonic() < ends_at
+        time.sleep(0.05)
+    return phase
 
 
 def test_nginx_lets_nobody_choose_the_address(server: PenstockServer, tmp_path: Path) -> None:

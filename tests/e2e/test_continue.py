@@ -171,4 +171,11 @@ def test_the_page_shows_what_is_left_of_a_quota(browser: Browser, tmp_path: Path
         httpx.put(f"{server.url}/files/a", content=bytes(512 * 1024), trust_env=False)
         expect(usage).to_contain_text("512.0 KiB used", timeout=10_000)
         assert usage.locator("meter").evaluate("meter => meter.value / meter.max") == 0.5
+        (tmp_path / "large.bin").write_bytes(bytes(1024**2))
+        page.locator("#pick").set_input_files(str(tmp_path / "large.bin"))
+        notice = page.locator("#notices li")
+        expect(notice).to_contain_text("large.bin: ")
+        expect(notice).to_contain_text("quota")
+        notice.get_by_role("button", name="Dismiss").click()
+        expect(notice).to_have_count(0)
         page.close()

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, Route, expect
 
 from penstock.antivirus.eicar import eicar
 from tests.servers.clamd import running_clamd
@@ -42,6 +43,62 @@ def test_files_are_seen_through_their_phases(page: Page, tmp_path: Path) -> None
     with page.expect_download() as download:
         good.get_by_role("link", name="hello.txt").click()
     assert Path(download.value.path()).read_text() == text.read_text()
+    page.once("dialog", lambda asked: asked.dismiss())
+    good.get_by_role("button", name="Delete").click()
+    expect(good).to_have_attribute("data-phase", "released")
+    page.once("dialog", lambda asked: asked.accept())
+    good.get_by_role("button", name="Delete").click()
+    expect(good).to_have_attribute("data-phase", "cancelled")
+
+
+def test_a_folder_goes_in_as_it_is(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "2026").mkdir(parents=True)
+    for name in ("a.txt", "2026/b.txt", "2026/c.txt", "2026/d.txt", "2026/e.txt", "2026/f.txt"):
+        (tmp_path / "photos" / name).write_text(name)
+    page.locator("#pick-folder").set_input_files(str(tmp_path / "photos"))
+    for name in ("photos/a.txt", "photos/2026/b.txt", "photos/2026/f.txt"):
+        expect(page.locator("tr", has_text=name)).to_have_attribute("data-phase", "released", timeout=15_000)
+    expect(page.locator("#notices li")).to_have_count(0)
+
+
+def test_who_waits_is_told_what_for(page: Page, tmp_path: Path) -> None:
+    """A server that is away when it begins, and one that takes nothing for a while in the middle."""
+    file = tmp_path / "patience.txt"
+    file.write_text("x")
+    page.route("**/uploads/", lambda route: route.abort())
+    choose(page, file)
+    notice = page.locator("#notices li")
+    expect(notice).to_have_text("patience.txt: The server does not answer. Trying again.")
+
+    def full(route: Route) -> None:
+        if route.request.method == "PATCH":
+            route.fulfill(status=507, body='{"detail": "There is no room."}')
+        else:
+            route.continue_()
+
+    upload = re.compile("^http://[^/]+/uploads/[0-9a-f]{32}$")
+    page.route(upload, full)
+    page.unroute("**/uploads/")
+    row = page.locator("tr", has_text="patience.txt")
+    expect(row.locator(".trouble")).to_have_text("There is no room. Trying again.")
+    page.unroute(upload)
+    expect(row).to_have_attribute("data-phase", "released", timeout=15_000)
+    expect(notice).to_have_count(0)
+
+
+def test_older_ones_are_shown_when_somebody_asks(page: Page, server: PenstockServer) -> None:
+    """The page asks for a hundred at a time; here for two."""
+    for number in range(4):
+        httpx.put(f"{server.url}/files/old-{number}.txt", content=b"x", trust_env=False)
+        expect(page.locator("tr", has_text=f"old-{number}.txt")).to_have_attribute("data-phase", "released")
+    few = re.compile(r"/api/v1/uploads\?limit=100")
+    page.route(few, lambda route: route.continue_(url=route.request.url.replace("limit=100", "limit=2")))
+    page.reload()
+    rows = page.locator("#uploads tr")
+    expect(rows).to_have_count(2)
+    page.get_by_role("button", name="Older ones").click()
+    expect(rows).to_have_count(4)
+    expect(rows.nth(2)).to_contain_text("old-1.txt")
 
 
 def test_an_upload_in_processing_can_be_cancelled(page: Page, tmp_path: Path) -> None:

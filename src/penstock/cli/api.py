@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 60.0
 _ACT_SECONDS: Final = 600.0
 """Actions answer when the last upload was acted on, and there may be thousands."""
+_PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+"""Before a file is gone on with that broke off: a server that is started again is back by then."""
 
 
 class ServerAway(Unavailable):
@@ -40,8 +43,11 @@ class Refused(InvalidRequest):
 class Api:
     """The server's REST interface, for commands that ask and print."""
 
-    def __init__(self, url: str, *, timeout_seconds: float = _ANSWER_SECONDS) -> None:
+    def __init__(
+        self, url: str, *, timeout_seconds: float = _ANSWER_SECONDS, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self.url = url
+        self._pause = pause
         timeout = httpx.Timeout(timeout_seconds, connect=min(_CONNECT_SECONDS, timeout_seconds))
         self._client = httpx.Client(base_url=url + PREFIX, timeout=timeout, trust_env=goes_far(url))
 
@@ -76,15 +82,30 @@ class Api:
             document(self.url, answer)
 
     def content(self, path: str) -> Iterator[bytes]:
-        """Yield the bytes at a path that begins with a slash, from the server's root; errors as for `get`."""
-        try:
-            with self._client.stream("GET", self.url + path) as answer:
-                if answer.status_code != 200:
-                    answer.read()
-                    document(self.url, answer)
-                yield from answer.iter_raw()
-        except httpx.TransportError as error:
-            raise away(self.url, error) from error
+        """Yield the bytes at a path that begins with a slash, from the server's root; errors as for `get`.
+
+        What breaks off goes on from there, until nothing has come for half a minute.
+        """
+        reached, tries, tag = 0, 0, ""
+        while True:
+            before = reached
+            try:
+                with self._client.stream("GET", self.url + path, headers=_rest(reached, tag)) as answer:
+                    if answer.status_code != (206 if reached else 200):
+                        answer.read()
+                        document(self.url, answer)
+                    tag = answer.headers.get("etag", "")
+                    for piece in answer.iter_raw():
+                        reached += len(piece)
+                        yield piece
+                    return
+            except (httpx.TransportError, ServerAway) as error:
+                tries = 0 if reached > before else tries + 1
+                if not tag or tries == len(_PAUSES_SECONDS):
+                    if isinstance(error, httpx.TransportError):
+                        raise away(self.url, error) from error
+                    raise
+            self._pause(_PAUSES_SECONDS[tries])
 
     def pages(self, path: str, key: str, /, **parameters: Any) -> list[dict[str, Any]]:
         """Return the items of all pages of a list."""
@@ -205,6 +226,11 @@ def _is_problem(answer: httpx.Response) -> bool:
         return isinstance(answer.json()["detail"], str)
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def _rest(reached: int, tag: str) -> dict[str, str]:
+    """Return the headers that ask for the bytes from there on, of the same file."""
+    return {"Range": f"bytes={reached}-", "If-Match": tag} if reached else {}
 
 
 def _said(values: dict[str, Any]) -> dict[str, Any]:

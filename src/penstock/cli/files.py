@@ -15,7 +15,7 @@ from .options import AsJson, ServerUrl, server_url
 from .show import complain, moment, print_json, print_table, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
 app = typer.Typer(help="List, read, move and delete released files, and their versions.", no_args_is_help=True)
@@ -115,21 +115,26 @@ def get(
     version: Version = None,
     url: ServerUrl = None,
 ) -> None:
-    """Read a file, into one of its name unless --output says where. A file that is there is not replaced."""
+    """Read a file, into one of its name unless --output says where. A file that is there is not replaced.
+
+    What breaks off goes on from there.
+    """
     from .api import Api
+    from .transfer.boards import bar_for
 
     with Api(server_url(url)) as api:
         found = api.get("/paths/stat", space=space, path=path, version=version)
         target = Path(found["name"]) if output is None else output
-        pieces = api.content(found["content"])
-        if str(target) == "-":
-            sys.stdout.buffer.writelines(pieces)
-            return
-        try:
-            with target.open("xb") as file:
-                _write(pieces, file, target)
-        except FileExistsError as error:
-            raise InvalidRequest(f"{target} is there already. Name another file with --output.") from error
+        with bar_for(found["name"], found["size"]) as came:
+            pieces = _counted(api.content(found["content"]), came)
+            if str(target) == "-":
+                sys.stdout.buffer.writelines(pieces)
+                return
+            try:
+                with target.open("xb") as file:
+                    _write(pieces, file, target)
+            except FileExistsError as error:
+                raise InvalidRequest(f"{target} is there already. Name another file with --output.") from error
 
 
 @app.command()
@@ -221,6 +226,12 @@ def delete(
             raise typer.Exit(Status.NOT_WELL)
     with Api(server_url(url)) as api:
         api.delete("/paths", space=space, path=path, version=version)
+
+
+def _counted(pieces: Iterable[bytes], came: Callable[[int], None]) -> Iterator[bytes]:
+    for piece in pieces:
+        came(len(piece))
+        yield piece
 
 
 def _write(pieces: Iterable[bytes], file: BinaryIO, target: Path) -> None:

@@ -64,6 +64,8 @@ class Fault:
     """With `cut_after_bytes`: nothing is cut, but the rest of the body is thrown away."""
     lose_answer: bool = False
     """The request is carried out, and the connection cut before the answer."""
+    cut_answer_after_bytes: int | None = None
+    """The connection is cut after so many bytes of the answer's body."""
 
 
 class Upload:
@@ -198,9 +200,13 @@ class FakeServer:
         lines = [f"HTTP/1.1 {answer.status} X", *(f"{name}: {value}" for name, value in answer.headers.items())]
         if answer.status != 204:
             lines.append(f"Content-Length: {len(answer.body)}")
-        writer.write("\r\n".join([*lines, "", ""]).encode() + (b"" if method == "HEAD" else answer.body))
+        end = None if fault is None else fault.cut_answer_after_bytes
+        writer.write("\r\n".join([*lines, "", ""]).encode() + (b"" if method == "HEAD" else answer.body[:end]))
         await writer.drain()
-        return True
+        if end is not None:
+            writer.close()
+            await writer.wait_closed()
+        return end is None
 
     def _fault(self, request: Request) -> Fault | None:
         for fault in self.faults:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from penstock.cli.api import Api, Refused, ServerAway, goes_far
@@ -42,6 +44,45 @@ def test_a_server_that_is_not_there_is_one_line_with_the_way_out(server: FakeSer
         f"no server answers at {server.url} (connection refused). Start it with `penstock serve`, or name another one "
         "with --url or PENSTOCK_URL."
     )
+
+
+def file_of(body: bytes) -> Callable[[Request], Answer]:
+    """Answer with a file, or the rest of it."""
+
+    def answer(request: Request) -> Answer:
+        asked = request.headers.get("range")
+        if asked is None:
+            return Answer(200, body, {"ETag": '"one"'})
+        begin = int(asked.removeprefix("bytes=").removesuffix("-"))
+        return Answer(
+            206, body[begin:], {"ETag": '"one"', "Content-Range": f"bytes {begin}-{len(body) - 1}/{len(body)}"}
+        )
+
+    return answer
+
+
+def test_a_file_that_breaks_off_goes_on_from_there(server: FakeServer) -> None:
+    body, pauses = bytes(range(256)) * 40, list[float]()
+    server.routes = {("GET", "/file"): file_of(body)}
+    cut = Fault("GET", "/file", cut_answer_after_bytes=4000)
+    server.faults = [cut, cut, Fault("GET", "/file", answer=Answer.problem(503, "busy"))]
+    with Api(server.url, pause=pauses.append) as api:
+        assert b"".join(api.content("/file")) == body
+    assert [request.headers.get("range") for request in server.requests] == [
+        None, "bytes=4000-", "bytes=8000-", "bytes=8000-"
+    ]  # fmt: skip
+    assert server.requests[1].headers["if-match"] == '"one"'
+    assert pauses == [0.5, 0.5, 1.0]
+
+
+def test_a_file_that_never_goes_on_is_given_up(server: FakeServer) -> None:
+    server.routes = {("GET", "/file"): file_of(bytes(10_000))}
+    lost = [Fault("GET", "/file", lose_answer=True) for _ in range(7)]
+    server.faults = [Fault("GET", "/file", cut_answer_after_bytes=10), *lost]
+    pauses = list[float]()
+    with Api(server.url, pause=pauses.append) as api, pytest.raises(ServerAway):
+        list(api.content("/file"))
+    assert len(pauses) == 7
 
 
 def test_a_server_that_says_nothing_is_away(server: FakeServer) -> None:

@@ -82,6 +82,7 @@ def test_a_folder_needs_to_be_meant(penstock: Penstock, server: FakeServer, tmp_
     assert penstock("upload", "--url", server.url, "--recursive", "folder").status == 0
     (upload,) = server.uploads.values()
     assert upload.metadata["path"] == "folder/a.txt"
+    assert upload.metadata["filetype"] == "text/plain"
 
 
 def test_a_file_goes_into_a_folder_of_the_server(penstock: Penstock, server: FakeServer, file: Path) -> None:

@@ -20,7 +20,7 @@ from ..show import complain, plain
 from .job import Board
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .job import Result
 
@@ -36,16 +36,32 @@ def board_for(count: int) -> Iterator[Board]:
     if not console.is_terminal:
         yield Lines()
         return
-    columns = (
+    with _progress(console) as progress:
+        yield Bars(progress, count)
+
+
+@contextmanager
+def bar_for(shown: str, size_bytes: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how much of one file there is; yields what is told how many bytes have come."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with _progress(console) as progress:
+        task = progress.add_task(_short(plain(shown)), total=size_bytes, told="")
+        yield lambda came: progress.advance(task, came)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[told]}", markup=False),
+        console=console,
     )
-    with Progress(*columns, console=console) as progress:
-        yield Bars(progress, count)
 
 
 class Bars(Board):

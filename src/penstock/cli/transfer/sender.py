@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from ...core.media_types import UNKNOWN, media_type_of
 from ...errors import NotFound
 from ..api import PREFIX, Refused, ServerAway, cause, document, explain
 from . import tus
@@ -117,7 +118,9 @@ class Sender:
     async def create(self, source: Source, fingerprint: Fingerprint) -> str:
         """Begin an upload and return its address."""
         path = source.place if "/" in source.place else ""
-        metadata = {"filename": source.path.name, "space": self._space, "path": path}
+        kind = media_type_of(source.path.name)
+        filetype = "" if kind == UNKNOWN else kind
+        metadata = {"filename": source.path.name, "filetype": filetype, "space": self._space, "path": path}
         headers = tus.creation(fingerprint.size_bytes, metadata)
         answer = await self._client.post(f"{self._url}/uploads/", headers=headers, timeout=_TIMEOUT)
         self._check(answer, source)

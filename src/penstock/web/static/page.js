@@ -1,10 +1,11 @@
 // Uploads by tus, and a list that follows the server's event stream. No state is kept here: a reload shows the same.
 import { element, size } from "./elements.js";
+import { Sender, filesIn } from "./sending.js";
 import { showVersions } from "./versions.js";
 
 const list = document.getElementById("uploads");
 const rows = new Map();      // upload ID -> its row
-const sending = new Map();   // upload ID -> share of the bytes that this page has sent, 0 to 1
+const sender = new Sender({ changed: (id) => refresh(id), moved, tell });
 
 // What the virus scanner said, with who looked and how far: for whom the word "released" is not enough.
 const scanned = (scan) => scan && scan.end
@@ -12,10 +13,10 @@ const scanned = (scan) => scan && scan.end
     `${size(scan.bytes_scanned)} scanned`, `${scan.duration_seconds.toFixed(2)} s`].filter(Boolean).join(" · ")
   : "";
 
-function render(upload) {
-  const run = upload.processing;
-  const unfinished = upload.phase === "receiving" && !sending.has(upload.id);
-  const share = sending.get(upload.id) ?? (unfinished && upload.size ? upload.offset / upload.size : run ? run.fraction : null);
+function render(upload, isOlder = false) {
+  const run = upload.processing, sent = sender.uploads.get(upload.id);
+  const unfinished = upload.phase === "receiving" && !sent;
+  const share = sent?.share ?? (unfinished && upload.size ? upload.offset / upload.size : run ? run.fraction : null);
   const name = upload.phase === "released"
     ? element("a", { href: upload.links.content, textContent: upload.path })
     : upload.path;
@@ -32,18 +33,19 @@ function render(upload) {
     element("td", { textContent: run ? run.step + (run.stalled ? " (stalled)" : "") : "" }),
     element("td", { className: "number", textContent: run ? run.attempt : "" }),
     element("td", {}, share != null && upload.phase in { receiving: 1, processing: 1 }
-      ? element("progress", { value: share, title: `${Math.round(share * 100)} %` }) : remark + again || scanned(upload.scan)),
+      ? element("progress", { value: share, title: `${Math.round(share * 100)} %` }) : remark + again || scanned(upload.scan),
+    ...(sent?.trouble ? [element("span", { className: "trouble", textContent: sent.trouble })] : [])),
     element("td", { className: "actions" }, ...(unfinished ? continuing(upload) : []),
       upload.phase === "released" ? element("button", {
         className: "versions", textContent: "Versions", title: `What ${upload.path} was before`,
         onclick: async () => showVersions(await (await fetch(upload.links.self)).json()) }) : "",
       action ? element("button", {
-        textContent: action, onclick: () => fetch(upload.links.self, { method: "DELETE" }) }) : ""),
+        textContent: action, onclick: () => remove(upload, action) }) : ""),
   ];
   const row = element("tr", { id: `upload-${upload.id}` }, ...cells);
   row.dataset.phase = upload.phase;
   const old = rows.get(upload.id);
-  if (old) old.replaceWith(row); else list.prepend(row);
+  if (old) old.replaceWith(row); else if (isOlder) list.append(row); else list.prepend(row);
   rows.set(upload.id, row);
   document.getElementById("empty").hidden = rows.size > 0;
 }
@@ -75,10 +77,16 @@ async function resume({ id }, file) {
     if (hex !== arrived.sha256) return alert(`${file.name} does not begin with what has arrived: it is another file.`);
   } else if (upload.offset && file.name !== upload.filename
     && !confirm(`${upload.filename} was begun. Is ${file.name} the same file?`)) return;
-  await send(upload.links.tus, upload.id, file, upload.offset);
+  sender.goOn(upload, file);
 }
 
 const ACTIONS = { receiving: "Cancel", processing: "Cancel", released: "Delete", rejected: "Delete" };
+
+async function remove(upload, action) {
+  if (action === "Delete" && !confirm(`Delete ${upload.path} for good?`)) return;
+  const answer = await fetch(upload.links.self, { method: "DELETE" }).catch(() => null);
+  if (!answer?.ok) alert(`${upload.path} is still there: ${answer ? (await answer.json()).detail : "the server does not answer"}.`);
+}
 
 // How much is left, where there is a quota; where there is none, that is asked once.
 let usageDue = null;
@@ -111,11 +119,22 @@ async function refresh(id) {
   rows.delete(id);
 }
 
+const older = document.getElementById("older");
+function offerOlder(cursor) {
+  older.hidden = !cursor;
+  older.onclick = async () => {
+    const page = await (await fetch(`/api/v1/uploads?${new URLSearchParams({ limit: 100, cursor })}`)).json();
+    page.uploads.filter((upload) => !rows.has(upload.id)).forEach((upload) => render(upload, true));
+    offerOlder(page.next);
+  };
+}
+
 async function follow() {
-  const answer = await fetch("/api/v1/uploads?limit=100");
-  (await answer.json()).uploads.reverse().forEach(render);
+  const newest = await (await fetch("/api/v1/uploads?limit=100")).json();
+  newest.uploads.reverse().forEach((upload) => render(upload));
+  offerOlder(newest.next);
   const mine = await fetch("/api/v1/uploads?unfinished=true&mine=true&limit=100");
-  if (mine.ok) (await mine.json()).uploads.reverse().filter((upload) => !rows.has(upload.id)).forEach(render);
+  if (mine.ok) (await mine.json()).uploads.reverse().filter((upload) => !rows.has(upload.id)).forEach((upload) => render(upload));
   showUsage();
   const events = new EventSource("/api/v1/events");
   const status = document.getElementById("connection");
@@ -140,65 +159,42 @@ async function examine() {
   setTimeout(examine, 5000);
 }
 
-const encoded = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
-const tus = { "Tus-Resumable": "1.0.0" };
-
-function patch(url, offset, body, progress) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();   // fetch cannot tell how much of a body was sent
-    request.open("PATCH", url);
-    for (const [name, value] of Object.entries({
-      ...tus, "Upload-Offset": offset, "Content-Type": "application/offset+octet-stream" })) {
-      request.setRequestHeader(name, value);
-    }
-    request.upload.onprogress = (event) => progress(offset + event.loaded);
-    request.onload = () => (request.status === 204 ? resolve() : reject(request));
-    request.onerror = () => reject(request);
-    request.send(body);
-  });
+function moved(id, share) {
+  rows.get(id)?.querySelector("progress")?.setAttribute("value", share);
 }
 
-async function upload(file) {
-  const metadata = `filename ${encoded(file.name)},filetype ${encoded(file.type || "application/octet-stream")}`;
-  const created = await fetch("/uploads/", {
-    method: "POST", headers: { ...tus, "Upload-Length": file.size, "Upload-Metadata": metadata } });
-  if (!created.ok) return alert((await created.json()).detail);
-  const url = created.headers.get("Location");
-  await send(url, url.split("/").pop(), file, 0);
+// What becomes of files that are in no row: they wait for their turn or the server, or it does not take them.
+const notices = new Map();   // what it is about -> its line
+function tell(key, text, isOver = false) {
+  notices.get(key)?.remove();
+  notices.delete(key);
+  if (text == null) return;
+  const line = element("li", {}, text);
+  if (isOver) line.append(" ", element("button", { textContent: "Dismiss", onclick: () => tell(key, null) }));
+  notices.set(key, line);
+  document.getElementById("notices").append(line);
 }
 
-async function send(url, id, file, begin) {
-  sending.set(id, file.size ? begin / file.size : 0);
-  refresh(id);
-  const show = (sent) => {
-    sending.set(id, sent / file.size);
-    rows.get(id)?.querySelector("progress")?.setAttribute("value", sent / file.size);
-  };
-  for (let offset = begin, pause = 500; offset < file.size;) {
-    try {
-      await patch(url, offset, file.slice(offset), show);
-      offset = file.size;
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, pause));
-      pause = Math.min(pause * 2, 15000);
-      const head = await fetch(url, { method: "HEAD", headers: tus }).catch(() => null);
-      if (head && !head.ok && head.status < 500) break;      // gone: cancelled, expired or refused
-      if (head && head.ok) offset = Number(head.headers.get("Upload-Offset"));
-    }
-  }
-  sending.delete(id);
-  refresh(id);
-}
+addEventListener("beforeunload", (event) => { if (sender.waiting) event.preventDefault(); });
 
 const drop = document.getElementById("drop");
-const pick = document.getElementById("pick");
+const pick = document.getElementById("pick"), pickFolder = document.getElementById("pick-folder");
 drop.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
 drop.ondragleave = () => drop.classList.remove("over");
-drop.ondrop = (event) => {
+drop.ondrop = async (event) => {
   event.preventDefault();
   drop.classList.remove("over");
-  [...event.dataTransfer.files].forEach(upload);
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  try {
+    for await (const [file, folder] of filesIn(entries)) sender.add(file, folder);
+  } catch (error) {
+    tell(event, `Something of it cannot be read: ${error.message}`, true);
+  }
 };
-pick.onchange = () => { [...pick.files].forEach(upload); pick.value = ""; };
+pick.onchange = () => { [...pick.files].forEach((file) => sender.add(file)); pick.value = ""; };
+pickFolder.onchange = () => {
+  [...pickFolder.files].forEach((file) => sender.add(file, file.webkitRelativePath.slice(0, -file.name.length)));
+  pickFolder.value = "";
+};
 follow();
 examine();
