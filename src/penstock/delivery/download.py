@@ -13,12 +13,15 @@ import asyncio
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 import structlog
+import yarl
+from aiohttp.http import HttpProcessingError
 
+from .addresses import is_web_address, moved_to, origin_of, path_and_query, server_of
 from .base import BytesGone, BytesUnavailable, DeliveryRefused
 
 if TYPE_CHECKING:
@@ -37,10 +40,22 @@ _RESUMPTIONS: Final = 3
 _GETTING_ON_BYTES: Final = 1024 * 1024
 _PAUSE_SECONDS: Final = 0.1
 """Before it is taken up the first time; doubled for each further time in a row."""
+_MOVED: Final = (301, 302, 303, 307, 308)
 _REDIRECTS: Final = 5
+_IDLE_SECONDS: Final = 5.0
+"""How long a connection is kept for the next download."""
+_AHEAD_BYTES: Final = 128 * 1024
+"""Twice as much of a transfer, and what the network brings at once (256 KiB), may lie in memory before it is read.
+
+aiohttp drops it when the connection breaks meanwhile; that much is fetched again then. More makes nothing faster.
+"""
+_FIELD_BYTES: Final = 64 * 1024
+"""The longest line in the head of an answer: a server may send us to a long address."""
 _WAIT_SECONDS: Final = 60.0
 _SLOWEST_BYTES_PER_SECOND: Final = 256 * 1024
 """A server that is slower than this, after the first minute of waiting for it, is given up: it may trickle for ever."""
+_BROKEN: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError, OSError)
+"""What may go well when the transfer is taken up again. (An answer that is no HTTP is a `ClientResponseError`.)"""
 
 
 class Downloads:
@@ -54,20 +69,26 @@ class Downloads:
     def __init__(self, *, tls: ssl.SSLContext | bool = True, stall_limit: timedelta = STALL_LIMIT) -> None:
         self._tls = tls
         stall = stall_limit.total_seconds()
-        self._timeout = httpx.Timeout(connect=min(_CONNECT_SECONDS, stall), read=stall, write=stall, pool=None)
+        self._stall_seconds = stall
+        self._connect_seconds = min(_CONNECT_SECONDS, stall)
 
     async def __aenter__(self) -> Self:
-        self._client = httpx.AsyncClient(
-            verify=self._tls,
-            timeout=self._timeout,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-            follow_redirects=False,
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_IDLE_SECONDS, use_dns_cache=False, ssl=self._tls
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # aiohttp's own limit on silence goes on while nobody reads, and so would count the reader's time.
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_seconds),
+            read_bufsize=_AHEAD_BYTES,
+            max_line_size=_FIELD_BYTES,
+            max_field_size=_FIELD_BYTES,
             trust_env=False,
         )
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._client.aclose()
+        await self._session.close()
 
     async def pieces(
         self, wanted: StartPostprocessingStep, *, start: int = 0, stop: int | None = None
@@ -84,7 +105,7 @@ class Downloads:
         if not is_web_address(wanted.url):
             raise DeliveryRefused("the address in the start event is not an http:// or https:// URL")
         end = wanted.filesize if stop is None else min(stop, wanted.filesize)
-        position, tried, patience = start, 0, _Patience(end - start)
+        position, tried, patience = start, 0, _Patience(end - start, self._stall_seconds)
         while True:
             before = position
             try:
@@ -92,15 +113,14 @@ class Downloads:
                     async for piece in pieces:
                         position += len(piece)
                         yield piece
-            except (httpx.TransportError, httpx.InvalidURL) as error:
+            except _BROKEN as error:
                 tried = 1 if position - before >= _GETTING_ON_BYTES else tried + 1
                 # What never began is for the step's next attempt; and so is what does not get on.
-                useless = isinstance(error, httpx.InvalidURL) or patience.left_seconds <= 0
-                if position == start or tried > _RESUMPTIONS or useless:
+                if position == start or tried > _RESUMPTIONS or patience.left_seconds <= 0:
                     raise BytesUnavailable(_failure(wanted.url, error)) from error
                 log.info("download_taken_up", server=server_of(wanted.url), upload=wanted.upload_id, offset=position)
                 await asyncio.sleep(_PAUSE_SECONDS * 2**tried)
-            except httpx.HTTPError as error:
+            except (aiohttp.ClientError, ValueError) as error:  # what cannot be asked
                 raise BytesUnavailable(_failure(wanted.url, error)) from error
             else:
                 return
@@ -110,41 +130,38 @@ class Downloads:
     ) -> AsyncGenerator[bytes, None]:
         async with AsyncExitStack() as stack:
             answer = await self._answer(stack, wanted, start, end)
-            body = await stack.enter_async_context(aclosing(_patiently(answer, patience)))
+            body = await stack.enter_async_context(aclosing(_patiently(answer.content, patience)))
             async for piece in _cut(body, wanted, _offset(answer, wanted, start), start, end):
                 yield piece
 
     async def _answer(
         self, stack: AsyncExitStack, wanted: StartPostprocessingStep, start: int, end: int
-    ) -> httpx.Response:
+    ) -> aiohttp.ClientResponse:
         """Ask, and go where the server says that the bytes are."""
         headers = {"Accept-Encoding": "identity"}
         if (start, end) != (0, wanted.filesize) and start < end:
             headers["Range"] = f"bytes={start}-{end - 1}"
         tokens = _tokens(wanted)
-        url = asked = httpx.URL(wanted.url)
+        url = wanted.url
         for _ in range(_REDIRECTS + 1):
             # Whoever the server sends us to has no business with the tokens that were meant for itself.
-            more = tokens if _origin(url) == _origin(asked) else {}
-            answer = await stack.enter_async_context(self._client.stream("GET", url, headers=headers | more))
-            if answer.next_request is None:
+            more = tokens if origin_of(url) == origin_of(wanted.url) else {}
+            asking = self._session.get(_as_given(url), headers=headers | more, allow_redirects=False)
+            async with asyncio.timeout(self._connect_seconds + self._stall_seconds):
+                answer = await stack.enter_async_context(asking)
+            if answer.status not in _MOVED or "Location" not in answer.headers:
                 return answer
-            url = answer.next_request.url
+            url = moved_to(url, answer.headers["Location"])
         raise BytesUnavailable(f"{server_of(wanted.url)} sent us from one address to the next {_REDIRECTS} times")
 
 
-def is_web_address(url: str) -> bool:
-    """Tell whether this is an address that can be asked."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def server_of(url: str) -> str:
-    """Return what of an address may be shown: not its path, which carries the permission."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+def _as_given(url: str) -> yarl.URL:
+    path, query = path_and_query(url)
+    parts = urlsplit(url)
+    server = yarl.URL.build(scheme=parts.scheme, authority=parts.netloc)
+    return yarl.URL.build(
+        scheme=parts.scheme, authority=server.raw_authority, path=path, query_string=query, encoded=True
+    )
 
 
 def _tokens(wanted: StartPostprocessingStep) -> dict[str, str]:
@@ -158,54 +175,53 @@ def _tokens(wanted: StartPostprocessingStep) -> dict[str, str]:
     }
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
-
-
-def _offset(answer: httpx.Response, wanted: StartPostprocessingStep, start: int) -> int:
+def _offset(answer: aiohttp.ClientResponse, wanted: StartPostprocessingStep, start: int) -> int:
     """Return where in the file the body begins.
 
     Raises:
         BytesUnavailable: this is no answer with the bytes, or with other ones.
     """
-    if answer.status_code == HTTPStatus.OK:
+    if answer.status == HTTPStatus.OK:
         return 0
-    if answer.status_code == HTTPStatus.PARTIAL_CONTENT and "Range" in answer.request.headers:
+    if answer.status == HTTPStatus.PARTIAL_CONTENT and "Range" in answer.request_info.headers:
         told = answer.headers.get("Content-Range", "")
         if told.startswith(f"bytes {start}-") and told.endswith((f"/{wanted.filesize}", "/*")):
             return start
         raise BytesUnavailable(f"{server_of(wanted.url)} delivers {told[:100]!r}, which is not what it was asked for")
-    if answer.status_code == HTTPStatus.GONE:
+    if answer.status == HTTPStatus.GONE:
         raise BytesGone(
             f"{server_of(wanted.url)} answered 410: the step is over, the upload is gone, or "
             "its address was good for one reading"
         )
-    raise BytesUnavailable(f"{server_of(wanted.url)} answered {answer.status_code} when asked for the bytes")
+    raise BytesUnavailable(f"{server_of(wanted.url)} answered {answer.status} when asked for the bytes")
 
 
 class _Patience:
     """How long a transfer may still be waited for, however often it is taken up again."""
 
-    def __init__(self, size_bytes: int) -> None:
+    def __init__(self, size_bytes: int, stall_seconds: float) -> None:
         self.left_seconds = _WAIT_SECONDS + size_bytes / _SLOWEST_BYTES_PER_SECOND
+        self.stall_seconds = stall_seconds
 
 
-async def _patiently(answer: httpx.Response, patience: _Patience) -> AsyncGenerator[bytes, None]:
+async def _patiently(body: aiohttp.StreamReader, patience: _Patience) -> AsyncGenerator[bytes, None]:
     """Yield the body; give up when the time spent on waiting for it, and for nothing else, is out of proportion."""
     loop = asyncio.get_running_loop()
-    async with aclosing(cast("AsyncGenerator[bytes, None]", answer.aiter_bytes())) as body:
-        while True:
-            asked_at = loop.time()
-            try:
-                async with asyncio.timeout(patience.left_seconds):
-                    piece = await anext(body)
-            except StopAsyncIteration:
-                return
-            except TimeoutError as error:
-                raise httpx.ReadTimeout("it is too slow") from error
-            finally:
-                patience.left_seconds -= loop.time() - asked_at
-            yield piece
+    while True:
+        asked_at, limit = loop.time(), min(patience.left_seconds, patience.stall_seconds)
+        try:
+            async with asyncio.timeout(limit):
+                piece = await body.readany()
+        except TimeoutError as error:
+            slow = limit < patience.stall_seconds
+            raise TimeoutError("it is too slow" if slow else f"nothing came for {limit:g} seconds") from error
+        except RuntimeError as error:  # aiohttp's, when the connection ended while nobody was reading
+            raise aiohttp.ClientConnectionError("the connection has ended") from error
+        finally:
+            patience.left_seconds -= loop.time() - asked_at
+        if not piece:
+            return
+        yield piece
 
 
 async def _cut(
@@ -229,7 +245,7 @@ async def _cut(
 
 
 def _failure(url: str, error: Exception) -> str:
-    reason = str(error) or type(error).__name__
+    reason = _reason(error)
     hint = ""
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         hint = (
@@ -237,3 +253,25 @@ def _failure(url: str, error: Exception) -> str:
             "PENSTOCK_DELIVERY_TLS_INSECURE=true to take any"
         )
     return f"{server_of(url)} did not deliver the bytes: {reason}{hint}"
+
+
+def _reason(error: Exception) -> str:
+    """Say why without the address, which aiohttp's own words often repeat."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return "it cannot be reached in time"
+        case aiohttp.ClientConnectorError(os_error=cause):
+            return str(cause)
+        case aiohttp.ServerDisconnectedError():
+            return "it has ended the connection without an answer"
+        case aiohttp.ClientPayloadError(__cause__=HttpProcessingError(message=message)):
+            return message
+        case aiohttp.ClientResponseError():
+            return "what it answers is not HTTP"
+        case aiohttp.ClientPayloadError():
+            return "the transfer broke off"
+        case TimeoutError():
+            return str(error) or "no answer in time"
+        case aiohttp.ClientConnectionError() | OSError():
+            return str(error) or type(error).__name__
+    return "the address, or what it leads to, cannot be asked"

@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from .addresses import server_of
 from .base import BytesGone, BytesUnavailable, Delivery
-from .download import STALL_LIMIT, server_of
+from .download import STALL_LIMIT
 from .localfile import LocalBytes
 from .pushed import ID
 

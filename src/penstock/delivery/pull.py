@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from .addresses import is_web_address
 from .base import BytesUnavailable, Delivery, DeliveryRefused
-from .download import STALL_LIMIT, Downloads, is_web_address
+from .download import STALL_LIMIT, Downloads
 from .folders import OwnFolder
 from .localfile import LocalBytes
 

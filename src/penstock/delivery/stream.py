@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from .addresses import is_web_address
 from .base import Delivered, Delivery, DeliveryRefused
-from .download import STALL_LIMIT, Downloads, is_web_address
+from .download import STALL_LIMIT, Downloads
 from .elsewhere import BytesElsewhere
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from ...errors import Unavailable
-from ..download import server_of
+from ..addresses import server_of
 from .base import NotDelivered, Way
 from .line import Failed, Refused, open_line
 from .parcel import Parcel
