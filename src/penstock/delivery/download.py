@@ -23,10 +23,11 @@ from aiohttp.http import HttpProcessingError
 
 from .addresses import is_web_address, moved_to, origin_of, path_and_query, server_of
 from .base import BytesGone, BytesUnavailable, DeliveryRefused
+from .body import Patience, cut, in_time
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from ..events.types import StartPostprocessingStep
 
@@ -40,10 +41,12 @@ _RESUMPTIONS: Final = 3
 _GETTING_ON_BYTES: Final = 1024 * 1024
 _PAUSE_SECONDS: Final = 0.1
 """Before it is taken up the first time; doubled for each further time in a row."""
+_PLAIN: Final = frozenset({"", "identity", "aws-chunked"})
+"""How bytes may be coded: not at all. (The last one is what some object stores say about how they were sent there.)"""
 _MOVED: Final = (301, 302, 303, 307, 308)
 _REDIRECTS: Final = 5
-_IDLE_SECONDS: Final = 5.0
-"""How long a connection is kept for the next download."""
+_IDLE_SECONDS: Final = 2.0
+"""How long a connection is kept for the next download: not for as long as servers keep theirs, so that we end it."""
 _AHEAD_BYTES: Final = 128 * 1024
 """Twice as much of a transfer, and what the network brings at once (256 KiB), may lie in memory before it is read.
 
@@ -51,9 +54,6 @@ aiohttp drops it when the connection breaks meanwhile; that much is fetched agai
 """
 _FIELD_BYTES: Final = 64 * 1024
 """The longest line in the head of an answer: a server may send us to a long address."""
-_WAIT_SECONDS: Final = 60.0
-_SLOWEST_BYTES_PER_SECOND: Final = 256 * 1024
-"""A server that is slower than this, after the first minute of waiting for it, is given up: it may trickle for ever."""
 _BROKEN: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError, OSError)
 """What may go well when the transfer is taken up again. (An answer that is no HTTP is a `ClientResponseError`.)"""
 
@@ -78,6 +78,8 @@ class Downloads:
                 limit=0, keepalive_timeout=_IDLE_SECONDS, use_dns_cache=False, ssl=self._tls
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(_asked_once,),
+            auto_decompress=False,
             # aiohttp's own limit on silence goes on while nobody reads, and so would count the reader's time.
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_seconds),
             read_bufsize=_AHEAD_BYTES,
@@ -105,11 +107,12 @@ class Downloads:
         if not is_web_address(wanted.url):
             raise DeliveryRefused("the address in the start event is not an http:// or https:// URL")
         end = wanted.filesize if stop is None else min(stop, wanted.filesize)
-        position, tried, patience = start, 0, _Patience(end - start, self._stall_seconds)
+        position, tried, began_with = start, 0, _Version()
+        patience = Patience(end - start, self._stall_seconds)
         while True:
             before = position
             try:
-                async with aclosing(self._once(wanted, position, end, patience)) as pieces:
+                async with aclosing(self._once(wanted, position, end, patience, began_with)) as pieces:
                     async for piece in pieces:
                         position += len(piece)
                         yield piece
@@ -126,12 +129,14 @@ class Downloads:
                 return
 
     async def _once(
-        self, wanted: StartPostprocessingStep, start: int, end: int, patience: _Patience
+        self, wanted: StartPostprocessingStep, start: int, end: int, patience: Patience, began_with: _Version
     ) -> AsyncGenerator[bytes, None]:
         async with AsyncExitStack() as stack:
             answer = await self._answer(stack, wanted, start, end)
-            body = await stack.enter_async_context(aclosing(_patiently(answer.content, patience)))
-            async for piece in _cut(body, wanted, _offset(answer, wanted, start), start, end):
+            position = _offset(answer, wanted, start)
+            began_with.check(answer, wanted)
+            body = await stack.enter_async_context(aclosing(in_time(answer, patience)))
+            async for piece in cut(body, wanted, position, start, end):
                 yield piece
 
     async def _answer(
@@ -155,10 +160,23 @@ class Downloads:
         raise BytesUnavailable(f"{server_of(wanted.url)} sent us from one address to the next {_REDIRECTS} times")
 
 
+async def _asked_once(request: aiohttp.ClientRequest, ask: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Ask, and leave it at that: where a connection ends without an answer, aiohttp would ask once more.
+
+    An address may be good for one reading, and how often something is tried is told by the log.
+    """
+    try:
+        return await ask(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was asked
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError("it has ended the connection without an answer") from error
+
+
 def _as_given(url: str) -> yarl.URL:
     path, query = path_and_query(url)
     parts = urlsplit(url)
-    server = yarl.URL.build(scheme=parts.scheme, authority=parts.netloc)
+    server = yarl.URL(f"{parts.scheme}://{parts.netloc}")
     return yarl.URL.build(
         scheme=parts.scheme, authority=server.raw_authority, path=path, query_string=query, encoded=True
     )
@@ -181,67 +199,41 @@ def _offset(answer: aiohttp.ClientResponse, wanted: StartPostprocessingStep, sta
     Raises:
         BytesUnavailable: this is no answer with the bytes, or with other ones.
     """
-    if answer.status == HTTPStatus.OK:
-        return 0
-    if answer.status == HTTPStatus.PARTIAL_CONTENT and "Range" in answer.request_info.headers:
-        told = answer.headers.get("Content-Range", "")
-        if told.startswith(f"bytes {start}-") and told.endswith((f"/{wanted.filesize}", "/*")):
-            return start
-        raise BytesUnavailable(f"{server_of(wanted.url)} delivers {told[:100]!r}, which is not what it was asked for")
     if answer.status == HTTPStatus.GONE:
         raise BytesGone(
             f"{server_of(wanted.url)} answered 410: the step is over, the upload is gone, or "
             "its address was good for one reading"
         )
-    raise BytesUnavailable(f"{server_of(wanted.url)} answered {answer.status} when asked for the bytes")
+    if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        raise BytesUnavailable(f"{server_of(wanted.url)} answered {answer.status} when asked for the bytes")
+    coding = ", ".join(answer.headers.getall("Content-Encoding", ())).strip().lower()
+    if coding not in _PLAIN:
+        raise BytesUnavailable(f"{server_of(wanted.url)} delivers the bytes as {coding[:40]!r}, which nobody asked for")
+    if answer.status == HTTPStatus.OK:
+        return 0
+    told = answer.headers.get("Content-Range", "")
+    asked = "Range" in answer.request_info.headers and told.startswith(f"bytes {start}-")
+    if asked and told.endswith((f"/{wanted.filesize}", "/*")):
+        return start
+    raise BytesUnavailable(f"{server_of(wanted.url)} delivers {told[:100]!r}, which is not what it was asked for")
 
 
-class _Patience:
-    """How long a transfer may still be waited for, however often it is taken up again."""
+class _Version:
+    """Which state of a file a transfer began with, as its server calls it (ETag): the rest has to be of the same."""
 
-    def __init__(self, size_bytes: int, stall_seconds: float) -> None:
-        self.left_seconds = _WAIT_SECONDS + size_bytes / _SLOWEST_BYTES_PER_SECOND
-        self.stall_seconds = stall_seconds
+    def __init__(self) -> None:
+        self._tag: str | None = None
 
+    def check(self, answer: aiohttp.ClientResponse, wanted: StartPostprocessingStep) -> None:
+        """Take note of it, or compare.
 
-async def _patiently(body: aiohttp.StreamReader, patience: _Patience) -> AsyncGenerator[bytes, None]:
-    """Yield the body; give up when the time spent on waiting for it, and for nothing else, is out of proportion."""
-    loop = asyncio.get_running_loop()
-    while True:
-        asked_at, limit = loop.time(), min(patience.left_seconds, patience.stall_seconds)
-        try:
-            async with asyncio.timeout(limit):
-                piece = await body.readany()
-        except TimeoutError as error:
-            slow = limit < patience.stall_seconds
-            raise TimeoutError("it is too slow" if slow else f"nothing came for {limit:g} seconds") from error
-        except RuntimeError as error:  # aiohttp's, when the connection ended while nobody was reading
-            raise aiohttp.ClientConnectionError("the connection has ended") from error
-        finally:
-            patience.left_seconds -= loop.time() - asked_at
-        if not piece:
-            return
-        yield piece
-
-
-async def _cut(
-    body: AsyncIterator[bytes], wanted: StartPostprocessingStep, position: int, start: int, end: int
-) -> AsyncGenerator[bytes, None]:
-    """Yield what lies between `start` and `end` of a body that begins at `position`."""
-    async for piece in body:
-        kept = piece[max(0, start - position) : max(0, end - position)]
-        position += len(piece)
-        if kept:
-            yield kept
-        if position > wanted.filesize:
-            break
-        if position >= end and end < wanted.filesize:
-            return  # more would be of no use
-    if position > wanted.filesize or position < end:
-        raise BytesUnavailable(
-            f"{server_of(wanted.url)} delivered {'more than ' if position > wanted.filesize else ''}"
-            f"{min(position, wanted.filesize)} bytes, but the upload has {wanted.filesize}"
-        )
+        Raises:
+            BytesUnavailable: it is another one by now.
+        """
+        tag = answer.headers.get("ETag")
+        if None not in (tag, self._tag) and tag != self._tag:
+            raise BytesUnavailable(f"{server_of(wanted.url)} has another file now than the transfer began with")
+        self._tag = self._tag or tag
 
 
 def _failure(url: str, error: Exception) -> str:
@@ -262,8 +254,6 @@ def _reason(error: Exception) -> str:
             return "it cannot be reached in time"
         case aiohttp.ClientConnectorError(os_error=cause):
             return str(cause)
-        case aiohttp.ServerDisconnectedError():
-            return "it has ended the connection without an answer"
         case aiohttp.ClientPayloadError(__cause__=HttpProcessingError(message=message)):
             return message
         case aiohttp.ClientResponseError():

@@ -1,21 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import aclosing
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from penstock.delivery import download
+from penstock.delivery import body
 from penstock.delivery.base import BytesGone, BytesUnavailable, DeliveryRefused
 from penstock.delivery.stream import StreamDelivery
 from penstock.events.types import StartPostprocessingStep
-from tests.servers.nats import Certificate
 from tests.servers.storage import Page, Storage, running_storage
 
 BODY = bytes(range(256)) * 4000
@@ -132,14 +128,6 @@ async def test_nothing_is_kept_or_taken_from_elsewhere(storage: Storage, monkeyp
     assert not any("cookie" in headers for _, headers in storage.requests)
 
 
-async def test_what_a_server_compresses_all_the_same_is_the_file(storage: Storage) -> None:
-    url = storage.put("/a", gzip.compress(BODY), headers={"Content-Encoding": "gzip"})
-    assert await read(start(url)) == BODY
-    url = storage.put("/a", BODY[:1000], headers={"Content-Encoding": "gzip"})
-    with pytest.raises(BytesUnavailable, match="did not deliver"):
-        await read(start(url, 1000))
-
-
 @pytest.mark.parametrize(("url", "token"), [("/secret\x01", "one"), ("/secret", "one\r\nX: y"), ("0/secret", "one")])
 async def test_what_no_request_can_carry_is_not_sent(storage: Storage, url: str, token: str) -> None:
     event = StartPostprocessingStep(upload_id="", url=storage.url(url), filesize=1, token=token, step_to_start="s")
@@ -149,72 +137,16 @@ async def test_what_no_request_can_carry_is_not_sent(storage: Storage, url: str,
     assert not storage.requests
 
 
-@asynccontextmanager
-async def answering(*parts: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A server that answers each request with this and then ends the connection."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls) as server:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/secret"
-
-
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (b"", "without an answer"),
-        (b"220 smtp.example\r\n", "not HTTP"),
-        (CHUNKED + b"3\r\nab", "did not deliver"),
-        (CHUNKED + b"x\r\nabc\r\n", "did not deliver"),
-        (b"HTTP/1.1 200 OK\r\n\r\nab", "delivered 2 bytes"),
-    ],
-)
-async def test_what_is_no_answer_is_an_error_that_shows_nothing(answer: bytes, message: str) -> None:
-    async with answering(answer) as url:
-        with pytest.raises(BytesUnavailable, match=message) as raised:
-            await read(start(url, 3))
-    assert "secret" not in str(raised.value)
-
-
-async def test_a_body_in_chunks_is_the_file() -> None:
-    chunks = [b"%x\r\n%b\r\n" % (len(part), part) for part in (BODY[:1], BODY[1:70_000], BODY[70_000:])]
-    async with answering(CHUNKED, *chunks, b"0\r\n\r\n") as url:
-        assert await read(start(url)) == BODY
-
-
-async def test_a_server_has_to_prove_who_it_is_unless_any_will_do(tmp_path: Path) -> None:
-    certificate = Certificate.make(tmp_path)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate.certificate, certificate.key)
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY)
-    async with answering(head, BODY, tls=context) as url:
-        for tls in (ssl.create_default_context(cafile=certificate.certificate), False):
-            async with StreamDelivery(tls=tls) as delivery, delivery.deliver(start(url)) as delivered:
-                assert b"".join([piece async for piece in delivered.stream()]) == BODY
-        for wary in (ssl.create_default_context(), True):
-            async with StreamDelivery(tls=wary) as delivery, delivery.deliver(start(url)) as delivered:
-                with pytest.raises(BytesUnavailable, match=r"CERTIFICATE_VERIFY_FAILED.*DELIVERY_TLS_INSECURE=true"):
-                    await anext(delivered.stream())
-
-
 async def test_a_server_that_stops_sending_is_given_up(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_WAIT_SECONDS", 0.1)
-    monkeypatch.setattr(download, "_SLOWEST_BYTES_PER_SECOND", 10**9)
+    monkeypatch.setattr(body, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(body, "_SLOWEST_BYTES_PER_SECOND", 10**9)
     with pytest.raises(BytesUnavailable, match="too slow"):
         await read(start(storage.put("/a", BODY, stalls=True)))
 
 
 async def test_the_time_that_the_reader_takes_is_its_own(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_WAIT_SECONDS", 0.2)
-    monkeypatch.setattr(download, "_SLOWEST_BYTES_PER_SECOND", 10**9)
+    monkeypatch.setattr(body, "_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(body, "_SLOWEST_BYTES_PER_SECOND", 10**9)
     async with StreamDelivery() as delivery, delivery.deliver(start(storage.put("/a", BODY))) as delivered:
         got = 0
         async with aclosing(delivered.stream()) as pieces:
