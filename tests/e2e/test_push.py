@@ -166,7 +166,8 @@ async def test_a_file_that_is_pushed_only_when_the_worker_asks(
 ) -> None:
     settings = {"PENSTOCK_DELIVERY": f"one=push-on-request:{receiver.url}", "PENSTOCK_DELIVERY_PUSH_SECRET": "s3cret"}
     with serving(tmp_path, nats_server, "one", **(ALLOWED | settings)) as server:
-        async with Listener(nats_server.endpoint) as listener:
+        inbox = InboxDelivery(receiver.folder, ByScheme({}))
+        async with inbox, Listener(nats_server.endpoint) as listener:
             upload_id = await asyncio.to_thread(put, server)
             start = await start_of(listener, upload_id, "one")
             url = start.payload["URL"]
@@ -177,7 +178,6 @@ async def test_a_file_that_is_pushed_only_when_the_worker_asks(
             assert receiver.files == []
 
             event = StartPostprocessingStep(upload_id=upload_id, url=url, filesize=len(BODY), step_to_start="one")
-            inbox = InboxDelivery(receiver.folder, ByScheme({}))
             async with inbox.deliver(event) as delivered:
                 assert delivered.path.read_bytes() == BODY
             assert receiver.files == []  # it is done with

@@ -34,12 +34,13 @@ async def open_delivery(stack: AsyncExitStack, settings: Settings, *, as_files: 
         deliveries["volume"] = backends.load("delivery", "volume")(settings.delivery_volumes)
     delivery: Delivery = ByScheme(deliveries)
     if settings.delivery_inbox is not None:
-        delivery = backends.load("delivery", "inbox")(
+        inbox = backends.load("delivery", "inbox")(
             settings.delivery_inbox,
             delivery,
             tls=False if settings.delivery_tls_insecure else ssl.create_default_context(),
             stall_limit=settings.delivery_stall_limit,
         )
+        delivery = await stack.enter_async_context(inbox)
     return delivery
 
 

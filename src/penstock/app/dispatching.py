@@ -91,7 +91,7 @@ class Dispatching:
             case "path" if isinstance(self._blobs, SupportsPath):
                 return VolumeWay(chosen.place, self._folder, self._blobs, self._digests)
             case "pull":
-                once = Once(self._ledger) if chosen.place == ONE_TIME else None
+                once = Once(self._ledger, self._store) if chosen.place == ONE_TIME else None
                 return PullWay(self._url(step, chosen), self._tokens, once=once)
             case "presigned" if self._lending is not None:
                 return PresignedWay(

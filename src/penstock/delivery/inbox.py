@@ -14,7 +14,7 @@ import os
 import stat
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -41,7 +41,7 @@ _LOOK_SECONDS: Final = 0.1
 
 
 class InboxDelivery(Delivery):
-    """Hands out what was pushed."""
+    """Hands out what was pushed. Open it before use."""
 
     def __init__(
         self,
@@ -63,6 +63,13 @@ class InboxDelivery(Delivery):
         self._otherwise = otherwise
         self._tls = tls
         self._stall_seconds = stall_limit.total_seconds()
+
+    async def __aenter__(self) -> Self:
+        self._client = httpx.AsyncClient(verify=self._tls, timeout=_ANSWER_SECONDS, trust_env=False)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._client.aclose()
 
     def deliver(self, start: StartPostprocessingStep) -> AbstractAsyncContextManager[Delivered]:
         """Hand out the file; it is removed at the end, unless that is an error or the end of this process."""
@@ -94,14 +101,13 @@ class InboxDelivery(Delivery):
             BytesUnavailable: it does not come.
         """
         for _ in range(_ASKED):
-            async with httpx.AsyncClient(verify=self._tls, timeout=_ANSWER_SECONDS, trust_env=False) as client:
-                try:
-                    # Only the status counts: nothing of the body is read, however much there is of it.
-                    async with asyncio.timeout(_ANSWER_SECONDS), client.stream("POST", start.url) as answer:
-                        status = answer.status_code
-                except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-                    reason = str(error) or "no answer in time"
-                    raise BytesUnavailable(f"{server_of(start.url)} could not be asked: {reason}") from error
+            try:
+                # Only the status counts: nothing of the body is read, however much there is of it.
+                async with asyncio.timeout(_ANSWER_SECONDS), self._client.stream("POST", start.url) as answer:
+                    status = answer.status_code
+            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+                reason = str(error) or "no answer in time"
+                raise BytesUnavailable(f"{server_of(start.url)} could not be asked: {reason}") from error
             if status == HTTPStatus.GONE:
                 raise BytesGone(f"{server_of(start.url)} answered 410: the step is over")
             if not 200 <= status < 300:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
-from penstock.delivery.base import BytesUnavailable, DeliveryRefused
+from penstock.delivery.base import BytesGone, BytesUnavailable, DeliveryRefused
 from penstock.delivery.inbox import InboxDelivery
 from penstock.delivery.schemes import ByScheme
 from penstock.events.types import StartPostprocessingStep
@@ -67,9 +69,31 @@ async def test_what_is_not_there_is_fetched_otherwise(inbox: InboxDelivery, url:
 async def test_whoever_is_asked_for_a_file_is_not_listened_to_without_end(tmp_path: Path) -> None:
     with unruly("endless") as server:
         url = f"http://127.0.0.1:{server.server_port}/delivery/push/u/{NAME}?token=t"
-        with pytest.raises(BytesUnavailable, match="answered 500 when asked for the file") as found:
-            async with InboxDelivery(tmp_path, ByScheme({})).deliver(start(url)):
-                pass
+        async with InboxDelivery(tmp_path, ByScheme({})) as inbox:
+            with pytest.raises(BytesUnavailable, match="answered 500 when asked for the file") as found:
+                async with inbox.deliver(start(url)):
+                    pass
         assert server.talked_bytes < 16 * 1024 * 1024  # what the system's buffers hold
     assert "127.0.0.1" in str(found.value)
     assert "127.0.0.1" not in found.value.told
+
+
+async def test_it_asks_with_one_client_which_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each one reads the certificates of this machine anew."""
+    made = list[httpx.AsyncClient]()
+    make = httpx.AsyncClient.__init__
+
+    def counted(client: httpx.AsyncClient, **how: object) -> None:
+        made.append(client)
+        make(client, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(httpx.AsyncClient, "__init__", counted)
+    with unruly(202, 202, 202, 410) as server:
+        url = f"http://127.0.0.1:{server.server_port}/delivery/push/u/{NAME}?token=t"
+        async with InboxDelivery(tmp_path, ByScheme({}), stall_limit=timedelta(seconds=0.01)) as inbox:
+            with pytest.raises(BytesUnavailable, match="asked for the file 3 times"):
+                await inbox.deliver(start(url)).__aenter__()
+            with pytest.raises(BytesGone):
+                await inbox.deliver(start(url)).__aenter__()
+    assert len(server.requests) == 4
+    assert [client.is_closed for client in made] == [True]

@@ -128,7 +128,7 @@ class Dispatcher(Publisher):
             if way.at_once:
                 continue
             async for saved in self._store.in_step(step):
-                if not self._is_at_work(saved.progress):
+                if self._lanes.has_room(step) and not self._is_at_work(saved.progress):
                     await self._take_up(saved.progress)
         listed = await self._ledger.uploads()
         known = await self._store.get_many(listed) if listed else {}
@@ -143,8 +143,11 @@ class Dispatcher(Publisher):
         for emit in awaited(progress):
             if emit.event_id in self._lanes or emit.event_id in self._addresses:
                 continue
-            if await self._ledger.address(progress.upload_id, emit.event_id) is None:
+            url = await self._ledger.address(progress.upload_id, emit.event_id)
+            if url is None:
                 await self._addressed(emit, progress.trace_parent)
+            else:
+                self._remember(emit.event_id, url)
 
     async def ask(self, claim: Claim, way: Way) -> None:
         """Deliver the bytes for a step that was started before; if that cannot be, the step's attempt has failed.
@@ -228,7 +231,11 @@ class Dispatcher(Publisher):
             return
         await super().emit(emit, trace_parent=trace_parent)
         await self._ledger.note(start.upload_id, emit.event_id, url)
-        self._addresses[emit.event_id] = url
+        self._remember(emit.event_id, url)
+
+    def _remember(self, start_id: str, url: str) -> None:
+        """Spare the ledger the question whether a start was said."""
+        self._addresses[start_id] = url
         if len(self._addresses) > _KEPT:
             self._addresses.popitem(last=False)
 

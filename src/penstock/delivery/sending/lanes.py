@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Final, NamedTuple
 
 AT_ONCE: Final = 4
@@ -23,6 +23,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._work: dict[str, _Work] = {}
+        self._held = Counter[str]()
         self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
     def __contains__(self, start_id: str) -> bool:
@@ -30,7 +31,7 @@ class Lanes:
 
     def has_room(self, step: str) -> bool:
         """Tell whether one more may be held back for a step."""
-        return sum(work.step == step for work in self._work.values()) < HELD
+        return self._held[step] < HELD
 
     def slot(self, step: str) -> asyncio.Semaphore:
         """Return what a delivery waits for before it begins."""
@@ -38,16 +39,23 @@ class Lanes:
 
     def add(self, start_id: str, upload_id: str, step: str, task: asyncio.Task[None]) -> None:
         """Take note of a delivery, until it has ended."""
-        self._work[start_id] = _Work(upload_id, step, task)
-        task.add_done_callback(lambda _: self._work.pop(start_id, None))
+        work = self._work[start_id] = _Work(upload_id, step, task)
+        self._held[step] += 1
+        task.add_done_callback(lambda _: self._leave(start_id, work))
 
     def stop(self, upload_id: str) -> None:
-        """End those of an upload."""
-        for work in list(self._work.values()):
+        """End those of an upload. They are off the lanes at once: the same start may begin anew while one lets go."""
+        for start_id, work in list(self._work.items()):
             if work.upload_id == upload_id:
+                self._leave(start_id, work)
                 work.task.cancel()
 
     def stop_all(self) -> None:
         """End all."""
         for work in list(self._work.values()):
             work.task.cancel()
+
+    def _leave(self, start_id: str, work: _Work) -> None:
+        if self._work.get(start_id) is work:
+            del self._work[start_id]
+            self._held[work.step] -= 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import insert  # its clause for conflicts is also that of SQLite
 
 from ...db.tables import deliveries
 
@@ -54,17 +55,33 @@ class Ledger:
         """Tell whether the address in a start was good for one reading, and that was."""
         return await self.address(upload_id, _USED_UP + start_id) is not None
 
-    async def use_up(self, upload_id: str, start_id: str) -> None:
-        """Note that the address in a start is good for nothing any more."""
-        await self._note(upload_id, _USED_UP + start_id, "")
+    async def line(self, upload_id: str) -> str | None:
+        """Return which start an upload's line is about, and what it says of it; None when there is no line."""
+        wanted = select(deliveries.c.start_id).where(deliveries.c.upload_id == upload_id)
+        line: str | None = await self._database.read(lambda connection: connection.execute(wanted).scalar())
+        return line
+
+    async def use_up(self, upload_id: str, start_id: str, *, instead_of: str | None) -> bool:
+        """Note that the address in a start is good for nothing any more.
+
+        Return False, with nothing noted, when the upload's line is not `instead_of` any more: it may be about a later
+        start by now.
+        """
+        used_up = {"start_id": _USED_UP + start_id, "url": ""}
+        statement = (
+            insert(deliveries).values(upload_id=upload_id, **used_up).on_conflict_do_nothing()
+            if instead_of is None
+            else update(deliveries)
+            .where(deliveries.c.upload_id == upload_id, deliveries.c.start_id == instead_of)
+            .values(used_up)
+        )
+        return await self._database.write(lambda connection: connection.execute(statement).rowcount == 1)
 
     async def _note(self, upload_id: str, start_id: str, url: str) -> None:
-        def work(connection: Connection) -> None:
-            connection.execute(delete(deliveries).where(deliveries.c.upload_id == upload_id))
-            row = {"upload_id": upload_id, "start_id": start_id, "url": url}
-            connection.execute(insert(deliveries).values(row))
-
-        await self._database.write(work)
+        said = {"start_id": start_id, "url": url}
+        statement = insert(deliveries).values(upload_id=upload_id, **said)
+        statement = statement.on_conflict_do_update(index_elements=[deliveries.c.upload_id], set_=said)
+        await self._database.write(lambda connection: connection.execute(statement).close())
 
     async def uploads(self) -> list[str]:
         """Return the IDs of all uploads in the list."""

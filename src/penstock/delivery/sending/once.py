@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ...errors import Unavailable
-from .claims import TokenUsed
+from .claims import TokenUsed, awaited_step
 
 if TYPE_CHECKING:
+    from ...store.base import ProgressStore
     from .claims import Claim
     from .ledger import Ledger
 
@@ -28,9 +29,10 @@ _SPANS: Final = 1000
 class Once:
     """Counts what was read."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        """`ledger` remembers what was used up."""
+    def __init__(self, ledger: Ledger, store: ProgressStore) -> None:
+        """`ledger` remembers what was used up; `store` knows which steps are awaited."""
         self._ledger = ledger
+        self._store = store
         self._read: OrderedDict[tuple[str, str], list[tuple[int, int]] | None] = OrderedDict()
 
     async def check(self, claim: Claim) -> None:
@@ -64,9 +66,21 @@ class Once:
             self._read.popitem(last=False)
         if whole:
             try:
-                await self._ledger.use_up(*key)
+                await self._use_up(claim)
             except Unavailable as error:  # this process knows it; after a restart the step's end will be the end of it
                 log.warning("used_up_address_not_noted", upload=claim.upload_id, error=str(error))
+
+    async def _use_up(self, claim: Claim) -> None:
+        """Note it in the ledger, unless the step is over by now.
+
+        That ends its address anyway, and the upload's line may say by now that a later step was started.
+        """
+        noted = False
+        while not noted:
+            line = await self._ledger.line(claim.upload_id)
+            if await awaited_step(self._store, claim.upload_id, claim.start_id) is None:
+                return
+            noted = await self._ledger.use_up(claim.upload_id, claim.start_id, instead_of=line)
 
 
 def joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -20,7 +20,12 @@ from penstock.delivery.sending import lanes
 from penstock.delivery.sending.base import NotDelivered, Report, Way
 from penstock.delivery.sending.dispatch import Dispatcher
 from penstock.delivery.sending.ledger import Ledger
-from penstock.events.types import Envelope, PostprocessingStepFinished, StartPostprocessingStep
+from penstock.events.types import (
+    CancelPostprocessing,
+    Envelope,
+    PostprocessingStepFinished,
+    StartPostprocessingStep,
+)
 from penstock.store.memory import MemoryStore
 from penstock.testing import eventually
 
@@ -177,6 +182,44 @@ class Hanging(Way):
         return ""
 
 
+class Reluctant(Way):
+    """Takes its time to let go of a worker."""
+
+    name = "reluctant"
+    at_once = False
+
+    def __init__(self) -> None:
+        self.asked, self.stopped, self.gone = 0, asyncio.Event(), asyncio.Event()
+
+    async def address(self, start: StartPostprocessingStep, start_id: str, report: Report) -> str:
+        del start, report
+        self.asked += 1
+        if self.asked > 1:
+            return f"https://worker/{start_id}"
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped.set()
+            await self.gone.wait()
+        return ""
+
+
+async def test_a_start_that_was_stopped_begins_anew_while_the_stopped_one_lets_go(world: World) -> None:
+    (emit,) = awaited(world.progress)
+    way = Reluctant()
+    async with world.dispatching(way) as dispatcher:
+        try:
+            await dispatcher.emit(emit)
+            await eventually(lambda: way.asked)
+            await dispatcher.publish(CancelPostprocessing(upload_id=UPLOAD))
+            await eventually(way.stopped.is_set)
+            await dispatcher.emit(emit)
+            await eventually(lambda: world.heard)
+        finally:
+            way.gone.set()
+        assert urls(world.heard) == [f"https://worker/{emit.event_id}"]
+
+
 async def test_a_worker_that_takes_nothing_holds_up_no_other_step(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,3 +232,27 @@ async def test_a_worker_that_takes_nothing_holds_up_no_other_step(
         await dispatcher.emit(*awaited(world.progress))
         await eventually(lambda: world.heard)
         assert urls(world.heard) == [f"https://worker/{awaited(world.progress)[0].event_id}"]
+
+
+async def test_those_that_were_said_are_looked_up_once_and_none_while_there_is_no_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be many, and somebody looks every few seconds."""
+    (emit,) = awaited(world.progress)
+    await world.ledger.note(UPLOAD, emit.event_id, "https://worker/x")
+    address, looked_up = world.ledger.address, list[str]()
+
+    async def counted(upload_id: str, start_id: str) -> str | None:
+        looked_up.append(upload_id)
+        return await address(upload_id, start_id)
+
+    monkeypatch.setattr(world.ledger, "address", counted)
+    way = Counting()
+    async with world.dispatching(way) as dispatcher:
+        with monkeypatch.context() as full:
+            full.setattr(lanes, "HELD", 0)
+            await dispatcher.catch_up()
+        assert looked_up == []
+        for _ in range(2):
+            await dispatcher.catch_up()
+    assert (looked_up, way.asked, world.heard) == ([UPLOAD], [], [])

@@ -3,14 +3,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from penstock.core.emit import awaited_id
+from penstock.core.progress import Progress, Status
 from penstock.db import Database
 from penstock.delivery.sending.claims import Claim, TokenUsed
 from penstock.delivery.sending.ledger import Ledger
 from penstock.delivery.sending.once import Once, joined
+from penstock.store.memory import MemoryStore
 
-CLAIM = Claim("a" * 32, "start", "ocr")
+UPLOAD = "a" * 32
+PROGRESS = Progress(upload_id=UPLOAD, status=Status("ocr"), steps=("ocr", "thumbs"))
+CLAIM = Claim(UPLOAD, awaited_id(PROGRESS), "ocr")
+LATER = msgspec.structs.replace(PROGRESS, status=Status("thumbs"))
 
 
 @pytest.fixture
@@ -19,8 +26,24 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
         yield Ledger(database)
 
 
-async def test_an_address_dies_when_all_was_read_in_whatever_ranges(ledger: Ledger) -> None:
-    once = Once(ledger)
+@pytest.fixture
+async def store() -> AsyncIterator[MemoryStore]:
+    async with MemoryStore() as store:
+        await store.save(PROGRESS, expected=None)
+        yield store
+
+
+async def go_on(store: MemoryStore, ledger: Ledger) -> str:
+    """Have the step answered, and the next one started; return its start's ID."""
+    saved = await store.get(UPLOAD)
+    assert saved is not None
+    await store.save(LATER, expected=saved.revision)
+    await ledger.note(UPLOAD, awaited_id(LATER), "https://worker/x")
+    return awaited_id(LATER)
+
+
+async def test_an_address_dies_when_all_was_read_in_whatever_ranges(ledger: Ledger, store: MemoryStore) -> None:
+    once = Once(ledger, store)
     for start, stop in ((0, 40), (0, 60), (80, 100), (60, 79)):
         await once.note(CLAIM, start, stop, 100)
         await once.check(CLAIM)
@@ -31,12 +54,47 @@ async def test_an_address_dies_when_all_was_read_in_whatever_ranges(ledger: Ledg
     assert once.is_used_up(CLAIM)
     # A restart and another instance know it; another attempt has its own.
     with pytest.raises(TokenUsed):
-        await Once(ledger).check(CLAIM)
-    await Once(ledger).check(CLAIM._replace(start_id="another"))
+        await Once(ledger, store).check(CLAIM)
+    await Once(ledger, store).check(CLAIM._replace(start_id="another"))
 
 
-async def test_an_empty_file_is_read_by_one_request(ledger: Ledger) -> None:
-    once = Once(ledger)
+async def test_it_takes_the_place_of_what_was_said_of_an_earlier_step(ledger: Ledger, store: MemoryStore) -> None:
+    await ledger.note(UPLOAD, "an earlier start", "https://worker/y")
+    await Once(ledger, store).note(CLAIM, 0, 100, 100)
+    with pytest.raises(TokenUsed):
+        await Once(ledger, store).check(CLAIM)
+
+
+async def test_what_is_noted_late_does_not_hide_that_a_later_step_was_started(
+    ledger: Ledger, store: MemoryStore
+) -> None:
+    """Or a restart would deliver to it again."""
+    later = await go_on(store, ledger)
+    once = Once(ledger, store)
+    await once.note(CLAIM, 0, 100, 100)
+    assert await ledger.address(UPLOAD, later) == "https://worker/x"
+    assert once.is_used_up(CLAIM)
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["with a line of before", "without"])
+async def test_nor_does_it_when_the_step_is_answered_at_that_moment(
+    ledger: Ledger, store: MemoryStore, *, noted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if noted:
+        await ledger.note(UPLOAD, "an earlier start", "https://worker/y")
+    use_up, later = ledger.use_up, list[str]()
+
+    async def overtaken(upload_id: str, start_id: str, *, instead_of: str | None) -> bool:
+        later.append(await go_on(store, ledger))
+        return await use_up(upload_id, start_id, instead_of=instead_of)
+
+    monkeypatch.setattr(ledger, "use_up", overtaken)
+    await Once(ledger, store).note(CLAIM, 0, 100, 100)
+    assert [await ledger.address(UPLOAD, start_id) for start_id in later] == ["https://worker/x"]
+
+
+async def test_an_empty_file_is_read_by_one_request(ledger: Ledger, store: MemoryStore) -> None:
+    once = Once(ledger, store)
     await once.note(CLAIM, 0, 0, 0)
     assert once.is_used_up(CLAIM)
 
