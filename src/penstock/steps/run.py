@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -16,7 +16,7 @@ from .results import sayable
 from .upload import StopSignal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from ..bus.publish import Publisher
     from ..clock import Clock
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SIGN_OF_LIFE: Final = timedelta(seconds=5)
-"""A function that runs longer than this is reported as taken in hand, once, even if it gives no heartbeat."""
+"""Work that takes longer than this is reported as taken in hand, even if the function gives no heartbeat."""
 HEARTBEAT_PAUSE: Final = timedelta(seconds=1)
 """The shortest time between two heartbeats that are passed on."""
 
@@ -92,20 +92,23 @@ class Run:
                 return
 
     @asynccontextmanager
-    async def watched(self, publisher: Publisher, timeout: timedelta | None) -> AsyncIterator[None]:
-        """Pass heartbeats on and keep an eye on the time, while the context is open."""
+    async def reported(self, publisher: Publisher) -> AsyncIterator[None]:
+        """Pass heartbeats on and show life, while the context is open: also while the bytes are on their way."""
+        if not self.start.upload_id:  # it is a scan on demand, which nobody keeps a record of
+            yield
+            return
+        async with _beside(self._report(publisher), self._show_life()):
+            yield
+
+    @asynccontextmanager
+    async def limited(self, timeout: timedelta | None) -> AsyncIterator[None]:
+        """Stop the function when it is silent for so long, while the context is open; None: never."""
         self._heard_at = self._clock.monotonic()
-        async with asyncio.TaskGroup() as tasks:
-            watchers = []
-            if self.start.upload_id:  # otherwise it is a scan on demand, which nobody keeps a record of
-                watchers += [tasks.create_task(self._report(publisher)), tasks.create_task(self._show_life())]
-            if timeout is not None:
-                watchers.append(tasks.create_task(self._limit_silence(timeout)))
-            try:
-                yield
-            finally:
-                for watcher in watchers:
-                    watcher.cancel()
+        if timeout is None:
+            yield
+            return
+        async with _beside(self._limit_silence(timeout)):
+            yield
 
     async def _report(self, publisher: Publisher) -> None:
         while True:
@@ -125,10 +128,17 @@ class Run:
             await self._clock.sleep(HEARTBEAT_PAUSE)
 
     async def _show_life(self) -> None:
-        """Say once that the work was begun, so that the start is not asked for again and again."""
-        await self._clock.sleep(SIGN_OF_LIFE)
-        if not self.beats:
+        """Say that the work goes on while the bytes are fetched, and then once that the function has begun.
+
+        So the start is not asked for again and again, and no attempt meets its deadline because the file is large.
+        """
+        while True:
+            await self._clock.sleep(SIGN_OF_LIFE)
+            if self.beats or self.stopped.done():
+                return
             self._beaten.set()
+            if self.call is not None:
+                return
 
     async def _limit_silence(self, timeout: timedelta) -> None:
         while True:
@@ -137,3 +147,15 @@ class Run:
                 self.stop(Stop.TIMEOUT)
                 return
             await self._clock.sleep(timedelta(seconds=left))
+
+
+@asynccontextmanager
+async def _beside(*watching: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run these while the context is open. What goes wrong in it comes out as it is; a task group would wrap it."""
+    tasks = [asyncio.create_task(each) for each in watching]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

@@ -218,12 +218,12 @@ class StepRunner:
         """Get the bytes, call the function and return its end; None when the upload was cancelled."""
         self._check_id(run.start)
         await self._make_room(run)
-        async with self._delivery.deliver(run.start) as delivered:
+        async with run.reported(self._publisher), self._delivery.deliver(run.start) as delivered:
             await self._park_when_closing()
             if run.stopped.done():
                 return None
             run.call = begin(self.definition, self._upload(run, delivered), run.signal)
-            async with run.watched(self._publisher, self._timeout):
+            async with run.limited(self._timeout):
                 await _first_of(run.call.done, run.stopped)
             return await self._end_of(run, run.call)
 
