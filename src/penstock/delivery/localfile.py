@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 from .base import BytesUnavailable, Delivered
@@ -46,11 +47,12 @@ class LocalBytes(Delivered):
         except OSError as error:
             raise BytesUnavailable(f"{self._path} cannot be opened: {error.strerror}") from error
         with file:
-            file.seek(start)
             position = start
             while position < end:
                 try:
-                    piece = await asyncio.to_thread(file.read, min(PIECE_BYTES, end - position))
+                    # At a position: a thread that outlives this, and the file, must not read on in what is opened next.
+                    wanted = min(PIECE_BYTES, end - position)
+                    piece = await asyncio.to_thread(os.pread, file.fileno(), wanted, position)
                 except OSError as error:
                     raise BytesUnavailable(f"{self._path} cannot be read: {error.strerror}") from error
                 if not piece:
