@@ -75,7 +75,8 @@ class Ledger:
             .where(deliveries.c.upload_id == upload_id, deliveries.c.start_id == instead_of)
             .values(used_up)
         )
-        return await self._database.write(lambda connection: connection.execute(statement).rowcount == 1)
+        counted = statement.execution_options(preserve_rowcount=True)  # of an INSERT it is not kept by itself
+        return await self._database.write(lambda connection: connection.execute(counted).rowcount == 1)
 
     async def _note(self, upload_id: str, start_id: str, url: str) -> None:
         said = {"start_id": start_id, "url": url}
