@@ -67,8 +67,10 @@ class EventDesk:
 
     def records(self, step: str | None, limit: int, take: Take) -> int:
         """Hand over the records of one step, or of all, at most `limit` (0: all); return how many more there are."""
+        import msgspec
+
         from ..clock import SystemClock
-        from ..http.record_views import RecordView
+        from ..postprocessing.shown import ShownRecord
 
         now, stalled_after = SystemClock().now(), self._settings.stalled_after.total_seconds()
 
@@ -77,7 +79,7 @@ class EventDesk:
             async for saved in requests.records(step):
                 met += 1
                 if not limit or met <= limit:
-                    take(RecordView.of(saved.progress, now, stalled_after).model_dump(mode="json"))
+                    take(msgspec.to_builtins(ShownRecord.of(saved.progress, now, stalled_after)))
             return max(0, met - limit) if limit else 0
 
         return self._with(listed)

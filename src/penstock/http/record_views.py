@@ -7,12 +7,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from ..core.progress import RETRYING, Progress, State
+from ..core.progress import State
 from ..postprocessing.commands import Row
 
 
 class RecordView(BaseModel):
-    """A coordinator's record."""
+    """A coordinator's record: what `ShownRecord` is sent as."""
 
     id: str
     filename: str
@@ -26,25 +26,6 @@ class RecordView(BaseModel):
     last_error: str
     stalled: bool
     outcome: str
-
-    @classmethod
-    def of(cls, progress: Progress, now: datetime, stalled_after_seconds: float) -> RecordView:
-        """Show a record."""
-        outcome = progress.status.outcome
-        return cls(
-            id=progress.upload_id,
-            filename=progress.filename,
-            size=progress.filesize,
-            step=progress.status.current_step,
-            state=progress.state,
-            attempt=progress.attempt,
-            failures=progress.failures,
-            next_try_at=progress.resume_at,
-            age_seconds=(now - progress.started_at).total_seconds() if progress.started_at else 0.0,
-            last_error=progress.last_error,
-            stalled=progress.stalled(now, stalled_after_seconds),
-            outcome="" if outcome == RETRYING else outcome,
-        )
 
 
 class RowView(BaseModel):

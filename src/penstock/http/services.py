@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
 from typing import Self
 
+import msgspec
+
 from ..app.parts import Parts
 from ..errors import NotFound
 from ..postprocessing.commands import listed
 from ..postprocessing.pace import Rests
+from ..postprocessing.shown import ShownRecord
 from ..uploads.upload import Phase, Upload
 from .address import PublicAddress
 from .caller import Callers
 from .cors import Cors
 from .hosts import Hosts
-from .record_views import RecordView
 from .views import UploadView
 
 
@@ -78,7 +80,7 @@ class Services(Parts):
         async for saved in listed(self.store, step):
             met += 1
             if met <= limit:
-                shown = RecordView.of(saved.progress, now, stalled_after_seconds).model_dump_json().encode()
+                shown = msgspec.json.encode(ShownRecord.of(saved.progress, now, stalled_after_seconds))
                 piece.append(b"," + shown if met > 1 else shown)
             if len(piece) >= _PIECE:
                 yield b"".join(piece)

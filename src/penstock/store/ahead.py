@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -27,6 +29,24 @@ async def ahead(pages: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         await asyncio.wait((coming,))
         if not coming.cancelled():
             coming.exception()  # it was raised above, or nobody is there to hear of it
+
+
+async def in_turns(*walks: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """Yield a page of each of several walks in turns, each of which is read ahead by one.
+
+    Raises:
+        Exception: whatever a walk raises, where its page would have been.
+    """
+    async with AsyncExitStack() as stack:
+        going = deque([await stack.enter_async_context(aclosing(ahead(walk))) for walk in walks])
+        while going:
+            walk = going.popleft()
+            try:
+                page = await anext(walk)
+            except StopAsyncIteration:
+                continue
+            going.append(walk)
+            yield page
 
 
 async def _next(pages: AsyncIterator[T]) -> tuple[T] | None:

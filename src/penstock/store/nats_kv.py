@@ -159,6 +159,9 @@ class KvBucket(Bucket):
                 return None
             raise RevisionConflict(upload_id) from None
 
+    def forget(self) -> None:
+        """Do nothing: nothing is remembered."""
+
 
 def _found(upload_id: str, message: Message) -> Found:
     if _OPERATION in message.headers or _SERVERS_OWN in message.headers:

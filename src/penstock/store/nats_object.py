@@ -2,28 +2,32 @@
 
 Needs nats-server 2.9 or newer with JetStream, and the right to make a bucket where it is missing. Leaves behind the
 bucket, which it makes as the Go services do, and a key-value bucket `<bucket>_answers` for which steps were ever
-answered. Whoever is killed in the middle of a write leaves one chunk behind, of about 1 KiB, which nobody reads.
+answered. Whoever is killed in the middle of a write leaves a chunk behind, of about 1 KiB, which nobody reads.
 
 A record is an object: one message tells about it (meta), another is its content (chunk). A change writes a new chunk,
-then the meta, then takes the former chunk away, so it takes four questions to the server where `nats-js-kv` needs
+then the meta, then takes the former ones away, so it takes four questions to the server where `nats-js-kv` needs
 one. That the meta is still the one that was read is the condition under which a change counts. Otherwise it is as
 `nats-js-kv`: an index in memory, filled by reading the bucket.
+
+Former versions that this instance has written are removed by their numbers; others, whose numbers it does not know,
+by purging their subjects. After a kill in between, a former meta lies beside the latest until the next write: only
+the last one of a subject counts.
 """
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
 from nats.nuid import NUID
 
 from ..events.gojson import dumps
 from .base import RevisionConflict, StoreUnavailable
 from .layout import BadRecord
 from .streams.bucket import Bucket, Found, checked_name, fits, raise_conflict
+from .streams.objects import CHUNK_BYTES, Meta, digest, meta_in, whole
 from .streams.reader import Reader
 from .streams.store import StreamStore
 from .streams.stream import Stream, WrongSequence, config_of
@@ -37,45 +41,24 @@ if TYPE_CHECKING:
 _DESCRIPTION: Final = "Object storage administered by go-micro store plugin"
 _ROLLUP: Final = b"Nats-Rollup: sub\r\n"
 """The meta replaces those before it."""
-_CHUNK_BYTES: Final = 131_072
 _MOST_CHUNKS: Final = 1024
 """Of objects whose meta has not come yet, while reading through a bucket: more than are written at once."""
 _READS: Final = 5
 """How often to read a record that is replaced while it is read."""
+_WRITTEN_KNOWN: Final = 20_000
+"""Records of which it is remembered where their latest version lies, some 300 bytes each."""
 
 
-class Options(msgspec.Struct, frozen=True):
-    """How an object is cut."""
+class Version(NamedTuple):
+    """A version of a record, or its removal: what has to be known to put another one in its place."""
 
-    max_chunk_size: int = _CHUNK_BYTES
-
-
-class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """What is written of an object, in Go's order."""
-
-    name: str = ""
-    description: str = "Store managed by go-micro"
-    options: Options = Options()
-    bucket: str = ""
+    seq: int = 0
+    """Of its meta; 0: there is none."""
     nuid: str = ""
-    """Where its chunks are."""
-    size: int = 0
-    mtime: str = "0001-01-01T00:00:00Z"
-    chunks: int = 0
-    digest: str | msgspec.UnsetType = msgspec.UNSET
-    deleted: bool | msgspec.UnsetType = msgspec.UNSET
-
-
-class Described(msgspec.Struct, frozen=True):
-    """A meta, and where it was found."""
-
-    meta: Meta
-    seq: int
-
-    @property
-    def deleted(self) -> bool:
-        """Whether it says that there is nothing any more."""
-        return self.meta.deleted is True
+    """Where its chunks are; empty: nowhere."""
+    chunks: tuple[int, ...] | None = None
+    """Their sequence numbers, if this instance has written it, and nothing is left of those before. None: nobody can
+    tell."""
 
 
 class ObjectBucket(Bucket):
@@ -89,6 +72,8 @@ class ObjectBucket(Bucket):
         self._chunks = f"$O.{self._name}.C."
         self._table = f"{target.table}_" if target.table else ""
         self._nuids = NUID()
+        self._written: dict[str, Version] = {}
+        """What this instance has written last of an upload; the longest ago first."""
         config = config_of(
             f"OBJ_{self._name}",
             _DESCRIPTION,
@@ -128,13 +113,13 @@ class ObjectBucket(Bucket):
             upload_id = self._id_of(message.subject)
             if upload_id is None:
                 return None
-            described = _described(message)
-            if described is None or described.deleted:
-                return Found(upload_id, message.seq, None if described else b"")
-            content = chunks.pop(self._chunks + described.meta.nuid, None)
+            meta = meta_in(message)
+            if meta is None or meta.is_removal:
+                return Found(upload_id, message.seq, None if meta else b"")
+            content = chunks.pop(self._chunks + meta.nuid, None)
             if content is None:
                 return Found(upload_id, message.seq, None, elsewhere=True)
-            return Found(upload_id, message.seq, _whole(described.meta, content))
+            return Found(upload_id, message.seq, whole(meta, content))
 
         return interpret
 
@@ -148,11 +133,10 @@ class ObjectBucket(Bucket):
             message = await self.stream.last(subject)
             if message is None:
                 return None
-            described = _described(message)
-            if described is None or described.deleted:
-                return Found(upload_id, message.seq, None if described else b"")
-            content = await self._content(described.meta)
-            data = _whole(described.meta, content)
+            meta = meta_in(message)
+            if meta is None or meta.is_removal:
+                return Found(upload_id, message.seq, None if meta else b"")
+            data = whole(meta, await self._content(meta))
             # Content that is incomplete was replaced since we read the meta; unless that is still the same.
             if data or message.seq == before:
                 return Found(upload_id, message.seq, data)
@@ -173,90 +157,99 @@ class ObjectBucket(Bucket):
         return content
 
     async def write(self, upload_id: str, data: bytes, *, expected: int | None) -> int:
-        """Write chunks, then the meta if it is still the one that was read, and take the former chunks away."""
+        """Write chunks, then the meta if the one before is still the latest, and take the former version away."""
         subject = self.subject_of(upload_id)
         if not fits(subject):
             raise BadRecord(f"upload ID {upload_id[:40]}…: too long for an object of NATS ({len(subject)} characters)")
-        before = await self._meta(upload_id, subject, expected)
+        former = await self._former(upload_id, subject, expected)
+        nuid = self._nuids.next().decode()
+        chunks = [
+            await self.stream.append(self._chunks + nuid, data[start : start + CHUNK_BYTES], expected=None)
+            for start in range(0, len(data), CHUNK_BYTES)
+        ]
         meta = Meta(
             name=self._object(upload_id),
             bucket=self._name,
-            nuid=self._nuids.next().decode(),
+            nuid=nuid,
             size=len(data),
-            chunks=-(-len(data) // _CHUNK_BYTES),
-            digest=_digest(data),
+            chunks=len(chunks),
+            digest=digest(data),
         )
-        chunks = self._chunks + meta.nuid
-        for start in range(0, len(data), _CHUNK_BYTES):
-            await self.stream.append(chunks, data[start : start + _CHUNK_BYTES], expected=None)
         try:
-            seq = await self._append(subject, meta, before)
+            seq = await self._append(subject, meta, former)
         except WrongSequence:
-            await self._take_away(chunks)
+            with suppress(StoreUnavailable):  # nobody reads them
+                await self.stream.purge(self._chunks + nuid)
             raise RevisionConflict(upload_id) from None
-        if before is not None and not before.deleted:
-            await self._take_away(self._chunks + before.meta.nuid)
+        if await self._take_away(former, subject, seq):
+            self._remember(upload_id, Version(seq, nuid, tuple(chunks)))
         return seq
 
     async def remove(self, upload_id: str, *, expected: int) -> int | None:
-        """Write a meta that says so, and take the chunks away."""
+        """Write a meta that says so, and take the former version away."""
         subject = self.subject_of(upload_id)
         try:
-            before = await self._meta(upload_id, subject, expected)
+            former = await self._former(upload_id, subject, expected)
         except RevisionConflict:
             found = await self.read(upload_id)
             if found is None or (found.data is None and not found.elsewhere):
                 return None
             raise
-        meta = Meta(
-            name=self._object(upload_id), bucket=self._name, nuid=before.meta.nuid if before else "", deleted=True
-        )
+        meta = Meta(name=self._object(upload_id), bucket=self._name, nuid=former.nuid, deleted=True)
         try:
-            seq = await self._append(subject, meta, before)
+            seq = await self._append(subject, meta, former)
         except WrongSequence:
             return await self.remove(upload_id, expected=expected)  # which now finds another meta, or none
-        await self._take_away(self._chunks + meta.nuid)
+        await self._take_away(former, subject, seq)
         return seq
 
-    async def _meta(self, upload_id: str, subject: str, expected: int | None) -> Described | None:
-        """Return what is known of an object, if it is what is expected.
+    def forget(self) -> None:
+        """Forget where versions lie."""
+        self._written.clear()
+
+    def _remember(self, upload_id: str, version: Version) -> None:
+        self._written[upload_id] = version
+        if len(self._written) > _WRITTEN_KNOWN:
+            del self._written[next(iter(self._written))]
+
+    async def _former(self, upload_id: str, subject: str, expected: int | None) -> Version:
+        """Return what there is of an object, if it is what is expected, as far as is known.
 
         Raises:
             RevisionConflict: it is not.
         """
+        written = self._written.pop(upload_id, None)
+        if written is not None and written.seq == expected:
+            return written  # or somebody else has written since, which the server will say
         message = await self.stream.last(subject) if fits(subject) else None
         if message is None:
             raise_conflict(upload_id, None, expected)
-            return None
-        described = _described(message) or Described(Meta(), message.seq)
-        raise_conflict(upload_id, Found(upload_id, message.seq, None if described.deleted else b""), expected)
-        return described
+            return Version(chunks=())
+        meta = meta_in(message) or Meta()
+        raise_conflict(upload_id, Found(upload_id, message.seq, None if meta.is_removal else b""), expected)
+        return Version(message.seq, "" if meta.is_removal else meta.nuid)
 
-    async def _append(self, subject: str, meta: Meta, before: Described | None) -> int:
-        return await self.stream.append(subject, dumps(meta), expected=before.seq if before else 0, headers=_ROLLUP)
+    async def _append(self, subject: str, meta: Meta, former: Version) -> int:
+        """Write a meta after the former one. The server takes those before away at once, where they are not known."""
+        headers = _ROLLUP if former.chunks is None else b""
+        return await self.stream.append(subject, dumps(meta), expected=former.seq, headers=headers)
 
-    async def _take_away(self, chunks: str) -> None:
-        if chunks != self._chunks:
-            with suppress(StoreUnavailable):  # nobody reads them any more
-                await self.stream.purge(chunks)
+    async def _take_away(self, former: Version, subject: str, seq: int) -> bool:
+        """Remove the version that `seq` has taken the place of; return whether nothing is left of it for certain.
 
-
-def _described(message: Message) -> Described | None:
-    """Read a meta; None when it is none."""
-    try:
-        return Described(msgspec.json.decode(message.data, type=Meta), message.seq)
-    except msgspec.MsgspecError:
-        return None
-
-
-def _whole(meta: Meta, content: list[bytes]) -> bytes:
-    """Return an object's content; empty when it is not what the meta tells of."""
-    data = b"".join(content)
-    return data if len(data) == meta.size and meta.digest in (msgspec.UNSET, "", _digest(data)) else b""
-
-
-def _digest(data: bytes) -> str:
-    return f"SHA-256={urlsafe_b64encode(hashlib.sha256(data).digest()).decode()}"
+        What is removed by its number leaves the readers of the stream where they are. When a subject is purged,
+        nats-server 2.9 has all of them leap to the end, and begin again.
+        """
+        with suppress(StoreUnavailable):  # nobody reads it any more
+            if former.chunks is not None:
+                numbers = (*former.chunks, former.seq) if former.seq else ()
+                if all(await asyncio.gather(*map(self.stream.delete, numbers))):
+                    return True
+                await self.stream.purge(subject, before=seq)
+            if former.nuid:
+                await self.stream.purge(self._chunks + former.nuid)
+            return True
+        return False
 
 
 class NatsObjectStore(StreamStore):

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from penstock.store.ahead import ahead
+from penstock.store.ahead import ahead, in_turns
 from penstock.testing import eventually
 
 
@@ -58,4 +58,22 @@ async def test_nothing_runs_on_when_the_walk_is_given_up(broken_after: int | Non
     before = asyncio.all_tasks()
     async with aclosing(ahead(Pages(5, broken_after=broken_after)())) as walk:
         assert await anext(walk) == 0
+    assert asyncio.all_tasks() == before
+
+
+async def test_several_walks_take_turns_until_the_longest_ends() -> None:
+    assert [page async for page in in_turns(Pages(3)(), Pages(1)(), Pages(2)())] == [0, 0, 0, 1, 1, 2]
+    none: list[AsyncIterator[int]] = []
+    assert [page async for page in in_turns(*none)] == []
+
+
+async def test_each_of_several_walks_is_read_ahead_and_ends_with_the_first_that_breaks() -> None:
+    before = asyncio.all_tasks()
+    whole, broken = Pages(5), Pages(5, broken_after=1)
+    async with aclosing(in_turns(whole(), broken())) as walk:
+        assert [await anext(walk), await anext(walk)] == [0, 0]
+        await eventually(lambda: (whole.asked, broken.asked) == (2, 2))
+        assert await anext(walk) == 1
+        with pytest.raises(ValueError, match="broken"):
+            await anext(walk)
     assert asyncio.all_tasks() == before

@@ -12,6 +12,7 @@ from pathlib import Path
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
 from penstock.store.base import RevisionConflict, Saved, StoreUnavailable
@@ -19,6 +20,7 @@ from penstock.store.layout import BadRecord, encode
 from penstock.store.nats_object import NatsObjectStore, ObjectBucket
 from penstock.store.streams.follower import INTERVAL
 from penstock.store.streams.markers import GRACE
+from penstock.store.streams.stream import Stream
 from penstock.store.target import StoreTarget
 from penstock.testing.clock import ManualClock
 from penstock.testing.eventually import eventually
@@ -79,6 +81,110 @@ async def test_former_chunks_do_not_stay(store: NatsObjectStore, client: Client,
         assert saved is not None
         await store.delete("u1", expected=saved.revision)
         assert await subjects(client, new_bucket, "C") == []
+
+
+async def messages(client: Client, bucket: str) -> int:
+    return (await client.jetstream().stream_info(f"OBJ_{bucket}")).state.messages
+
+
+async def test_what_an_instance_has_written_is_replaced_without_a_purge_which_would_throw_readers_back(
+    store: NatsObjectStore, client: Client, new_bucket: str
+) -> None:
+    purged = 0
+
+    async def count(message: Msg) -> None:
+        nonlocal purged
+        purged += b"M." in message.data or b"C." in message.data
+
+    async with store:
+        await client.subscribe(f"$JS.API.STREAM.PURGE.OBJ_{new_bucket}", cb=count)
+        await client.flush()
+        await client.flush()  # the first one may overtake the subscription, which nats-py sends a moment later
+        revision = await store.save(record("u1"), expected=None)
+        for failures in range(3):
+            revision = await store.save(record("u1", failures=failures, filename=LARGE), expected=revision)
+            meta = await client.jetstream().get_last_msg(f"OBJ_{new_bucket}", meta_of(new_bucket, "u1"))
+            assert not meta.headers or "Nats-Rollup" not in meta.headers
+            assert await messages(client, new_bucket) == 4  # three chunks and a meta
+        theirs = await client.jetstream().object_store(new_bucket)
+        assert (await theirs.get("u1")).data == encode(record("u1", failures=2, filename=LARGE))
+        await store.delete("u1", expected=revision)
+        assert await messages(client, new_bucket) == 1
+        await client.flush()
+        assert purged == 0
+
+
+async def test_instances_that_write_in_turns_leave_one_version(
+    store: NatsObjectStore, client: Client, new_bucket: str
+) -> None:
+    async with store, NatsObjectStore(StoreTarget(database=new_bucket), servers=store._servers) as other:
+        revision = await store.save(record("u1"), expected=None)
+        for failures, writer in enumerate([other, store, store, other, other, store]):
+            revision = await writer.save(record("u1", failures=failures), expected=revision)
+            assert await messages(client, new_bucket) == 2
+        theirs = await client.jetstream().object_store(new_bucket)
+        await theirs.put("u1", encode(record("u1", failures=9)))
+        for writer in (store, other):
+            with pytest.raises(RevisionConflict):
+                await writer.save(record("u1"), expected=revision)
+        saved = await store.get("u1")
+        assert saved is not None
+        await store.save(record("u1"), expected=saved.revision)
+        assert await messages(client, new_bucket) == 2
+
+
+async def test_a_bucket_that_lets_nothing_be_deleted_is_purged(
+    store: NatsObjectStore, client: Client, new_bucket: str
+) -> None:
+    async with store:
+        await store.save(record("u0"), expected=None)
+    config = (await client.jetstream().stream_info(f"OBJ_{new_bucket}")).config
+    assert config.name
+    await client.jetstream().delete_stream(config.name)
+    await client.jetstream().add_stream(config, deny_delete=True)
+    async with store:
+        revision = await store.save(record("u1"), expected=None)
+        for failures in range(4):
+            revision = await store.save(record("u1", failures=failures), expected=revision)
+            assert await messages(client, new_bucket) == 2
+
+
+async def test_a_former_version_that_a_killed_writer_has_left_does_not_count(
+    store: NatsObjectStore, client: Client, new_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with store, NatsObjectStore(StoreTarget(database=new_bucket), servers=store._servers) as other:
+        revision = await store.save(record("u1", due=SECOND), expected=None)
+        with monkeypatch.context() as killed:
+            killed.setattr(Stream, "delete", away)
+            revision = await store.save(record("u1", "ocr", failures=1), expected=revision)
+        assert await messages(client, new_bucket) == 4
+        latest = Saved(record("u1", "ocr", failures=1), revision)
+        for reader in (store, other):
+            assert [saved async for saved in reader.all()] == [latest]
+            assert await reader.get("u1") == latest
+            assert await reader.count_by_step() == {"ocr": 1}
+            assert await reader.next_due() is None
+        revision = await store.save(record("u1", "ocr", failures=2), expected=revision)
+        assert await subjects(client, new_bucket, "M") == [meta_of(new_bucket, "u1")]
+        assert await messages(client, new_bucket) == 3  # one of them a chunk that nobody reads
+        await other.delete("u1", expected=revision)
+        assert await collect(store.all()) == []
+
+
+async def away(stream: Stream, seq: int) -> bool:
+    raise StoreUnavailable("away")
+
+
+async def test_only_the_latest_versions_are_remembered(
+    store: NatsObjectStore, client: Client, new_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.store.nats_object._WRITTEN_KNOWN", 2)
+    async with store:
+        revisions = [await store.save(record(f"u{number}"), expected=None) for number in range(4)]
+        for number, revision in enumerate(revisions):
+            await store.save(record(f"u{number}", failures=1), expected=revision)
+        assert await messages(client, new_bucket) == 8
+        assert await collect(store.all()) == ["u0", "u1", "u2", "u3"]
 
 
 async def test_what_the_stream_only_mentions_is_read_once_it_can_be(

@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from .. import layout
-from ..base import Revision, Saved
+from ..base import RecordRefused, Revision, Saved
 from . import keys, wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from .client import EtcdClient
+    from .stretches import Stretch
     from .wire import KeyValue
 
 log = structlog.get_logger(__name__)
 
 _OPERATIONS: Final = 100
 """At most so many in one transaction; etcd's own limit is 128, unless somebody has changed it."""
+_FIRST_PAGE: Final = 250
+_LARGEST_PAGE: Final = 500
+"""Records. In pages of half as many, each costs etcd a sixth more."""
+_PAGE_BYTES: Final = 2**20
+"""Of records, as they are stored. A usual one has 1.5 KiB."""
 
 
 def saved(stored: KeyValue) -> Saved:
@@ -46,6 +52,37 @@ async def read_many(client: EtcdClient, wanted: Iterable[bytes]) -> AsyncIterato
     """Read those of the keys `wanted` that exist, many at a time."""
     remaining = iter(wanted)
     while some := list(islice(remaining, _OPERATIONS)):
-        for found in await client.read(*(wire.get(key) for key in some)):
-            for stored in found.kvs:
-                yield stored
+        for stored in await _read(client, some):
+            yield stored
+
+
+async def _read(client: EtcdClient, some: Sequence[bytes]) -> list[KeyValue]:
+    """Read some keys in one transaction, or in several where the answer is too long for one."""
+    try:
+        return [stored for found in await client.read(*map(wire.get, some)) for stored in found.kvs]
+    except RecordRefused:
+        if len(some) == 1:
+            raise
+        half = len(some) // 2
+        return await _read(client, some[:half]) + await _read(client, some[half:])
+
+
+async def pages_of(client: EtcdClient, some: Iterable[Stretch]) -> AsyncIterator[Sequence[KeyValue]]:
+    """Read all records of some stretches, in pages of about a MiB: etcd's answers are limited to four."""
+    limit = _FIRST_PAGE
+    for stretch in some:
+        (start, end), more = stretch.keys_with(keys.RECORDS), True
+        while more:
+            try:
+                page = await client.range(start, end, limit=limit)
+            except RecordRefused:  # these are much longer than those before
+                if limit == 1:
+                    raise
+                limit //= 2
+                continue
+            if page.kvs:
+                start = keys.after(page.kvs[-1].key)
+                yield page.kvs
+                size = sum(len(stored.value) for stored in page.kvs)
+                limit = max(1, min(_LARGEST_PAGE, len(page.kvs) * _PAGE_BYTES // max(1, size)))
+            more = page.more

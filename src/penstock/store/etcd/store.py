@@ -150,11 +150,11 @@ class EtcdStore(ProgressStore):
         return None
 
     def in_step(self, step: str) -> AsyncIterator[Saved]:
-        """Yield the records of a step in the order of their IDs, a page at a time."""
+        """Yield the records of a step, a page at a time."""
         return records_in(self._client, step)
 
     def all(self) -> AsyncIterator[Saved]:
-        """Yield all records in the order of their IDs, a page at a time."""
+        """Yield all records, a page at a time."""
         return all_records(self._client)
 
     async def count_by_step(self) -> dict[str, int]:

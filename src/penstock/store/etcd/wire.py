@@ -39,6 +39,8 @@ class Range(msgspec.Struct, frozen=True):
     kvs: tuple[KeyValue, ...] = ()
     more: bool = False
     """Whether the limit has cut it short."""
+    count: int = 0
+    """How many there are, those beyond the limit included."""
 
 
 class _Result(msgspec.Struct, frozen=True):

@@ -70,6 +70,10 @@ class Bucket(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Forget what is remembered of the stream: it is another one."""
+        ...
+
 
 def checked_name(database: str) -> str:
     """Return the name of a bucket.

@@ -136,5 +136,6 @@ class Follower:
             self._index.clear()
             self._markers.clear()
             self._unread.clear()
+            self._bucket.forget()
             self._interpreter = self._bucket.interpreter()
         self._life = self._reader.life

@@ -276,8 +276,8 @@ class StreamStore(ProgressStore):
                 async for page in coming:
                     for message in page:
                         found = interpreter(message)
-                        if found is None or found.elsewhere:
-                            continue
+                        if found is None or found.elsewhere or parts.index.seq_of(found.upload_id) > found.seq:
+                            continue  # a former version lies there for a moment, or after a kill for longer
                         saved = _noted(parts.follower, found)
                         if found.data is not None and found.upload_id in wanted:
                             wanted.discard(found.upload_id)

@@ -243,6 +243,14 @@ class Stream:
         except Refused as error:
             raise StoreUnavailable(str(error)) from error
 
+    async def delete(self, seq: int) -> bool:
+        """Remove one message; return False if the server does not: there is none, or the stream does not allow it."""
+        try:
+            await self.requests.api(f"STREAM.MSG.DELETE.{self.name}", {"seq": seq, "no_erase": True}, Reply)
+        except Refused:
+            return False
+        return True
+
     async def _where_it_is(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something with the stream; create it and do it again if it turns out to be missing."""
         made = self.made

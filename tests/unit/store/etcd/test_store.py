@@ -18,7 +18,7 @@ from penstock.core.policy import Policy
 from penstock.events.types import Envelope, PostprocessingFinished, PostprocessingStepFinished, UploadReady
 from penstock.postprocessing.coordinator import Coordinator
 from penstock.store.base import RecordRefused, RevisionConflict, Saved
-from penstock.store.etcd import EtcdStore, keys, listing, timers
+from penstock.store.etcd import EtcdStore, keys, listing, reading, stretches, timers
 from penstock.store.layout import BadRecord
 from penstock.store.target import StoreTarget
 from penstock.telemetry import Metrics
@@ -191,8 +191,11 @@ async def test_a_step_that_a_go_service_has_changed_is_the_one_that_counts(etcd:
 async def test_lists_hold_however_the_keys_of_both_kinds_fall_into_pages(
     etcd: EtcdNode, store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stretches, "_RECORDS", 7)
     monkeypatch.setattr(listing, "_KEYS_AT_ONCE", 3)
-    monkeypatch.setattr(listing, "_RECORDS_AT_ONCE", 2)
+    monkeypatch.setattr(listing, "_CHOSEN_AT_ONCE", 2)
+    monkeypatch.setattr(reading, "_FIRST_PAGE", 3)
+    monkeypatch.setattr(reading, "_LARGEST_PAGE", 2)
     monkeypatch.setattr(listing, "_FORGOTTEN_AT_ONCE", 2)
     expected = {"virusscan": set[str](), "ocr": set[str]()}
     for number in range(40):
@@ -206,7 +209,8 @@ async def test_lists_hold_however_the_keys_of_both_kinds_fall_into_pages(
         else:
             expected[step].add(upload)
     for step, uploads in expected.items():
-        assert await collect(store.in_step(step)) == sorted(uploads)
+        assert sorted(await collect(store.in_step(step))) == sorted(uploads)
+    assert sorted(await collect(store.all())) == sorted(set.union(*expected.values()))
     assert await store.count_by_step() == {step: len(uploads) for step, uploads in expected.items()}
     assert len(of_ours(etcd)) == sum(number % 7 >= 3 for number in range(40) if not 10 <= number < 20)
 
@@ -261,8 +265,11 @@ async def test_a_record_that_is_too_large_is_not_tried_again_and_again(etcd: Etc
         with pytest.raises(RecordRefused, match="max-request-bytes") as raised:
             await store.save(record("u1", url="x" * size), expected=None)
         assert not raised.value.retryable
-    await store.save(record("u1", url="x" * 4 * 10**5), expected=None)
-    assert await collect(store.all()) == ["u1"]
+    ids = [f"u{number:02}" for number in range(9)]
+    for upload_id in ids:  # together they are more than fits into an answer
+        await store.save(record(upload_id, url="x" * 4 * 10**5, due=-SECOND), expected=None)
+    assert await collect(store.all()) == ids
+    assert ids_of(await store.due(NOW, limit=50)) == ids
 
 
 async def test_a_time_to_live_is_not_used_and_a_warning_says_so(etcd: EtcdNode) -> None:

@@ -30,7 +30,7 @@ def test_a_range_is_written_as_etcd_reads_it() -> None:
 def test_answers_have_numbers_as_strings_and_leave_out_what_is_empty() -> None:
     assert wire.RANGE.decode(b'{"header":{"revision":"7"}}') == wire.Range()
     page = b'{"kvs":[{"key":"aw==","mod_revision":"1152921504606846976","version":"1"}],"more":true,"count":"9"}'
-    assert wire.RANGE.decode(page) == wire.Range((wire.KeyValue(b"k", b"", 2**60),), more=True)
+    assert wire.RANGE.decode(page) == wire.Range((wire.KeyValue(b"k", b"", 2**60),), more=True, count=9)
 
 
 def test_a_transaction_s_answers_are_its_ranges_in_order() -> None:
