@@ -128,6 +128,19 @@ def test_delete_cancels_a_run_and_frees_the_bytes(client: httpx.Client, server: 
     asyncio.run(eventually(is_forgotten, timeout_seconds=60))
 
 
+def test_a_bad_end_is_listed_until_somebody_takes_note_of_it(client: httpx.Client) -> None:
+    upload_id = put(client, "noted.txt", b"x")
+    note = f"/api/v1/uploads/{upload_id}/acknowledge"
+    early = client.post(note)
+    assert (early.status_code, early.json()["code"]) == (400, "invalid-request")
+    client.delete(f"/api/v1/uploads/{upload_id}")
+    assert client.get(f"/api/v1/uploads/{upload_id}").json()["phase"] == "cancelled"
+    assert client.post(note).status_code == 204
+    assert client.get(f"/api/v1/uploads/{upload_id}").status_code == 404
+    assert client.post(note).status_code == 404
+    assert client.post(note, headers={"Origin": "https://evil.example"}).status_code == 403
+
+
 def test_eicar_is_never_readable_by_any_way_in(client: httpx.Client) -> None:
     by_put = put(client, "virus.com", eicar())
     headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "68", "Content-Type": "application/offset+octet-stream"}

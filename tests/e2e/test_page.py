@@ -40,6 +40,13 @@ def test_files_are_seen_through_their_phases(page: Page, tmp_path: Path) -> None
     expect(bad).to_contain_text("EICAR_Test_File")
     expect(bad.locator(".phase")).to_have_attribute("title", re.compile("^infected · EICAR_Test_File · yara-x .* 68 B"))
     expect(good).to_contain_text(re.compile("clean · yara-x .* · signatures .* · 585.9 KiB scanned"))
+    page.reload()
+    expect(bad).to_contain_text("EICAR_Test_File")
+    bad.get_by_role("button", name="Dismiss").click()
+    expect(bad).to_have_count(0)
+    page.reload()
+    expect(good).to_have_attribute("data-phase", "released")
+    expect(bad).to_have_count(0)
     with page.expect_download() as download:
         good.get_by_role("link", name="hello.txt").click()
     assert Path(download.value.path()).read_text() == text.read_text()

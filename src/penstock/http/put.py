@@ -104,13 +104,17 @@ def name_of(scope: Scope) -> str:
     encoded = raw.partition(b"?")[0].removeprefix(_ROOT.encode())
     try:
         if _PERCENT.search(encoded):
-            raise UnsafeName(f"file name {encoded[:80]!r} has a % that encodes nothing. Send % itself as %25.")
+            raise UnsafeName(f"file name {_shown(encoded)} has a % that encodes nothing. Send % itself as %25.")
         names = [unquote_to_bytes(name).decode() for name in encoded.split(b"/")]
     except UnicodeDecodeError as error:
-        raise UnsafeName(f"file name {encoded[:80]!r} is not UTF-8. Encode it so.") from error
+        raise UnsafeName(f"file name {_shown(encoded)} is not UTF-8. Encode it so.") from error
     if any("/" in name for name in names):
-        raise UnsafeName(f"file name {encoded[:80]!r} has a path separator. Send it as it is between folders.")
+        raise UnsafeName(f"file name {_shown(encoded)} has a path separator. Send it as it is between folders.")
     return "/".join(names)
+
+
+def _shown(encoded: bytes) -> str:
+    return repr(encoded[:80].decode("latin-1"))
 
 
 def space_of(scope: Scope) -> str:

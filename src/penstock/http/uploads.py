@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from ..errors import PenstockError
+from ..errors import InvalidRequest, PenstockError, Unavailable
 from ..postprocessing.commands import Row
 from ..uploads.comparison import digest
 from ..uploads.upload import Phase, Upload
@@ -95,6 +95,20 @@ def router(services: Services) -> APIRouter:
         await services.receiver.terminate(upload_id)
         return Response(status_code=204)
 
+    @routes.post("/{upload_id}/acknowledge", status_code=204, summary="Take note of a bad end: it is listed no more")
+    async def acknowledge(upload_id: str) -> Response:
+        upload = await services.upload(upload_id)
+        if upload.phase not in _OVER:
+            raise InvalidRequest(
+                f"upload {upload.id} is {upload.phase}: only what was deleted, cancelled or has expired is listed for "
+                "nothing but to be noticed."
+            )
+        if not await services.catalogue.forget([upload.id]):
+            raise Unavailable(
+                f"the bytes of upload {upload.id} could not be removed yet, so it stays. Try again later."
+            )
+        return Response(status_code=204)
+
     @routes.post("/actions", summary="Resume, restart or clean uploads")
     async def act(action: Action) -> Results:
         rows: list[Row] = []
@@ -120,6 +134,7 @@ def router(services: Services) -> APIRouter:
 
 _DIGESTS = 2
 """How many files are read at the same time to tell what they hash to: each takes a processor."""
+_OVER = (Phase.DELETED, Phase.CANCELLED, Phase.EXPIRED)
 _SESSIONS = (Phase.RECEIVING, Phase.PROCESSING, Phase.REJECTED)
 
 

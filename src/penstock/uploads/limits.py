@@ -23,7 +23,7 @@ def check_size(size_bytes: int, max_size_bytes: int | None, whose: Subject | Non
     if max_size_bytes is not None and size_bytes > max_size_bytes:
         raise TooLarge(
             f"{size_bytes} bytes are more than a file of {whose or 'this server'} may have: "
-            f"max_size_bytes is {max_size_bytes}. "
+            f"max_size is {max_size_bytes}. "
             "Send a smaller file, or ask the operator for more."
         ).telling(resource="size", needed_bytes=size_bytes, limit_bytes=max_size_bytes, subject=whose and whose.facts())
 

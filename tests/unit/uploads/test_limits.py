@@ -10,7 +10,7 @@ from penstock.uploads.limits import Promises, check_room, check_size
 def test_a_size_up_to_the_limit_is_taken() -> None:
     check_size(100, 100)
     check_size(1 << 60, None)
-    with pytest.raises(TooLarge, match=r"101 bytes are more than .* max_size_bytes is 100"):
+    with pytest.raises(TooLarge, match=r"101 bytes are more than .* max_size is 100"):
         check_size(101, 100)
 
 

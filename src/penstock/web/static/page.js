@@ -80,11 +80,15 @@ async function resume({ id }, file) {
   sender.goOn(upload, file);
 }
 
-const ACTIONS = { receiving: "Cancel", processing: "Cancel", released: "Delete", rejected: "Delete" };
+const ACTIONS = {
+  receiving: "Cancel", processing: "Cancel", released: "Delete", rejected: "Delete",
+  deleted: "Dismiss", cancelled: "Dismiss", expired: "Dismiss" };
 
 async function remove(upload, action) {
   if (action === "Delete" && !confirm(`Delete ${upload.path} for good?`)) return;
-  const answer = await fetch(upload.links.self, { method: "DELETE" }).catch(() => null);
+  const [url, method] = action === "Dismiss" ? [`${upload.links.self}/acknowledge`, "POST"] : [upload.links.self, "DELETE"];
+  const answer = await fetch(url, { method }).catch(() => null);
+  if (answer?.ok && action === "Dismiss") return refresh(upload.id);
   if (!answer?.ok) alert(`${upload.path} is still there: ${answer ? (await answer.json()).detail : "the server does not answer"}.`);
 }
 
