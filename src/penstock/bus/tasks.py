@@ -52,3 +52,9 @@ async def owned_tasks() -> AsyncIterator[OwnedTasks]:
             await tasks.stop()
     if failure is not None:
         raise failure
+
+
+def is_cancelled() -> bool:
+    """Tell whether it is the running task that is being cancelled, not something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Final, Self
 from ..base import Bus, BusUnavailable
 from ..group import Group
 from ..hearers import Hearers
+from ..idle import wake_one
 from ..memory import Memory
 from ..tasks import owned_tasks
 from .retries import Retries
-from .subscription import Subscription, handling, wake_all, wake_one
+from .subscription import Subscription, handling
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -139,7 +140,8 @@ class LocalBus(Bus):
                 self._workers.discard(tasks)
                 joined.leave(subscription)
                 self._note_interests()
-                wake_all(joined)
+                for other in joined.members:
+                    other.wake_all()
 
     @asynccontextmanager
     async def listen(self, types: Sequence[type], hearer: Hearer) -> AsyncIterator[None]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ...errors import PenstockError
-from ..group import Member
+from ..idle import WorkingMember, wake_one
 from ..pauses import pause_after
+from ..tasks import is_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,30 +26,16 @@ handling: ContextVar[bool] = ContextVar("handling", default=False)
 """Whether the running code was called by a handler of a local bus."""
 
 
-class Subscription(Member):
+class Subscription(WorkingMember):
     """A member of a group that hands its events to a handler."""
 
     def __init__(
         self, group: Group[Subscription], types: Sequence[type], only: Filter | None, handler: Handler
     ) -> None:
-        super().__init__(frozenset(types), only)
+        super().__init__(types, only)
         self._group = group
         self._handler = handler
-        self._idle: list[asyncio.Future[None]] = []
         self._ended = False
-
-    @property
-    def idle(self) -> int:
-        """How many workers have nothing to do."""
-        return len(self._idle)
-
-    def wake(self) -> None:
-        """Have an idle worker look for an event, if there is one."""
-        while self._idle:
-            woken = self._idle.pop()
-            if not woken.done():
-                woken.set_result(None)
-                return
 
     async def work(self, retries: Retries) -> None:
         """Be one of the workers until cancelled, or until a handler has died under one of them."""
@@ -56,22 +43,17 @@ class Subscription(Member):
         while not self._ended:
             entry = self._group.take(self)
             if entry is None:
-                await self._wait()
+                await self.wait()
                 continue
             await self._handle(entry, retries)
             # A handler that waits for nothing would otherwise keep everybody else from running.
             await asyncio.sleep(0)
 
-    async def _wait(self) -> None:
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._idle.append(woken)
-        await woken
-
     async def _handle(self, entry: Entry, retries: Retries) -> None:
         try:
             await self._handler(entry.envelope)
         except asyncio.CancelledError as error:
-            if _is_cancelled():
+            if is_cancelled():
                 self._return(entry, first=True)
                 raise
             self._failed(entry, error, retries)  # something that the handler waited for was cancelled, not we
@@ -103,23 +85,3 @@ class Subscription(Member):
 
     def _return(self, entry: Entry, *, first: bool) -> None:
         wake_one(self._group.give_back(entry, first=first))
-
-
-def wake_one(members: tuple[Subscription, ...]) -> None:
-    """Wake a worker of the member with the most idle ones."""
-    if len(members) == 1:
-        members[0].wake()
-    elif members:
-        max(members, key=lambda member: member.idle).wake()
-
-
-def wake_all(group: Group[Subscription]) -> None:
-    """Have every idle worker of a group look, after its queues were rearranged."""
-    for member in group.members:
-        for _ in range(member.idle):
-            member.wake()
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

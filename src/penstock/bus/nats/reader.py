@@ -19,11 +19,12 @@ from ...errors import PenstockError
 from ...events.codec import UndecodableEvent, UnknownEventType, decode
 from ..base import BusUnavailable
 from ..group import Group
+from ..idle import wake_one
 from ..pauses import pause_after
 from .feeds import PullFeed, PushFeed
 from .ledger import Ledger
 from .messages import ACK, TERMINATE, again_after
-from .subscription import Subscription, wake_one
+from .subscription import Subscription
 
 if TYPE_CHECKING:
     from nats.js.api import ConsumerInfo
