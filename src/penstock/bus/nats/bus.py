@@ -28,10 +28,11 @@ from ..notes import KeepsNotes
 from ..tasks import owned_tasks
 from .consumers import Consumers
 from .inheritance import NatsInheritance
+from .failures import NATS_ERRORS
 from .listening import Listening
 from .notes import NatsNotes
 from .outbox import MESSAGE_ID, Message, Outbox
-from .reader import NATS_ERRORS, Reader
+from .reader import Reader
 from .set_aside import SetAside
 from .streams import EVENTS, make_events_stream, make_set_aside_stream
 from .subscription import Subscription

@@ -11,7 +11,7 @@ from nats.js.errors import NotFoundError
 from ..base import BusUnavailable
 from ..inheritance import Inheritance, PlaceFound, StreamFound
 from .consumers import durable_names, progress_of
-from .set_aside import NATS_ERRORS
+from .failures import NATS_ERRORS
 from .streams import EVENTS
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from ..base import BusUnavailable
 from ..notes import Notes
+from .failures import NATS_ERRORS
 from .streams import HELD, HELD_SUBJECT, make_held_stream
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-NATS_ERRORS: Final = (errors.Error, OSError, TimeoutError)
 _ANSWER_SECONDS: Final = 2.0
 
 

@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from nats import errors
 
 from ...errors import PenstockError
 from ...events.codec import UndecodableEvent, UnknownEventType, decode
@@ -21,6 +20,7 @@ from ..base import BusUnavailable
 from ..group import Group
 from ..idle import wake_one
 from ..pauses import pause_after
+from .failures import NATS_ERRORS
 from .feeds import PullFeed, PushFeed
 from .ledger import Ledger
 from .messages import ACK, TERMINATE, again_after
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-NATS_ERRORS: Final = (errors.Error, OSError, TimeoutError)
 _REMEMBERED_FAILURES: Final = 10_000
 _REMEMBERED_MEMBERS: Final = 32
 _TICK: Final = timedelta(seconds=1)

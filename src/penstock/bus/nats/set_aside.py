@@ -13,7 +13,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from nats import errors
 from nats.js.errors import NotFoundError
 
 from ...errors import NotFound
@@ -21,6 +20,7 @@ from ...events.codec import UndecodableEvent, UnknownEventType, decode
 from ...jetstream.headers import header_block
 from ..aside import KeptAside, OriginalGone, SetAsideEvent
 from ..base import BusUnavailable
+from .failures import NATS_ERRORS
 from .outbox import MESSAGE_ID, Message
 from .streams import EVENTS, SET_ASIDE, SET_ASIDE_SUBJECT
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-NATS_ERRORS: Final = (errors.Error, OSError, TimeoutError)
 _EVENT_SUBJECT: Final = f"{SET_ASIDE_SUBJECT}.event"
 _REASON_CHARACTERS: Final = 2000
 _GROUP: Final = "Penstock-Group"

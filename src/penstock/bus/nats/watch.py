@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 import structlog
-from nats import errors
 from nats.js.api import RetentionPolicy
 
+from .failures import NATS_ERRORS
 from .streams import EVENTS, make_events_stream
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Watch:
             await self._clock.sleep(self._every)
             try:
                 await self._look()
-            except (errors.Error, OSError, TimeoutError) as error:
+            except NATS_ERRORS as error:
                 # The server is away, which is said elsewhere; what it has lost meanwhile is seen afterwards.
                 log.debug("stream_not_looked_at", error=str(error) or type(error).__name__)
 
