@@ -6,7 +6,7 @@ from typing import Any
 
 from penstock.app.watch import BusWatch
 from penstock.bus.local import LocalBus
-from penstock.bus.nats import NatsBus
+from penstock.bus.nats import NatsBus, Tolerance
 from penstock.clock import SystemClock
 from penstock.events.types import BytesReceived, Envelope
 from penstock.ids import new_event_id
@@ -27,7 +27,9 @@ async def test_what_fails_is_counted_once_however_often_it_is_looked_at(tmp_path
         def counted(name: str) -> Any:
             return metrics.registry.get_sample_value(name, GROUP)
 
-        async with NatsBus(server.servers, SystemClock(), max_failures=2, look_every=timedelta(seconds=0.1)) as bus:
+        async with NatsBus(
+            server.servers, SystemClock(), tolerance=Tolerance(max_failures=2), look_every=timedelta(seconds=0.1)
+        ) as bus:
             watch = BusWatch(bus, metrics)
             async with bus.subscribe("g", [BytesReceived], refuse, workers=1):
                 await bus.publish(Envelope(event=BytesReceived(upload_id="u1"), event_id=new_event_id()))

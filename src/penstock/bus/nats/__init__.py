@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..aside import SetAsideEvent
 from .bus import NatsBus
+from .handling import Tolerance
 from .set_aside import SetAside
 
-__all__ = ["NatsBus", "SetAside", "SetAsideEvent"]
+__all__ = ["NatsBus", "SetAside", "SetAsideEvent", "Tolerance"]

@@ -27,8 +27,9 @@ from ..memory import Memory
 from ..notes import KeepsNotes
 from ..tasks import owned_tasks
 from .consumers import Consumers
-from .inheritance import NatsInheritance
 from .failures import NATS_ERRORS
+from .handling import USUAL
+from .inheritance import NatsInheritance
 from .listening import Listening
 from .notes import NatsNotes
 from .outbox import MESSAGE_ID, Message, Outbox
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from ..aside import KeptAside
     from ..base import Filter, Handler, Hearer
     from ..tasks import OwnedTasks
+    from .handling import Tolerance
 
 _SUBJECT: Final = EVENTS.encode()
 _MESSAGE_ID: Final = MESSAGE_ID.encode()
@@ -67,7 +69,7 @@ class NatsBus(Bus, OnServer, KeepsNotes):
     """Carries events over `main-queue`.
 
     A handler that raises gets the event again after a pause that grows from 0.1 s to 30 s, for ever if the error says
-    that it will pass (`retryable`). After `max_failures` other failures, when `max_deaths` processes died of it, and at
+    that it will pass (`retryable`). After many other failures, when several processes died of it (`Tolerance`), and at
     once where it cannot be decoded, the event is set aside: see `set_aside`.
     """
 
@@ -85,9 +87,7 @@ class NatsBus(Bus, OnServer, KeepsNotes):
         publish_timeout: timedelta = timedelta(seconds=10),
         ack_wait: timedelta = timedelta(seconds=10),
         max_ack_pending: int = 10_000,
-        max_failures: int = 20,
-        suspect_after: int = 10,
-        max_deaths: int = 5,
+        tolerance: Tolerance = USUAL,
         look_every: timedelta = timedelta(seconds=2),
     ) -> None:
         """Build a bus.
@@ -102,10 +102,7 @@ class NatsBus(Bus, OnServer, KeepsNotes):
                 For the consumers that we make; existing ones keep theirs.
             max_ack_pending: how many events of a group may be in work or wait for another try, in all instances. For
                 the consumers that we make.
-            max_failures: so often a handler may fail, in a way that is not known to pass, before an event is set aside.
-            suspect_after: an event that has been delivered so often may be one that ends the process. It is handled
-                under a mark, and no other such event beside it.
-            max_deaths: so many processes may die while they handle such an event before it is set aside.
+            tolerance: what an event may do before it is set aside.
             look_every: how often to look whether stream and consumers are still there, and what is pending.
         """
         self.memory = Memory()
@@ -116,9 +113,7 @@ class NatsBus(Bus, OnServer, KeepsNotes):
         self._publish_timeout = publish_timeout
         self._ack_wait = ack_wait
         self._max_ack_pending = max_ack_pending
-        self._max_failures = max_failures
-        self._suspect_after = suspect_after
-        self._max_deaths = max_deaths
+        self._tolerance = tolerance
         self._look_every = look_every
         self._readers: dict[str, Reader] = {}
         self._running: dict[Reader, asyncio.Task[None]] = {}
@@ -309,9 +304,7 @@ class NatsBus(Bus, OnServer, KeepsNotes):
             clock=self._clock,
             look_every=self._look_every,
             trials=self._trials,
-            max_failures=self._max_failures,
-            suspect_after=self._suspect_after,
-            max_deaths=self._max_deaths,
+            tolerance=self._tolerance,
         )
         return reader
 

@@ -1,4 +1,4 @@
-"""The messages that we have to answer for, each until it is answered."""
+"""The messages that we have to answer for, each until it is answered, and the events that they have brought."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import structlog
 from nats import errors
 
 from ..group import Entry
-from .messages import ACK, IN_PROGRESS, Delivery
+from .messages import ACK, IN_PROGRESS, Delivery, again_after
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from ...clock import Clock
+    from ...events.types import Envelope
     from ...jetstream import NatsClient
+    from ..group import Group
+    from .subscription import Subscription
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +41,13 @@ class Held:
 class Ledger:
     """Every message is in here once, by its sequence in the stream."""
 
-    def __init__(self, client: NatsClient, clock: Clock) -> None:
+    def __init__(self, client: NatsClient, clock: Clock, group: Group[Subscription]) -> None:
         self._client = client
         self._clock = clock
+        self._group = group
         self._held: dict[int, Held] = {}
+        self._entries: dict[int, Held] = {}
+        """By the number in the group: the messages whose events wait or are being handled."""
         self.settled = 0
         """How many messages were answered for good."""
 
@@ -57,6 +63,42 @@ class Ledger:
             return None
         held = self._held[delivery.sequence] = Held(delivery, data, now, now)
         return held
+
+    def admit(self, held: Held, envelope: Envelope, members: tuple[Subscription, ...]) -> None:
+        """Have the event of a message wait in the group, for `members`."""
+        held.entry = self._group.admit(envelope, members)
+        self._entries[held.entry.number] = held
+
+    def begin(self, entry: Entry) -> Held:
+        """Take down that an event is being handled; return the message that has brought it."""
+        held = self._entries[entry.number]
+        held.began = True
+        return held
+
+    def finish(self, entry: Entry) -> None:
+        """Take an event that was handled out of the group; its message is still to be answered."""
+        self._group.finish(entry)
+        del self._entries[entry.number]
+
+    def put_back(self, entry: Entry, pause: timedelta) -> None:
+        """Have an event that was taken delivered again after a pause, unless it is finished already."""
+        held = self._entries.get(entry.number)
+        if held is not None:
+            self.finish(entry)
+            self.answer(held, again_after(pause))
+
+    def give_back(self, held: Held, pause: timedelta) -> bool:
+        """Have an event that waits delivered again after a pause; tell whether it waited."""
+        waited = self._withdraw(held)
+        if waited:
+            self.answer(held, again_after(pause))
+        return waited
+
+    def _withdraw(self, held: Held) -> bool:
+        if held.entry is None or not self._group.withdraw(held.entry):
+            return False
+        del self._entries[held.entry.number]
+        return True
 
     def pass_over(self, delivery: Delivery) -> None:
         """Acknowledge a message that was never taken in."""
@@ -94,5 +136,10 @@ class Ledger:
         return [held for held in self._held.values() if held.entry is not None and not held.began]
 
     def forget(self) -> None:
-        """Forget all messages: the consumer that they came from is gone, and nobody waits for an answer."""
+        """Forget all messages: the consumer that they came from is gone, and nobody waits for an answer.
+
+        What is being handled goes on, and may come again.
+        """
+        for held in self.waiting():
+            self._withdraw(held)
         self._held = {}

@@ -15,6 +15,10 @@ ACK: Final = b"+ACK"
 IN_PROGRESS: Final = b"+WPI"
 TERMINATE: Final = b"+TERM"
 
+AT_ONCE: Final = timedelta()
+BACK_FOR: Final = timedelta(seconds=1)
+"""So long a message is left to other instances that could not be handled in this one now."""
+
 _ACK_SUBJECT_TOKENS: Final = 9
 
 

@@ -1,30 +1,27 @@
-"""Reads for one group: takes messages in, hands them to the subscriptions, and answers for each of them.
+"""Reads for one group: keeps its consumer, takes messages in, and has them wait for the workers of the subscriptions.
 
-A message is acknowledged when its handler has returned, never before. Until then the server hears every third of its
-patience that we still have it. What a handler could not do comes again after a growing pause; what never will work is
-set aside.
+Until a message is answered, the server hears every third of its patience that we still have it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ...errors import PenstockError
 from ...events.codec import UndecodableEvent, UnknownEventType, decode
 from ..base import BusUnavailable
 from ..group import Group
 from ..idle import wake_one
-from ..pauses import pause_after
-from .failures import NATS_ERRORS
+from .failures import NATS_ERRORS, told
 from .feeds import PullFeed, PushFeed
+from .handling import Handling
 from .ledger import Ledger
-from .messages import ACK, TERMINATE, again_after
-from .subscription import Subscription
+from .messages import ACK, AT_ONCE, BACK_FOR, again_after
+from .own import OwnEvents
 
 if TYPE_CHECKING:
     from nats.js.api import ConsumerInfo
@@ -35,14 +32,15 @@ if TYPE_CHECKING:
     from ..group import Entry
     from .consumers import Consumer, Consumers
     from .feeds import Feed
+    from .handling import Tolerance
     from .ledger import Held
     from .messages import Delivery
     from .set_aside import SetAside
+    from .subscription import Subscription
     from .trials import Trials
 
 log = structlog.get_logger(__name__)
 
-_REMEMBERED_FAILURES: Final = 10_000
 _REMEMBERED_MEMBERS: Final = 32
 _TICK: Final = timedelta(seconds=1)
 _AT_LEAST: Final = timedelta(milliseconds=100)
@@ -50,13 +48,8 @@ _AT_LEAST: Final = timedelta(milliseconds=100)
 _WEIGHT: Final = 0.02
 """Of the latest message in the share of those that somebody wants."""
 _LEAST_WANTED: Final = 1 / 64
-_OWN_KEPT: Final = 1024
-"""Events of ours that are expected to come back, some 1 KiB each."""
 _WAITS_LONG_SECONDS: Final = 2.0
 """An event that has waited so long for a worker goes back, so that another instance can have it."""
-_AT_ONCE: Final = timedelta()
-_BACK_FOR: Final = timedelta(seconds=1)
-_SET_ASIDE_AGAIN: Final = timedelta(seconds=5)
 
 
 class Reader:
@@ -72,31 +65,18 @@ class Reader:
         clock: Clock,
         trials: Trials,
         look_every: timedelta,
-        max_failures: int,
-        suspect_after: int,
-        max_deaths: int,
+        tolerance: Tolerance,
     ) -> None:
         """Build a reader for the group `name`."""
         self.group: Group[Subscription] = Group(name)
         self.types: set[type] = set()
         """What was ever subscribed to."""
-        self.failures = 0
-        """How often a handler has raised."""
         self._client = client
         self._consumers = consumers
-        self._set_aside = set_aside
         self._clock = clock
         self._look_every = look_every
-        self._trials = trials
-        self._max_failures = max_failures
-        self._suspect_after = suspect_after
-        self._max_deaths = max_deaths
-        self._trying = False
-        """Whether an event is being handled that may end the process."""
-        self._ledger = Ledger(client, clock)
-        self._entries: dict[int, Held] = {}
-        self._failed: OrderedDict[int, int] = OrderedDict()
-        self._broken: asyncio.Queue[tuple[Held, UndecodableEvent]] = asyncio.Queue()
+        self._ledger = Ledger(client, clock, self.group)
+        self._handling = Handling(self.group, self._ledger, set_aside=set_aside, trials=trials, tolerance=tolerance)
         self._left: deque[Subscription] = deque(maxlen=_REMEMBERED_MEMBERS)
         self._binding = asyncio.Lock()
         self._consumer: Consumer | None = None
@@ -104,8 +84,7 @@ class Reader:
         self._ended: list[Feed] = []
         """From which nothing more comes but what was on its way."""
         self._look = asyncio.Event()
-        self._own: OrderedDict[bytes, None] = OrderedDict()
-        """What was published here for others, until it comes back: it is known by its bytes, and not read again."""
+        self._own = OwnEvents()
         self._published = 0
         self._pending = 0
         self._counted = (0, 0)
@@ -121,12 +100,15 @@ class Reader:
         known = self._pending + self._published - published - (self._ledger.settled - settled)
         return max(known, self._undelivered + len(self._ledger))
 
+    @property
+    def failures(self) -> int:
+        """How often a handler has raised."""
+        return self._handling.failures
+
     def expect(self, envelope: Envelope, data: bytes) -> None:
         """Take down that an event is about to be published here."""
         if not any(member.wants(envelope) for member in (*self.group.members, *self._left)):
-            self._own[data] = None
-            if len(self._own) > _OWN_KEPT:
-                self._own.popitem(last=False)
+            self._own.expect(data)
 
     def note_published(self, envelope: Envelope) -> None:
         """Take down that an event was published here, which a look at the consumer will show only later."""
@@ -145,7 +127,7 @@ class Reader:
                     await self._bind()
                 except NATS_ERRORS as error:
                     raise BusUnavailable(
-                        f"group {self.group.name!r}: no consumer on NATS: {_told(error)}. Try again later."
+                        f"group {self.group.name!r}: no consumer on NATS: {told(error)}. Try again later."
                     ) from error
 
     async def _bind(self) -> None:
@@ -163,18 +145,16 @@ class Reader:
         log.info("consumer_bound", group=self.group.name, consumer=consumer.name, pushes=bool(consumer.deliver_subject))
 
     def _let_go(self) -> None:
-        """Forget what came from a consumer that is gone. What is being handled goes on, and may come again."""
+        """Forget what came from a consumer that is gone."""
         if self._feed is not None:
             self._feed.close()
             self._feed = None
-        for held in self._ledger.waiting():
-            self._withdraw(held)
         self._ledger.forget()
-        self._failed.clear()
+        self._handling.forget()
 
     def join(self, member: Subscription) -> None:
         """Begin to hand events to a subscription."""
-        self._own.clear()  # it may want some of it
+        self._own.forget()  # it may want some of it
         self.group.join(member)
         if self._feed is not None:
             self._feed.ask()
@@ -186,8 +166,8 @@ class Reader:
         if not self.group.members:
             self._end_feed()  # first of all: what goes back must not be sent to us again
         for held in self._ledger.waiting():
-            if held.entry is not None and not self.group.wanted_by(held.entry.envelope) and self._withdraw(held):
-                self._ledger.answer(held, again_after(_AT_ONCE))
+            if held.entry is not None and not self.group.wanted_by(held.entry.envelope):
+                self._ledger.give_back(held, AT_ONCE)
         for other in self.group.members:
             other.wake_all()
 
@@ -195,8 +175,7 @@ class Reader:
         """Stop reading, and give back what waits. What is on its way goes back when it comes, until `forget_ended`."""
         self._end_feed()
         for held in self._ledger.waiting():
-            if self._withdraw(held):
-                self._ledger.answer(held, again_after(_AT_ONCE))
+            self._ledger.give_back(held, AT_ONCE)
 
     def _end_feed(self) -> None:
         if self._feed is not None:
@@ -214,65 +193,13 @@ class Reader:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep())
             tasks.create_task(self._tick())
-            tasks.create_task(self._set_broken_aside())
+            tasks.create_task(self._handling.set_unreadable_aside())
 
     async def handle(self, member: Subscription, entry: Entry) -> None:
         """Hand an event to its handler, and answer for it."""
-        held = self._entries[entry.number]
-        held.began = True
-        comes_often = held.delivery.deliveries > self._suspect_after
-        if comes_often and held.delivery.sequence not in self._failed:  # what has failed here has not ended us
-            await self._try_out(member, held, entry)
-        else:
-            await self._hand_over(member, held, entry)
+        await self._handling.handle(member, entry, self._consumer)
         if self._feed is not None:
             self._feed.ask()
-
-    async def _hand_over(self, member: Subscription, held: Held, entry: Entry) -> None:
-        try:
-            await member.handler(entry.envelope)
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
-                self._finish(entry)
-                self._ledger.answer(held, again_after(_AT_ONCE))
-                raise
-            await self._note_failure(held, entry, error)  # something that the handler waited for was cancelled, not we
-        except Exception as error:  # noqa: BLE001  # whatever went wrong, the event has to come again
-            await self._note_failure(held, entry, error)
-        else:
-            self._finish(entry)
-            self._failed.pop(held.delivery.sequence, None)
-            self._ledger.done(held)
-
-    async def _try_out(self, member: Subscription, held: Held, entry: Entry) -> None:
-        """Handle an event of which processes may have died, one such event at a time: so it is known which it was."""
-        if self._trying or self._consumer is None:
-            self._put_back(held, entry, _BACK_FOR)
-            return
-        trial = self._trials.of(self._consumer, held.delivery.sequence)
-        self._trying = True
-        try:
-            deaths = await trial.deaths()
-            if deaths >= self._max_deaths:
-                self._finish(entry)
-                reason = f"{deaths} processes died, or hung, while they handled it"
-                await self._put_aside(held, reason, entry.envelope.event_type, entry.envelope.event_id)
-            else:
-                await trial.begin()
-                await self._hand_over(member, held, entry)
-        except (BusUnavailable, *NATS_ERRORS) as error:
-            log.warning("event_not_tried", sequence=held.delivery.sequence, error=_told(error))
-            self._put_back(held, entry, _SET_ASIDE_AGAIN)
-        finally:
-            self._put_back(held, entry, _AT_ONCE)  # if nothing has become of it
-            trial.end()
-            self._trying = False
-
-    def _put_back(self, held: Held, entry: Entry, pause: timedelta) -> None:
-        """Have an event that was taken delivered again, unless it was answered for already."""
-        if entry.number in self._entries:
-            self._finish(entry)
-            self._ledger.answer(held, again_after(pause))
 
     def _room(self) -> int:
         """Return how many more messages we can do something with.
@@ -289,8 +216,7 @@ class Reader:
         if consumer is not None and delivery.sequence <= consumer.past and delivery.sequence not in consumer.open:
             self._ledger.say(delivery, ACK)  # about an upload that has ended before there was a consumer
             return
-        if self._own and data in self._own:
-            del self._own[data]
+        if self._own.has_come_back(data):
             self._note_wanted(wanted=False)
             self._ledger.pass_over(delivery)
             return
@@ -306,7 +232,7 @@ class Reader:
             if error.event_type and error.event_type not in {kind.__name__ for kind in self.types}:
                 self._ledger.done(held)
             else:
-                self._broken.put_nowait((held, error))
+                self._handling.leave_unread(held, error)
         else:
             self._admit(held, envelope)
 
@@ -316,76 +242,16 @@ class Reader:
         if not members:
             # Who has left may come back, or be there in another instance.
             was_wanted = any(member.wants(envelope) for member in self._left)
-            pause = _BACK_FOR if self.group.members else _AT_ONCE  # with none, it cannot come to us again
+            pause = BACK_FOR if self.group.members else AT_ONCE  # with none, it cannot come to us again
             self._ledger.answer(held, again_after(pause) if was_wanted else ACK, final=not was_wanted)
         elif envelope.event_id and self.group.holds(envelope.event_id):
             self._ledger.done(held)  # a repeat of one that we have and will answer for
         else:
-            held.entry = self.group.admit(envelope, members)
-            self._entries[held.entry.number] = held
+            self._ledger.admit(held, envelope, members)
             wake_one(members)
 
     def _note_wanted(self, *, wanted: bool) -> None:
         self._wanted += _WEIGHT * (wanted - self._wanted)
-
-    def _finish(self, entry: Entry) -> None:
-        self.group.finish(entry)
-        del self._entries[entry.number]
-
-    def _withdraw(self, held: Held) -> bool:
-        """Take an event that waits out of the group; tell whether it waited."""
-        if held.entry is None or not self.group.withdraw(held.entry):
-            return False
-        del self._entries[held.entry.number]
-        return True
-
-    async def _note_failure(self, held: Held, entry: Entry, error: BaseException) -> None:
-        self._finish(entry)
-        self.failures += 1
-        failures = self._failed.pop(held.delivery.sequence, 0) + 1
-        retryable = isinstance(error, PenstockError) and error.retryable
-        if failures >= self._max_failures and not retryable:
-            reason = f"its handler failed {failures} times, at last with {_told(error)}"
-            await self._put_aside(held, reason, entry.envelope.event_type, entry.envelope.event_id)
-            return
-        self._failed[held.delivery.sequence] = failures
-        if len(self._failed) > _REMEMBERED_FAILURES:
-            self._failed.popitem(last=False)
-        pause = pause_after(failures)
-        self._ledger.answer(held, again_after(pause))
-        log.warning(
-            "event_handler_failed",
-            group=self.group.name,
-            event_type=entry.envelope.event_type,
-            event_id=entry.envelope.event_id,
-            upload=entry.envelope.event.upload_id,
-            failures=failures,
-            again_after_seconds=pause.total_seconds(),
-            error=_told(error),
-            exc_info=None if isinstance(error, PenstockError) else error,  # a trace is for what nobody foresaw
-        )
-
-    async def _put_aside(self, held: Held, reason: str, event_type: str, event_id: str) -> None:
-        """Keep a message where it is in nobody's way; only then let go of the original."""
-        try:
-            await self._set_aside.keep(
-                self.group.name,
-                held.data,
-                reason=reason,
-                sequence=held.delivery.sequence,
-                event_type=event_type,
-                event_id=event_id,
-            )
-        except (BusUnavailable, *NATS_ERRORS) as error:
-            log.warning("event_not_set_aside", sequence=held.delivery.sequence, reason=reason, error=_told(error))
-            self._ledger.answer(held, again_after(_SET_ASIDE_AGAIN))
-        else:
-            self._ledger.answer(held, TERMINATE, final=True)
-
-    async def _set_broken_aside(self) -> None:
-        while True:
-            held, error = await self._broken.get()
-            await self._put_aside(held, str(error), error.event_type, error.event_id)
 
     async def _tick(self) -> None:
         while True:
@@ -401,8 +267,7 @@ class Reader:
         for held in self._ledger.waiting():
             if now - held.came_at > _WAITS_LONG_SECONDS and held.entry is not None:
                 members = self.group.wanted_by(held.entry.envelope)
-                if self._withdraw(held):
-                    self._ledger.answer(held, again_after(_BACK_FOR))
+                if self._ledger.give_back(held, BACK_FOR):
                     for member in members:
                         member.note_wait()
 
@@ -421,7 +286,7 @@ class Reader:
             try:
                 await self._check(self._consumer)
             except NATS_ERRORS as error:
-                log.warning("consumer_not_found_out", group=self.group.name, error=_told(error))
+                log.warning("consumer_not_found_out", group=self.group.name, error=told(error))
 
     async def _check(self, consumer: Consumer) -> None:
         counted = (self._published, self._ledger.settled)
@@ -435,13 +300,3 @@ class Reader:
         async with self._binding:
             if self._consumer is consumer:
                 await self._bind()
-
-
-def _told(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

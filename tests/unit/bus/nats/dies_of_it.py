@@ -8,7 +8,7 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from penstock.bus.nats import NatsBus
+from penstock.bus.nats import NatsBus, Tolerance
 from penstock.clock import SystemClock
 from penstock.events.types import BytesReceived
 from penstock.jetstream import NatsServers
@@ -34,8 +34,7 @@ async def main(endpoint: str) -> None:
         SystemClock(),
         ack_wait=timedelta(seconds=1),
         look_every=timedelta(milliseconds=100),
-        suspect_after=2,
-        max_deaths=2,
+        tolerance=Tolerance(suspect_after=2, max_deaths=2),
     )
     async with bus, bus.subscribe("g", [BytesReceived], handle, workers=4):
         await asyncio.Event().wait()

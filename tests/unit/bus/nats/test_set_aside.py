@@ -9,7 +9,7 @@ import pytest
 from nats.js.manager import JetStreamManager
 from structlog.testing import capture_logs
 
-from penstock.bus.nats import NatsBus
+from penstock.bus.nats import NatsBus, Tolerance
 from penstock.bus.nats.streams import make_events_stream
 from penstock.errors import NotFound, Unavailable
 from penstock.events.types import BytesReceived, Envelope
@@ -77,7 +77,10 @@ async def test_what_is_broken_in_somebody_elses_event_is_their_business(new_bus:
 async def test_an_event_whose_handler_keeps_failing_is_set_aside(new_bus: NewBus) -> None:
     listener = Listener()
     listener.failing["poison"] = 10**9
-    async with new_bus(max_failures=3) as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
+    async with (
+        new_bus(tolerance=Tolerance(max_failures=3)) as bus,
+        bus.subscribe("g", [BytesReceived], listener, workers=1),
+    ):
         await bus.publish(received("poison", event_id="e1"), received("u1"))
         await eventually(lambda: bus.set_aside.kept["g"] == 1)
         await eventually(lambda: bus.pending("g") == 0)
@@ -97,7 +100,10 @@ async def test_an_error_that_will_pass_sets_nothing_aside(new_bus: NewBus) -> No
         if tries < 5:
             raise Unavailable("the store is away")
 
-    async with new_bus(max_failures=2) as bus, bus.subscribe("g", [BytesReceived], handler, workers=1):
+    async with (
+        new_bus(tolerance=Tolerance(max_failures=2)) as bus,
+        bus.subscribe("g", [BytesReceived], handler, workers=1),
+    ):
         await bus.publish(received("u1"))
         await eventually(lambda: tries == 5)
         await eventually(lambda: bus.pending("g") == 0)
@@ -107,7 +113,10 @@ async def test_an_error_that_will_pass_sets_nothing_aside(new_bus: NewBus) -> No
 async def test_what_was_set_aside_can_be_handled_again_or_discarded(new_bus: NewBus) -> None:
     listener = Listener()
     listener.failing["u1"] = 2
-    async with new_bus(max_failures=2) as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
+    async with (
+        new_bus(tolerance=Tolerance(max_failures=2)) as bus,
+        bus.subscribe("g", [BytesReceived], listener, workers=1),
+    ):
         await publish_raw(bus, b"no JSON")
         await bus.publish(received("u1"))
         await eventually(lambda: bus.set_aside.kept["g"] == 2)

@@ -10,7 +10,7 @@ from pathlib import Path
 from nats.js.manager import JetStreamManager
 
 from penstock.bus.base import BusUnavailable
-from penstock.bus.nats import NatsBus
+from penstock.bus.nats import NatsBus, Tolerance
 from penstock.events.types import BytesReceived, Envelope
 from penstock.testing.bus_contract import Listener, received
 from penstock.testing.eventually import eventually
@@ -64,14 +64,14 @@ async def test_what_comes_often_because_a_store_is_away_is_not_set_aside(
             raise BusUnavailable("the store is away")
         handled.append(envelope.event.upload_id)
 
-    options = {"suspect_after": 1, "max_deaths": 1}
+    tolerance = Tolerance(suspect_after=1, max_deaths=1)
     for _ in range(3):  # every process that dies of something else forgets what it has seen
-        async with new_bus(**options) as bus, bus.subscribe("g", [BytesReceived], handle, workers=4):
+        async with new_bus(tolerance=tolerance) as bus, bus.subscribe("g", [BytesReceived], handle, workers=4):
             if not bus.failures("g") and not handled:
                 await bus.publish(*(received(f"u{number}", event_id=f"e{number}") for number in range(3)))
             await eventually(lambda bus=bus: bus.failures("g") >= 9, timeout_seconds=60)  # type: ignore[misc]
     away = False
-    async with new_bus(**options) as bus, bus.subscribe("g", [BytesReceived], handle, workers=4):
+    async with new_bus(tolerance=tolerance) as bus, bus.subscribe("g", [BytesReceived], handle, workers=4):
         await eventually(lambda: sorted(handled) == ["u0", "u1", "u2"], timeout_seconds=60)
         assert await bus.set_aside.count() == 0
         await eventually(lambda: no_marks(manager))
@@ -81,7 +81,7 @@ async def test_what_may_be_at_fault_is_handled_one_after_the_other(new_bus: NewB
     listener = Listener()
     listener.gate.clear()
     async with (
-        new_bus(suspect_after=0, ack_wait=timedelta(seconds=2)) as bus,
+        new_bus(tolerance=Tolerance(suspect_after=0), ack_wait=timedelta(seconds=2)) as bus,
         bus.subscribe("g", [BytesReceived], listener, workers=4),
     ):
         await bus.publish(*(received(f"u{number}") for number in range(3)))
@@ -96,14 +96,14 @@ async def test_what_may_be_at_fault_is_handled_one_after_the_other(new_bus: NewB
 async def test_leaving_in_the_middle_of_it_is_no_death(new_bus: NewBus, manager: JetStreamManager) -> None:
     listener = Listener()
     listener.gate.clear()
-    options = {"suspect_after": 0, "max_deaths": 1}
-    async with new_bus(**options) as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
+    tolerance = Tolerance(suspect_after=0, max_deaths=1)
+    async with new_bus(tolerance=tolerance) as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
         await bus.publish(received("u1"))
         await eventually(lambda: listener.running == 1)
     assert listener.cancelled == 1
     await eventually(lambda: no_marks(manager))
     listener.gate.set()
-    async with new_bus(**options) as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
+    async with new_bus(tolerance=tolerance) as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
         await eventually(lambda: listener.uploads == ["u1"], timeout_seconds=60)
         assert await bus.set_aside.count() == 0
 
