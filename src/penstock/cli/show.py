@@ -102,11 +102,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         console.print(_table(heads, cells, widths))
 
 
-def print_line(text: str) -> None:
-    """Print a line for people, as plain text."""
-    sys.stdout.write(plain(text) + "\n")
-
-
 def complain(text: str) -> None:
     """Print a line on standard error that says who speaks."""
     sys.stderr.write(f"penstock: {plain(text)}\n")

@@ -128,11 +128,6 @@ class StepRunner:
         """How many uploads are being worked on."""
         return len(self._runs)
 
-    @property
-    def left_behind(self) -> int:
-        """How many calls were given up and have not ended since."""
-        return len(self._left_behind)
-
     def _is_mine(self, envelope: Envelope) -> bool:
         event = envelope.event
         return isinstance(event, StartPostprocessingStep) and event.step_to_start == self.definition.name
