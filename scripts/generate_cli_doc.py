@@ -1,22 +1,20 @@
-#!/usr/bin/env python3
 """Writes docs/reference/cli.md from the commands; with --check it only compares."""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer.main
 
 from penstock.cli.exits import Status
 from penstock.cli.main import app
+from scripts.generated import write_or_compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
 HEAD = """\
 # Commands
 
@@ -87,16 +85,5 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def main() -> int:
-    """Write the page, or compare it."""
-    if "--check" not in sys.argv:
-        TARGET.write_text(page())
-        return 0
-    if TARGET.exists() and TARGET.read_text() == page():
-        return 0
-    print(f"{TARGET} is not what the code says; run scripts/generate_cli_doc.py", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare({"cli.md": page()}))

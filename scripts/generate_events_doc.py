@@ -1,15 +1,12 @@
-#!/usr/bin/env python3
 """Writes docs/reference/events.md from the event types; with --check only says whether it is up to date."""
 
 from __future__ import annotations
 
-import argparse
 import ast
 import inspect
 import sys
 import textwrap
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, cast
 
 from msgspec import inspect as kinds
@@ -17,9 +14,7 @@ from msgspec import inspect as kinds
 from penstock.events import objects, types
 from penstock.events.codec import TOPIC, encode
 from penstock.events.gojson import dumps
-
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "reference" / "events.md"
+from scripts.generated import write_or_compare
 
 OURS = ("CancelPostprocessing", "PostprocessingStepProgress")
 SHARED = ("UserId", "User", "Opaque", "OpaqueEntry", "ResourceId", "Reference", "Timestamp")
@@ -186,20 +181,5 @@ def render() -> str:
     return "\n".join(parts) + "\n"
 
 
-def main() -> int:
-    """Writes the page, or compares it."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--check", action="store_true", help="change nothing; exit 1 if the page is out of date")
-    page = render()
-    if not arguments.parse_args().check:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page)
-        return 0
-    if PAGE.exists() and PAGE.read_text() == page:
-        return 0
-    print(f"{PAGE.relative_to(ROOT)} is out of date: run scripts/generate_events_doc.py", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare({"events.md": render()}))

@@ -1,22 +1,20 @@
-#!/usr/bin/env python3
 """Writes docs/reference/settings.md from the table of settings; with --check it only compares."""
 
 from __future__ import annotations
 
 import sys
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.settings.go_names import SETS_NOTHING
 from penstock.settings.services import Service
 from penstock.settings.table import table
+from scripts.generated import write_or_compare
 
 if TYPE_CHECKING:
     from penstock.settings.entries import Entry, OtherName
     from penstock.settings.go_names import SetsNothing
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
 HEAD = """\
 # Settings
 
@@ -116,16 +114,5 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def main() -> int:
-    """Write the page, or compare it."""
-    if "--check" not in sys.argv:
-        TARGET.write_text(page())
-        return 0
-    if TARGET.exists() and TARGET.read_text() == page():
-        return 0
-    print(f"{TARGET} is not what the code says; run scripts/generate_settings_doc.py", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare({"settings.md": page()}))

@@ -1,17 +1,15 @@
-#!/usr/bin/env python3
 """Writes docs/reference/state-machine.md from the transition table; with --check it only compares."""
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 from penstock.core.machine import TABLE
 from penstock.core.progress import State
 from penstock.core.transition import Kind
+from scripts.generated import write_or_compare
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "state-machine.md"
 HEAD = """# The state machine of postprocessing
 
 Made from `core/machine.TABLE` by `scripts/generate_state_machine_doc.py`. A state is derived from the saved record, an
@@ -52,16 +50,5 @@ def _table() -> str:
     return "\n".join([*rows, ""])
 
 
-def main() -> int:
-    """Write the page, or compare it."""
-    if "--check" not in sys.argv:
-        TARGET.write_text(page())
-        return 0
-    if TARGET.exists() and TARGET.read_text() == page():
-        return 0
-    print(f"{TARGET} is not what the code says; run scripts/generate_state_machine_doc.py", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare({"state-machine.md": page()}))

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Writes docs/reference/tus.md and resumable.md from the tests that prove them; with --check it only compares."""
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-TESTS = ROOT / "tests"
-TARGETS = ROOT / "docs" / "reference"
+from scripts.generated import write_or_compare
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
 _LEVELS = """MUST, SHOULD and MAY are the protocol's words. TRAP is not in its text, but servers fail there, and clients
 suffer."""
 HEADS = {
@@ -77,18 +76,5 @@ def _order(row: Row) -> tuple[str, int]:
     return name, int(number)
 
 
-def main() -> int:
-    """Write the pages, or compare them."""
-    wrong = 0
-    for suite in HEADS:
-        target = TARGETS / f"{suite}.md"
-        if "--check" not in sys.argv:
-            target.write_text(page(suite))
-        elif not target.exists() or target.read_text() != page(suite):
-            print(f"{target} is not what the tests say; run scripts/generate_tus_doc.py", file=sys.stderr)
-            wrong = 1
-    return wrong
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare({f"{suite}.md": page(suite) for suite in HEADS}))
