@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -65,7 +64,7 @@ async def records_of_service(settings: Settings) -> AsyncIterator[tuple[RecordsO
         yield None, "it has no debug address, which POSTPROCESSING_DEBUG_ADDR gives it."
         return
     headers = {"Authorization": f"Bearer {settings.debug_token}"} if settings.debug_token else {}
-    url = f"http://{address._replace(host=_reached(address.host))}"
+    url = f"http://{address.from_here}"
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=False) as client:
         records = RecordsOfService(client)
         try:
@@ -74,14 +73,3 @@ async def records_of_service(settings: Settings) -> AsyncIterator[tuple[RecordsO
             yield None, f"{error}."
         else:
             yield records, ""
-
-
-def _reached(host: str) -> str:
-    """Return where to reach a service that listens on all addresses: on this machine."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host or "127.0.0.1"
-    if not address.is_unspecified:
-        return host
-    return "127.0.0.1" if address.version == 4 else "::1"

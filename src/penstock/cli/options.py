@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -54,18 +53,4 @@ def server_url(url: str | None) -> str:
 
 def server_of(settings: Settings) -> str:
     """Return where the settings say that the server is."""
-    if settings.url:
-        return settings.url
-    address = settings.http_addr
-    return f"http://{address._replace(host=_reachable(address.host))}"
-
-
-def _reachable(host: str) -> str:
-    """Return where to reach a server that listens at `host`, which may stand for all addresses of the machine."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if not address.is_unspecified:
-        return host
-    return "127.0.0.1" if address.version == 4 else "::1"
+    return settings.url or f"http://{settings.http_addr.from_here}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -70,6 +71,17 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def from_here(self) -> Address:
+        """Where to reach, from this machine, a server that listens there: it may stand for all addresses."""
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            return self
+        if not address.is_unspecified:
+            return self
+        return self._replace(host="127.0.0.1" if address.version == 4 else "::1")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,19 @@ def test_addresses(text: str, address: Address) -> None:
 
 
 @pytest.mark.parametrize(
+    ("listens", "reached"),
+    [
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("[::]:80", "[::1]:80"),
+        ("127.0.0.2:80", "127.0.0.2:80"),
+        ("localhost:80", "localhost:80"),
+    ],
+)
+def test_where_a_server_is_reached_from_its_own_machine(listens: str, reached: str) -> None:
+    assert str(Listen().from_text(listens, HERE).from_here) == reached
+
+
+@pytest.mark.parametrize(
     "text",
     [
         *("", "8080", "localhost", "localhost:", "localhost:0", "localhost:65536", "localhost:x", "localhost:²"),
