@@ -8,7 +8,6 @@ import hmac
 import shutil
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from penstock.blobs.objects import AzurePlace
-from tests.servers.ports import free_ports
-from tests.servers.process import ServerProcess
+from tests.servers.ports import free_port
+from tests.servers.process import ServerProcess, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 ACCOUNT = "devstoreaccount1"
 KEY = base64.b64encode(b"a key that only this server takes, of the length of real ones   ").decode()
@@ -87,18 +86,6 @@ class AzuriteServer(ServerProcess):
             return body
 
 
-@contextmanager
-def running_azurite(folder: Path) -> Iterator[AzuriteServer]:
+def running_azurite(folder: Path) -> AbstractContextManager[AzuriteServer]:
     """Run a server whose files, and what it says, are in `folder`."""
-    words = ""
-    for _ in range(3):  # somebody may take the port between our looking and its listening
-        server = AzuriteServer(folder, free_ports(1)[0])
-        server.launch()
-        try:
-            if server.comes_up():
-                yield server
-                return
-            words = server.last_words()
-        finally:
-            server.stop()
-    pytest.fail(f"Azurite did not come up:\n{words}")
+    return running(lambda: AzuriteServer(folder, free_port()), "Azurite")

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.servers.ports import free_port
-from tests.servers.process import ServerProcess
+from tests.servers.process import ServerProcess, running
 from tests.servers.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 EXAMPLE: Final = Path(__file__).parent.parent.parent / "examples" / "nginx.conf"
 _AROUND: Final = """\
@@ -69,21 +70,9 @@ class Nginx(ServerProcess):
         return self.answers(lambda: socket.create_connection(("127.0.0.1", self.port), 1).close(), OSError)
 
 
-@contextmanager
-def _running(folder: Path, site: Callable[[int], str]) -> Iterator[Nginx]:
+def _running(folder: Path, site: Callable[[int], str]) -> AbstractContextManager[Nginx]:
     folder.mkdir(parents=True, exist_ok=True)
-    words = ""
-    for _ in range(3):  # somebody may take the port between our looking and its listening
-        server = Nginx(folder, site)
-        server.launch()
-        try:
-            if server.comes_up():
-                yield server
-                return
-            words = server.last_words()
-        finally:
-            server.stop()
-    pytest.fail(f"nginx did not come up:\n{words}")
+    return running(lambda: Nginx(folder, site), "nginx")
 
 
 @contextmanager

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 
 
-class ServerProcess:
+class ServerProcess(ABC):
     """One process; what it is asked to find out whether it is up is up to the server."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self.process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Start the process, by `run`."""
+
+    @abstractmethod
+    def comes_up(self) -> bool:
+        """Wait until it answers; whether it does."""
 
     def run(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
         with self._log.open("ab") as log:
@@ -48,3 +60,23 @@ class ServerProcess:
 
     def last_words(self) -> str:
         return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
+
+
+S = TypeVar("S", bound=ServerProcess)
+
+
+@contextmanager
+def running(make: Callable[[], S], name: str) -> Iterator[S]:
+    """Run a server; `make` chooses its port."""
+    words = ""
+    for _ in range(3):  # somebody may take the port between our looking and its listening
+        server = make()
+        server.launch()
+        try:
+            if server.comes_up():
+                yield server
+                return
+            words = server.last_words()
+        finally:
+            server.stop()
+    pytest.fail(f"{name} did not come up:\n{words}")

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import pytest
 
 from penstock.blobs.objects import S3Place
-from tests.servers.ports import free_ports
-from tests.servers.process import ServerProcess
+from tests.servers.ports import free_port
+from tests.servers.process import ServerProcess, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
 KEY, SECRET, REGION = "tester", "storage-secret", "us-east-1"
 
@@ -108,18 +107,6 @@ class S3Server(ServerProcess):
         return [one["Key"] for one in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
 
 
-@contextmanager
-def running_s3(folder: Path) -> Iterator[S3Server]:
+def running_s3(folder: Path) -> AbstractContextManager[S3Server]:
     """Run a server; what it says is in `folder`."""
-    words = ""
-    for _ in range(3):  # somebody may take the port between our looking and its listening
-        server = S3Server(folder, free_ports(1)[0])
-        server.launch()
-        try:
-            if server.comes_up():
-                yield server
-                return
-            words = server.last_words()
-        finally:
-            server.stop()
-    pytest.fail(f"moto did not come up:\n{words}")
+    return running(lambda: S3Server(folder, free_port()), "moto")
