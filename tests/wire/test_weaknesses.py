@@ -22,12 +22,9 @@ from penstock.events.types import (
     BytesReceived,
     Envelope,
     Event,
-    PostprocessingFinished,
-    PostprocessingRetry,
     PostprocessingStepFinished,
     RestartPostprocessing,
     ResumePostprocessing,
-    StartPostprocessingStep,
     UploadReady,
     User,
     UserId,
@@ -35,7 +32,7 @@ from penstock.events.types import (
 
 from .captures import capture
 from .services import BEFORE_PUBLISH, BEFORE_SAVE, Go, Ours, Service, user_named
-from .test_replay import REPLAYED, policy_of
+from .test_replay import REPLAYED, policy_of, summary
 
 Begin: TypeAlias = Callable[..., Service]
 
@@ -66,18 +63,6 @@ def answer(outcome: str, step: str = "virusscan", upload: str = "u") -> Envelope
 
 def ready(upload: str = "u", *, failed: bool = False) -> Envelope:
     return said(UploadReady(upload_id=upload, failed=failed))
-
-
-def summary(event: Event) -> str:
-    match event:
-        case StartPostprocessingStep(step_to_start=step):
-            return f"start {step}"
-        case PostprocessingFinished(outcome=outcome):
-            return f"finish {outcome}"
-        case PostprocessingRetry(failures=failures):
-            return f"retry {failures}"
-        case _:
-            return type(event).__name__
 
 
 def heard(service: Service, upload: str = "u") -> list[str]:

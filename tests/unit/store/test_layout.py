@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.progress import Progress, State, Status
-from penstock.events.types import ResourceId, User, UserId
 from penstock.store.layout import BadRecord, decode, encode
+from penstock.testing.store_contract.records import full_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,6 @@ GO_KEYS = [
     *("ID", "URL", "User", "ImpersonatingUser", "Filename", "Filesize"),
     *("ResourceID", "Steps", "Status", "Failures", "InitiatorID", "Finished"),
 ]
-NOW = datetime(2026, 5, 1, 12, 30, 0, 250_001, tzinfo=UTC)
 
 
 def golden() -> Iterator[Any]:
@@ -76,36 +75,7 @@ def test_what_go_wrote_is_understood(data: bytes, record: dict[str, Any]) -> Non
     assert (progress.state is State.FAILED) == record["Finished"]
 
 
-FULL = Progress(
-    upload_id="0b2d9c2e-6b0f-4f57-9a9e-000000000001",
-    url="https://cloud.example.test/data/1?a=1&b=<2>",
-    user=User(id=UserId(idp="https://idp.example.test", opaque_id="u", type=1), username="alan", groups=("g",)),
-    impersonating_user=User(username="boss"),
-    filename='\u00e9 \U0001f600 \u2028 "q" \\ /.txt',
-    filesize=2**64 - 1,
-    resource_id=ResourceId(storage_id="s", opaque_id="o", space_id="p"),
-    steps=("virusscan", "delay"),
-    status=Status("virusscan", "retry"),
-    failures=3,
-    initiator_id="client",
-    finished=True,
-    started_at=NOW,
-    run_id="run",
-    attempt=4,
-    step_failures=2,
-    step_started_at=NOW + timedelta(seconds=1),
-    heard_at=NOW + timedelta(seconds=2),
-    resume_at=NOW + timedelta(seconds=3),
-    deadline_at=NOW + timedelta(seconds=4),
-    announce_at=NOW + timedelta(seconds=5),
-    announced=2,
-    handled=("e1", "e2"),
-    last_error="no answer",
-    fraction=0.25,
-    updated_at=NOW + timedelta(seconds=6),
-    sent_at=NOW + timedelta(seconds=7),
-    trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-)
+FULL = full_record("0b2d9c2e-6b0f-4f57-9a9e-000000000001")
 
 
 def test_every_field_survives() -> None:

@@ -17,7 +17,7 @@ from penstock.db import Database
 from penstock.db.tables import progress
 from penstock.errors import ConfigurationError
 from penstock.store import sql
-from penstock.store.base import RecordRefused, Revision, StoreUnavailable
+from penstock.store.base import RecordRefused, StoreUnavailable
 from penstock.store.postgres import PostgresStore, url_of
 from penstock.store.target import StoreTarget
 from penstock.testing import eventually
@@ -25,9 +25,10 @@ from penstock.testing.store_contract.records import NOW, SECOND, collect, record
 from tests.servers.nats import Certificate
 from tests.servers.ports import free_ports
 from tests.servers.postgres import PASSWORD, USER, PostgresServer, running_postgres
+from tests.unit.store.outages import CALLS, reached
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from penstock.store.base import ProgressStore
 
@@ -141,21 +142,6 @@ async def test_nothing_is_found_by_reading_all_records(target: StoreTarget, stat
     assert "Sort" not in found
 
 
-CALLS: list[Callable[[ProgressStore], Awaitable[object]]] = [
-    lambda store: store.get("u1"),
-    lambda store: store.get_many(["u1"]),
-    lambda store: store.save(record("u1"), expected=None),
-    lambda store: store.delete("nobody", expected=Revision(1)),
-    lambda store: store.due(NOW, limit=1),
-    lambda store: store.next_due(),
-    lambda store: collect(store.in_step("virusscan")),
-    lambda store: collect(store.all()),
-    lambda store: store.count_by_step(),
-    lambda store: store.remember_answer("virusscan", NOW),
-    lambda store: store.answered(),
-]
-
-
 async def test_while_the_server_is_away_all_calls_say_so_and_afterwards_all_work(
     server: PostgresServer, target: StoreTarget
 ) -> None:
@@ -233,15 +219,11 @@ async def test_nothing_is_lost_or_done_twice_when_the_server_is_killed_in_mid_ru
                 tasks.create_task(_count_until(stop, one if number % 2 else other, upload, counted))
             for _ in range(2):
                 goal = {upload: number + 6 for upload, number in counted.items()}
-                await eventually(partial(_reached, counted, goal), timeout_seconds=60)
+                await eventually(partial(reached, counted, goal), timeout_seconds=60)
                 server.kill()
                 await asyncio.to_thread(server.start_again)
             stop.set()
         assert {saved.progress.upload_id: saved.progress.failures async for saved in one.all()} == counted
-
-
-def _reached(counted: dict[str, int], goal: dict[str, int]) -> bool:
-    return all(number >= goal[upload] for upload, number in counted.items())
 
 
 async def _count_until(stop: asyncio.Event, store: ProgressStore, upload: str, counted: dict[str, int]) -> None:

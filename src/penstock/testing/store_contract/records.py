@@ -78,6 +78,7 @@ def full_record(upload_id: str) -> Progress:
         fraction=0.25,
         updated_at=NOW + 6 * SECOND,
         sent_at=NOW + 7 * SECOND,
+        trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
 
 

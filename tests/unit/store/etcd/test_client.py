@@ -22,9 +22,10 @@ from penstock.testing.store_contract.records import NOW, SECOND, collect, record
 from tests.servers.etcd import EtcdNode, running_cluster, running_etcd
 from tests.servers.nats import Certificate
 from tests.servers.ports import free_ports
+from tests.unit.store.outages import CALLS, reached
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from penstock.store.base import ProgressStore
 
@@ -51,21 +52,6 @@ def require_login(etcd: EtcdNode) -> None:
     etcd.call("auth/role/add", {"name": "nothing"})
     etcd.call("auth/user/grant", {"user": "penstock", "role": "nothing"})
     etcd.call("auth/enable", {})
-
-
-CALLS: list[Callable[[ProgressStore], Awaitable[object]]] = [
-    lambda store: store.get("u1"),
-    lambda store: store.get_many(["u1"]),
-    lambda store: store.save(record("u1"), expected=None),
-    lambda store: store.delete("nobody", expected=Revision(1)),
-    lambda store: store.due(NOW, limit=1),
-    lambda store: store.next_due(),
-    lambda store: collect(store.in_step("virusscan")),
-    lambda store: collect(store.all()),
-    lambda store: store.count_by_step(),
-    lambda store: store.remember_answer("virusscan", NOW),
-    lambda store: store.answered(),
-]
 
 
 async def test_while_etcd_is_away_all_calls_say_so_and_afterwards_all_work(own_etcd: EtcdNode) -> None:
@@ -106,17 +92,13 @@ async def test_nothing_is_lost_or_done_twice_when_etcd_is_killed_in_mid_run(own_
                 tasks.create_task(_count_until(stop, one if number % 2 else other, upload, counted))
             for _ in range(2):
                 goal = {upload: number + 6 for upload, number in counted.items()}
-                await eventually(partial(_reached, counted, goal))
+                await eventually(partial(reached, counted, goal))
                 own_etcd.kill()
                 await asyncio.to_thread(own_etcd.start_again)
             stop.set()
         held = {saved.progress.upload_id: saved.progress.failures async for saved in one.all()}
         assert held == counted
         assert len(await one.due(NOW + SECOND * 10**6, limit=100)) == len(uploads)
-
-
-def _reached(counted: dict[str, int], goal: dict[str, int]) -> bool:
-    return all(number >= goal[upload] for upload, number in counted.items())
 
 
 async def _count_until(stop: asyncio.Event, store: ProgressStore, upload: str, counted: dict[str, int]) -> None:
