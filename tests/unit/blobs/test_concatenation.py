@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from penstock.blobs.local import LocalBlobs
 from penstock.blobs.local.concatenation import Concatenation
 from penstock.blobs.local.pieces import Piece
 from penstock.blobs.local.tree import Tree
-from penstock.ids import new_upload_id
+from tests.unit.blobs.local import full_beyond, staged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,18 +32,8 @@ async def blobs(tmp_path: Path) -> AsyncIterator[LocalBlobs]:
 
 @pytest.fixture
 def small_disk() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-async def staged(blobs: LocalBlobs, body: bytes = b"") -> str:
-    upload = new_upload_id()
-    await blobs.create(upload)
-    async with blobs.append(upload, 0) as out:
-        await out.write(body)
-    return upload
+    with full_beyond(LIMIT):
+        yield
 
 
 @pytest.mark.parametrize("reason", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import resource
 import stat
 import threading
 from pathlib import Path
@@ -17,6 +16,7 @@ from penstock.blobs.base import BlobMissing, BlobUnavailable, StorageFull
 from penstock.blobs.local import LocalBlobs, writeback
 from penstock.errors import ConfigurationError
 from penstock.ids import new_upload_id
+from tests.unit.blobs.local import full_beyond, staged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,19 +33,8 @@ async def blobs(tmp_path: Path) -> AsyncIterator[LocalBlobs]:
 
 @pytest.fixture
 def small_disk() -> Iterator[None]:
-    """No file of this process may grow beyond LIMIT: the kernel writes what fits, then refuses, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-async def staged(blobs: LocalBlobs, body: bytes = b"") -> str:
-    upload = new_upload_id()
-    await blobs.create(upload)
-    async with blobs.append(upload, 0) as out:
-        await out.write(body)
-    return upload
+    with full_beyond(LIMIT):
+        yield
 
 
 async def fill(blobs: LocalBlobs, upload: str, size: int, *, seal: bool = False, tentative: bool = False) -> None:
