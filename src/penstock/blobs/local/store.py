@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self
 
 from ..base import BlobStore, BlobUnavailable, SupportsPath, not_as_released
 from ..endings import to_the_end
@@ -20,6 +20,8 @@ from .concatenation import Concatenation
 from .crew import Crew
 from .inventory import folders_of, look_into, remove_as_found
 from .pieces import Piece, Pieces, remove_all
+from .places import Places
+from .reading import Reading
 from .sharing import Sharing
 from .staged import StagedFile, settle
 from .tree import FILE_MODE, RELEASED, STAGED, Tree, errors_about, remove, sync_folder
@@ -27,10 +29,6 @@ from .tree import FILE_MODE, RELEASED, STAGED, Tree, errors_about, remove, sync_
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-T = TypeVar("T")
-
-PIECE_BYTES: Final = 256 * 1024
-"""The most that is read at once."""
 _THREADS: Final = 16
 """Enough that some large files being forced to disk do not hold up the rest."""
 
@@ -53,6 +51,8 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         self._crew = Crew(threads, "blobs")
         self._run = self._crew.run
         self._sharing = Sharing()
+        self._places = Places(self._tree, fenced=fenced)
+        self._reading = Reading(self._places, self._crew)
 
     async def __aenter__(self) -> Self:
         await self._run(lambda: self._tree.prepare(releases=self._releases))
@@ -88,7 +88,7 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         )
 
     def _staged_file(self, upload_id: str, offset: int, *, tentative: bool) -> StagedFile:
-        find = (lambda: self._last(upload_id)) if self._fenced else None
+        find = (lambda: self._places.last(upload_id)) if self._fenced else None
         return StagedFile(self._tree, upload_id, offset, tentative=tentative, find=find)
 
     async def fence(
@@ -110,20 +110,23 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         """Put files together; nothing is copied where the file system can share what they hold."""
         if self._fenced:
             return await self._concatenate_fenced(upload_id, sources)
-        return await self._copied(Concatenation(self._tree, upload_id, sources, self._open, self._last))
+        return await self._copied(self._concatenation(upload_id, sources))
 
     async def _concatenate_fenced(self, upload_id: str, sources: Sequence[str]) -> int:
         for source in set(sources):
             await to_the_end(self._run(self._put_together, source))
         pieces, whole = await to_the_end(self._run(self._begin_whole, upload_id))
         try:
-            length = await self._copied(Concatenation(self._tree, upload_id, sources, self._open, self._last, whole))
+            length = await self._copied(self._concatenation(upload_id, sources, whole))
         except BaseException:
             await to_the_end(self._run(remove, whole.path))
             raise
         if not await to_the_end(self._run(self._end_whole, upload_id, pieces, whole)):
             raise BlobUnavailable(f"upload {upload_id}: another process has put it together. Ask for it again.")
         return length
+
+    def _concatenation(self, upload_id: str, sources: Sequence[str], piece: Piece | None = None) -> Concatenation:
+        return Concatenation(self._tree, upload_id, sources, self._places.open, self._places.last, piece)
 
     async def _copied(self, work: Concatenation) -> int:
         keep = False
@@ -155,30 +158,9 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         """Remove a file, staged or released."""
         await to_the_end(self._run(lambda: self._discard(upload_id, only_staged=only_staged)))
 
-    async def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a file; those before it, if there are fences, from the files that have them."""
-        if self._fenced:
-            begin, earlier = await self._run(self._earlier, upload_id)
-            for part, size in earlier:
-                end = part.begin + size if stop is None else min(stop, part.begin + size)
-                while start < end:
-                    found = await self._run(self._read_piece, upload_id, part, start, end)
-                    start += len(found)
-                    yield found
-            if stop is not None and start >= stop:
-                return
-            start, stop = start - begin, None if stop is None else stop - begin
-        descriptor = await self._opened(upload_id)
-        try:
-            while stop is None or start < stop:
-                size = PIECE_BYTES if stop is None else min(PIECE_BYTES, stop - start)
-                piece = await to_the_end(self._run(self._read, upload_id, descriptor, size, start))
-                if not piece:
-                    return
-                start += len(piece)
-                yield piece
-        finally:
-            os.close(descriptor)  # nothing was written, so there is nothing to wait for
+    def read(self, upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a file, in whichever files they are."""
+        return self._reading.read(upload_id, start, stop)
 
     async def staged(self) -> list[str]:
         """Return the IDs of all staged files."""
@@ -209,7 +191,7 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
     def path(self, upload_id: str) -> Path:
         """Return where a file is right now."""
         with errors_about(upload_id):
-            return self._wherever(upload_id, lambda path: (os.stat(path), Path(path))[1])
+            return self._places.wherever(upload_id, lambda path: (os.stat(path), Path(path))[1])
 
     def _create(self, upload_id: str) -> None:
         with errors_about(upload_id):
@@ -219,7 +201,7 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         with errors_about(upload_id):
             if self._fenced:
                 return self._length_by_opening(upload_id)
-            length = self._wherever(upload_id, os.stat).st_size
+            length = self._places.wherever(upload_id, os.stat).st_size
             marked = Piece(self._tree.staged(upload_id)).marked()
             return length if marked is None else min(length, marked)
 
@@ -230,13 +212,10 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         except FileNotFoundError:
             return os.stat(self._tree.released(upload_id)).st_size
 
-    def _last(self, upload_id: str) -> Piece:
-        return Pieces(self._tree, upload_id).last if self._fenced else Piece(self._tree.staged(upload_id))
-
     def _seal(self, upload_id: str) -> int:
         self._put_together(upload_id)
         with errors_about(upload_id):
-            piece = self._last(upload_id)
+            piece = self._places.last(upload_id)
             try:
                 descriptor = os.open(piece.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             except FileNotFoundError:  # whoever released it has sealed it before
@@ -279,7 +258,7 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
 
     def _flush(self, upload_id: str) -> int:
         with errors_about(upload_id):
-            return self._flushed(self._last(upload_id))
+            return self._flushed(self._places.last(upload_id))
 
     def _flushed(self, piece: Piece) -> int:
         descriptor = os.open(piece.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -290,27 +269,12 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
             os.close(descriptor)
         return length
 
-    def _earlier(self, upload_id: str) -> tuple[int, list[tuple[Piece, int]]]:
-        """Return where the last file of an upload begins, and what has the bytes before it."""
-        with errors_about(upload_id):
-            pieces = Pieces(self._tree, upload_id)
-            if not os.path.exists(pieces.last.path):
-                return 0, []  # it was moved, and somebody died before the rest was removed
-            return pieces.last.begin, pieces.spans(pieces.last.begin)
-
-    def _read_piece(self, upload_id: str, piece: Piece, start: int, stop: int) -> bytes:
-        with errors_about(upload_id):
-            found = piece.read(start, min(stop, start + PIECE_BYTES))
-        if not found:
-            raise BlobUnavailable(f"some bytes of upload {upload_id} are gone that had arrived.")
-        return found
-
     def _release(self, upload_id: str) -> None:
         with errors_about(upload_id):
             released = self._tree.released(upload_id)
             if not (self._fenced and os.path.exists(released)):
                 try:
-                    os.rename(self._last(upload_id).path, released)
+                    os.rename(self._places.last(upload_id).path, released)
                 except FileNotFoundError:
                     if not os.path.exists(released):
                         raise
@@ -347,27 +311,3 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
             released = [] if only_staged else [self._tree.released(upload_id)]
             for path in (staged.path, *released, staged.mark):
                 remove(path)
-
-    async def _opened(self, upload_id: str) -> int:
-        opening = self._run(self._open, upload_id)
-        try:
-            return await to_the_end(opening)
-        except asyncio.CancelledError:
-            if opening.exception() is None:
-                os.close(opening.result())
-            raise
-
-    def _open(self, upload_id: str) -> int:
-        with errors_about(upload_id):
-            return self._wherever(upload_id, lambda path: os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
-
-    def _wherever(self, upload_id: str, look: Callable[[str], T]) -> T:
-        """Look at a file where it is staged, else where it is released: it moves in this direction only."""
-        try:
-            return look(self._last(upload_id).path)
-        except FileNotFoundError:
-            return look(self._tree.released(upload_id))
-
-    def _read(self, upload_id: str, descriptor: int, size: int, start: int) -> bytes:
-        with errors_about(upload_id):
-            return os.pread(descriptor, size, start)
