@@ -13,7 +13,6 @@ import structlog
 
 from ..bus.publish import Publisher
 from ..clock import Clock, SystemClock
-from ..health import Check
 from ..settings.services import Service
 from ..steps.runner import StepRunner
 from ..telemetry import Metrics
@@ -22,7 +21,7 @@ from .delivery import open_delivery
 from .held import HeldUploads
 from .loops import running
 from .opening import BRIEFLY, bus_of
-from .patience import opened_in_time
+from .patience import Patience
 from .scanner import open_virusscan
 from .tracing import tracing_of
 from .watch import BusWatch
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from ..bus.base import Bus
+    from ..health import Check
     from ..settings import Settings
     from .scanning import Scanning
 
@@ -47,11 +47,11 @@ class AntivirusService:
         self.metrics = Metrics()
         self._settings = settings
         self._clock = SystemClock() if clock is None else clock
+        self._patience = Patience(self._clock)
         self._open_tracing = tracing_of(settings, Service.ANTIVIRUS)
         self._tracing: Tracing = UNTRACED
         self._watch: BusWatch | None = None
         self._scanning: Scanning | None = None
-        self._waits_for = "It is starting."
 
     async def run(self) -> None:
         """Scan until cancelled.
@@ -61,7 +61,7 @@ class AntivirusService:
         """
         async with (
             self._open_tracing as self._tracing,
-            opened_in_time(self._open, self._clock, self._wait_for) as (bus, scanning, held),
+            self._patience.opened(self._open) as (bus, scanning, held),
             running([scanning.watch(), held.run()]),
         ):
             self._watch = BusWatch(bus, self.metrics)
@@ -73,8 +73,7 @@ class AntivirusService:
         if self._watch is not None:
             checks = await self._watch.checks()
         else:
-            hint = "It goes on by itself once they are there."
-            checks = [Check("servers", ok=False, detail=self._waits_for, hint=hint, gates=True)]
+            checks = [self._patience.check()]
         if self._scanning is not None:
             checks += self._scanning.checks()
         return checks
@@ -85,9 +84,6 @@ class AntivirusService:
             self._watch.look_up()
         if self._scanning is not None:
             self._scanning.look_up(self.metrics)
-
-    def _wait_for(self, what: str) -> None:
-        self._waits_for = what
 
     async def _open(self, stack: AsyncExitStack) -> tuple[Bus, Scanning, HeldUploads]:
         settings, clock = self._settings, self._clock

@@ -23,7 +23,7 @@ UNSEEN: Final = ("memory", "ocmem", "noop")
 """Stores that live in the memory of one process, and forget what it knew when it ends."""
 BRIEFLY: Final = timedelta(seconds=4)
 """How long to wait for the first connection where somebody waits for an answer, or the whole is tried again anyway
-(`opened_in_time`): then it is known sooner what is missing."""
+(`Patience`): then it is known sooner what is missing."""
 _ON_JETSTREAM: Final = ("nats-js-kv", "nats-js")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from ..errors import Unavailable
+from ..health import Check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,27 +25,35 @@ _LONGEST_PAUSE: Final = timedelta(seconds=5)
 """Work begins within this, and what a connection takes, after the last of the servers is there."""
 
 
-@asynccontextmanager
-async def opened_in_time(
-    opens: Callable[[AsyncExitStack], Awaitable[T]], clock: Clock, waits_for: Callable[[str], None]
-) -> AsyncIterator[T]:
-    """Open something, however long the servers that it needs are away, with growing pauses in between.
+class Patience:
+    """Opens what needs servers, however long these are away, and tells meanwhile what is missing."""
 
-    Args:
-        opens: Opens it, and puts on the stack what is to be closed; called anew for each try.
-        clock: Measures the pauses.
-        waits_for: Is told what is missing, after each try.
-    """
-    pause = _FIRST_PAUSE
-    while True:
-        async with AsyncExitStack() as stack:
-            try:
-                opened = await opens(stack)
-            except Unavailable as error:
-                waits_for(str(error))
-                log.warning("servers_are_away", error=str(error), next_try_seconds=pause.total_seconds())
-            else:
-                yield opened
-                return
-        await clock.sleep(pause)
-        pause = min(_LONGEST_PAUSE, pause * 2)
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.waits_for = "It is starting."
+        """What was missing at the latest try, in a sentence."""
+
+    @asynccontextmanager
+    async def opened(self, opens: Callable[[AsyncExitStack], Awaitable[T]]) -> AsyncIterator[T]:
+        """Open something, with growing pauses between the tries.
+
+        Args:
+            opens: Opens it, and puts on the stack what is to be closed; called anew for each try.
+        """
+        pause = _FIRST_PAUSE
+        while True:
+            async with AsyncExitStack() as stack:
+                try:
+                    opened = await opens(stack)
+                except Unavailable as error:
+                    self.waits_for = str(error)
+                    log.warning("servers_are_away", error=str(error), next_try_seconds=pause.total_seconds())
+                else:
+                    yield opened
+                    return
+            await self._clock.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    def check(self, name: str = "servers", hint: str = "It goes on by itself once they are there.") -> Check:
+        """Return what to tell as long as it is not open."""
+        return Check(name, ok=False, detail=self.waits_for, hint=hint, gates=True)

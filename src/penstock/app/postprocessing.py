@@ -13,14 +13,13 @@ import structlog
 
 from ..clock import Clock, SystemClock
 from ..errors import Unavailable
-from ..health import Check
 from ..postprocessing.survey import never_answered
 from ..settings.services import Service
 from ..telemetry import Metrics
 from ..tracing import UNTRACED, Tracing
 from .loops import running
 from .opening import BRIEFLY, UNSEEN, bus_of, store_of
-from .patience import opened_in_time
+from .patience import Patience
 from .policy import policy_of
 from .processing import Processing
 from .tracing import tracing_of
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from ..core.progress import Progress
+    from ..health import Check
     from ..settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -45,8 +45,8 @@ class PostprocessingService:
         self._open_tracing = tracing_of(settings, Service.POSTPROCESSING)
         self._tracing: Tracing = UNTRACED
         self._clock = SystemClock() if clock is None else clock
+        self._patience = Patience(self._clock)
         self._processing: Processing | None = None
-        self._waits_for = "It is starting."
 
     async def run(self) -> None:
         """Move uploads on until cancelled.
@@ -56,7 +56,7 @@ class PostprocessingService:
         """
         async with (
             self._open_tracing as self._tracing,
-            opened_in_time(self._open, self._clock, self._wait_for) as processing,
+            self._patience.opened(self._open) as processing,
             running(processing.loops()),
         ):
             self._processing = processing
@@ -66,8 +66,7 @@ class PostprocessingService:
     async def checks(self) -> list[Check]:
         """Look at everything that can be wrong while running."""
         if self._processing is None:
-            hint = "It goes on by itself once they are there."
-            return [Check("servers", ok=False, detail=self._waits_for, hint=hint, gates=True)]
+            return [self._patience.check()]
         return await self._processing.checks()
 
     async def look_up(self) -> None:
@@ -82,12 +81,9 @@ class PostprocessingService:
             Unavailable: the store is not there, or not yet.
         """
         if self._processing is None:
-            raise Unavailable(self._waits_for)
+            raise Unavailable(self._patience.waits_for)
         async for saved in self._processing.records(upload_id, step):
             yield saved.progress
-
-    def _wait_for(self, what: str) -> None:
-        self._waits_for = what
 
     async def _open(self, stack: AsyncExitStack) -> Processing:
         settings, clock = self._settings, self._clock

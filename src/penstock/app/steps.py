@@ -9,14 +9,13 @@ import structlog
 
 from ..bus.publish import Publisher
 from ..clock import Clock, SystemClock
-from ..health import Check
 from ..settings.services import Service
 from ..steps.runner import StepRunner
 from ..telemetry import Metrics
 from ..tracing import UNTRACED, Tracing
 from .delivery import open_delivery
 from .opening import BRIEFLY, bus_of
-from .patience import opened_in_time
+from .patience import Patience
 from .tracing import tracing_of
 from .watch import BusWatch
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from ..bus.base import Bus
+    from ..health import Check
     from ..settings import Settings
     from ..steps.kit import StepDefinition
 
@@ -43,8 +43,8 @@ class StepService:
         self._open_tracing = tracing_of(settings, Service.STEP)
         self._tracing: Tracing = UNTRACED
         self._clock = SystemClock() if clock is None else clock
+        self._patience = Patience(self._clock)
         self._watch: BusWatch | None = None
-        self._waits_for = "It is starting."
 
     async def run(self) -> None:
         """Work until cancelled.
@@ -52,7 +52,7 @@ class StepService:
         Raises:
             ConfigurationError: a setting is wrong, which nobody could tell before the servers were asked.
         """
-        async with self._open_tracing as self._tracing, opened_in_time(self._open, self._clock, self._wait_for) as bus:
+        async with self._open_tracing as self._tracing, self._patience.opened(self._open) as bus:
             self._watch = BusWatch(bus, self.metrics)
             log.info("ready", steps=[definition.name for definition in self._definitions])
             await asyncio.Event().wait()
@@ -60,16 +60,13 @@ class StepService:
     async def checks(self) -> list[Check]:
         """Look at everything that can be wrong while running."""
         if self._watch is None:
-            return [Check("bus", ok=False, detail=self._waits_for, hint="Work begins when it is there.", gates=True)]
+            return [self._patience.check("bus", "Work begins when it is there.")]
         return await self._watch.checks()
 
     async def look_up(self) -> None:
         """Set the metrics that are not counted along the way."""
         if self._watch is not None:
             self._watch.look_up()
-
-    def _wait_for(self, what: str) -> None:
-        self._waits_for = what
 
     async def _open(self, stack: AsyncExitStack) -> Bus:
         settings, clock = self._settings, self._clock
