@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..base import ScannerProtocolError, ScannerUnavailable, SourceUnreadable
 from ..deadline import give_up_after
+from .answers import Answer, AnswerReader, ChunkReader
 from .judgement import needs_body
-from .protocol import LAST_CHUNK, LAST_CHUNK_OF_ALL, Answer, AnswerReader, ChunkReader, chunk
+from .protocol import LAST_CHUNK, LAST_CHUNK_OF_ALL, chunk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..base import ScannerProtocolError, ScannerUnavailable, Verdict
 from ..limits import verdict_of_signature
 from .profiles import Means, Profile
-from .protocol import Answer, Fields, Method
+from .protocol import Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .answers import Answer, Fields
 
 _NOTHING = {"", "-", "0", "no", "none", "clean", "false", "no threats", "no threat", "no virus", "ok"}
 _BAD = {"1", "yes", "true", "block", "blocked", "deny", "denied", "infected", "virus", "virusfound"}

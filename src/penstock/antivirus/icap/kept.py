@@ -10,7 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from ..base import ScannerProtocolError, ScannerUnavailable
-from .protocol import AnswerReader, options_request
+from .answers import AnswerReader
+from .protocol import options_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

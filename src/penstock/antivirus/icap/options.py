@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from ..base import ScannerUnavailable
 from ..deadline import give_up_after
+from .answers import AnswerReader
 from .connection import connect
 from .kept import some_of
-from .protocol import AnswerReader, Method, Options, options_of, options_request
+from .protocol import Method, Options, options_of, options_request
 
 if TYPE_CHECKING:
     import ssl

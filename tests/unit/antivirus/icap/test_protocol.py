@@ -9,18 +9,10 @@ from hypothesis import strategies as st
 
 from penstock.antivirus.base import ScannerProtocolError, ScannerUnavailable, Verdict
 from penstock.antivirus.icap.address import Address, parse_address
+from penstock.antivirus.icap.answers import Answer, AnswerReader, ChunkReader
 from penstock.antivirus.icap.judgement import judge
 from penstock.antivirus.icap.profiles import PROFILES, Means, profile_of
-from penstock.antivirus.icap.protocol import (
-    LAST_CHUNK,
-    Answer,
-    AnswerReader,
-    ChunkReader,
-    Method,
-    chunk,
-    options_of,
-    scan_request,
-)
+from penstock.antivirus.icap.protocol import LAST_CHUNK, Method, chunk, options_of, scan_request
 from penstock.errors import ConfigurationError
 
 HTTP = b"HTTP/1.0 403 VirusFound\r\nContent-Type: text/html\r\n\r\n"
