@@ -23,7 +23,6 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._loop = asyncio.get_running_loop()
         self._unread = bytearray()
         self._ended = False
         self._failure = ""

@@ -97,7 +97,6 @@ class Pieces:
     """The pieces of one upload, as they were when this was made: to be looked at again after any change."""
 
     def __init__(self, tree: Tree, upload_id: str) -> None:
-        self._tree = tree
         self._id = upload_id
         self._base = tree.staged(upload_id)
         self._folder = tree.folder(STAGED, upload_id)
