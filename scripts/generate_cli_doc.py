@@ -72,7 +72,7 @@ def _command(command: Any, path: str) -> Iterator[str]:
     for one in options:
         names = ", ".join(f"`{name}`" for name in (*one.opts, *one.secondary_opts))
         value = "" if one.is_flag else f" {_escaped(one.metavar or one.name.upper().replace('_', '-'))}"
-        default = f" Default: `{one.default}`." if one.default not in (None, False) else ""
+        default = f" Default: `{one.default}`." if one.default not in (None, False, "") else ""
         yield f"| {names}{value} | {_escaped(one.help)}{default} |\n"
 
 

@@ -33,7 +33,7 @@ def gc(
     url: ServerUrl = None,
     config: ConfigFile = None,
     data_dir: Annotated[
-        str | None, typer.Option("--data-dir", metavar="DIR", help="The data folder, if no server runs in it.")
+        str | None, typer.Option("--data-dir", metavar="FOLDER", help="The data folder, if no server runs in it.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
