@@ -83,27 +83,37 @@ async def _first(servers: NatsServers, context: ssl.SSLContext | None, name: str
         ) from error
 
 
-async def _open(servers: NatsServers, url: str, context: ssl.SSLContext | None, name: str) -> NatsClient:
-    """Connect to one endpoint, and make the client keep the connection."""
-    client = NatsClient(wants_tls=servers.wants_tls)
-    failures: list[Exception] = []
+class _Watched:
+    """A client whose losses and reconnections are logged."""
 
-    async def failed(error: Exception) -> None:
-        if client.options["allow_reconnect"]:
-            log.warning("nats_error", servers=str(servers), error=str(error) or type(error).__name__)
+    def __init__(self, servers: NatsServers, name: str) -> None:
+        self.client = NatsClient(wants_tls=servers.wants_tls)
+        self.failures: list[Exception] = []
+        """What went wrong before it was connected for the first time."""
+        self._servers = servers
+        self._name = name
+
+    async def failed(self, error: Exception) -> None:
+        if self.client.options["allow_reconnect"]:
+            log.warning("nats_error", servers=str(self._servers), error=str(error) or type(error).__name__)
         else:
-            failures.append(error)
+            self.failures.append(error)
 
-    async def disconnected() -> None:
-        if not client.is_closed:
-            log.warning("nats_disconnected", servers=str(servers), connection=name)
+    async def disconnected(self) -> None:
+        if not self.client.is_closed:
+            log.warning("nats_disconnected", servers=str(self._servers), connection=self._name)
 
-    async def reconnected() -> None:
-        place = client.connected_url.netloc.rpartition("@")[2] if client.connected_url else ""
-        log.info("nats_reconnected", server=place, connection=name)
-        for call in tuple(client.on_reconnected):
+    async def reconnected(self) -> None:
+        url = self.client.connected_url
+        log.info("nats_reconnected", server=url.netloc.rpartition("@")[2] if url else "", connection=self._name)
+        for call in tuple(self.client.on_reconnected):
             call()
 
+
+async def _open(servers: NatsServers, url: str, context: ssl.SSLContext | None, name: str) -> NatsClient:
+    """Connect to one endpoint, and make the client keep the connection."""
+    watched = _Watched(servers, name)
+    client = watched.client
     both = servers.username and servers.password
     try:
         await client.connect(
@@ -112,9 +122,9 @@ async def _open(servers: NatsServers, url: str, context: ssl.SSLContext | None, 
             tls=context,
             user=servers.username if both else None,
             password=servers.password if both else None,
-            error_cb=failed,
-            disconnected_cb=disconnected,
-            reconnected_cb=reconnected,
+            error_cb=watched.failed,
+            disconnected_cb=watched.disconnected,
+            reconnected_cb=watched.reconnected,
             reconnect_to_server_handler=next_server,
             connect_timeout=_CONNECT_SECONDS,
             ping_interval=_PING_SECONDS,
@@ -126,8 +136,8 @@ async def _open(servers: NatsServers, url: str, context: ssl.SSLContext | None, 
         )
     except BaseException as error:
         client.abort()
-        if isinstance(error, errors.NoServersError) and failures:
-            raise failures[-1] from error
+        if isinstance(error, errors.NoServersError) and watched.failures:
+            raise watched.failures[-1] from error
         raise
     client.options["allow_reconnect"] = True
     client.options["max_reconnect_attempts"] = -1
