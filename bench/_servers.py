@@ -67,19 +67,9 @@ def running(name: str, *, steps: str = "", fill: Callable[[Path], None] | None =
         fill(folder)
     port = free_port()
     command, path = SERVERS[name](port, folder)
-    environment = os.environ | {"POSTPROCESSING_STEPS": steps, "PENSTOCK_LOG_LEVEL": "error"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=PEERS)
-    try:
-        _wait(port, process)
+    environment = {"POSTPROCESSING_STEPS": steps, "PENSTOCK_LOG_LEVEL": "error"}
+    with _process(command, port, environment, folder, cwd=PEERS, quiet=False) as process:
         yield Target(name, port, path, process.pid)
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -118,9 +108,22 @@ class Process(NamedTuple):
 
 
 @contextmanager
-def _process(command: list[str], port: int, environment: dict[str, str], folder: Path) -> Iterator[Process]:
+def _process(
+    command: list[str],
+    port: int,
+    environment: dict[str, str],
+    folder: Path,
+    *,
+    cwd: Path | None = None,
+    quiet: bool = True,
+) -> Iterator[Process]:
+    """Run a server in its folder (or `cwd`), which goes with it; unless `quiet`, one hears what goes wrong with it."""
     process = subprocess.Popen(
-        command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
+        command,
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL if quiet else None,
+        cwd=cwd or folder,
     )
     try:
         _wait(port, process)
