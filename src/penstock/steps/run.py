@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
@@ -16,7 +16,7 @@ from .results import sayable
 from .upload import StopSignal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Coroutine
 
     from ..bus.publish import Publisher
     from ..clock import Clock
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .upload import Beat
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SIGN_OF_LIFE: Final = timedelta(seconds=5)
 """Work that takes longer than this is reported as taken in hand, even if the function gives no heartbeat."""
@@ -79,6 +81,27 @@ class Run:
         """Tell those who wait for the end of this run."""
         if not self.settled.done():
             self.settled.set_result(None)
+
+    async def unless_stopped(self, work: Awaitable[T]) -> T | None:
+        """Return what work brings that comes before the function; None when that is to end, and the work broken off."""
+        working, limit = True, asyncio.timeout(None)
+
+        def break_off(stopped: asyncio.Future[Stop]) -> None:
+            del stopped
+            if working:
+                limit.reschedule(self._loop.time())
+
+        try:
+            async with limit:
+                self.stopped.add_done_callback(break_off)
+                return await work
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return None
+        finally:
+            working = False
+            self.stopped.remove_done_callback(break_off)
 
     def on_beat(self, beat: Beat) -> None:
         """Take a heartbeat from the function; may be called from any thread, however often."""

@@ -213,9 +213,10 @@ class StepRunner:
         """Get the bytes, call the function and return its end; None when the upload was cancelled."""
         self._check_id(run.start)
         await self._make_room(run)
-        async with run.reported(self._publisher), self._delivery.deliver(run.start) as delivered:
+        async with run.reported(self._publisher), AsyncExitStack() as stack:
+            delivered = await run.unless_stopped(stack.enter_async_context(self._delivery.deliver(run.start)))
             await self._park_when_closing()
-            if run.stopped.done():
+            if delivered is None or run.stopped.done():
                 return None
             run.call = begin(self.definition, self._upload(run, delivered), run.signal)
             async with run.limited(self._timeout):
