@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .database import Database
-from .kind import DatabaseUnavailable
+from .kind import DatabaseUnavailable, is_alone
 
-__all__ = ["Database", "DatabaseUnavailable"]
+__all__ = ["Database", "DatabaseUnavailable", "is_alone"]

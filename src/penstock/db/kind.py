@@ -26,6 +26,15 @@ class DatabaseUnavailable(Unavailable):
     code = "database-unavailable"
 
 
+ORDERED: Final = "penstock.ordered"
+"""In the `info` of a connection whose transactions come one after the other, among all processes (`Kind.order`)."""
+
+
+def is_alone(connection: Connection) -> bool:
+    """Tell whether nobody else can write until the connection's transaction ends. Of SQLite that is always so."""
+    return connection.dialect.name == "sqlite" or ORDERED in connection.info
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """How long an answer is waited for, and what is done then."""

@@ -16,7 +16,7 @@ from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import OperationalError
 
 from ..errors import ConfigurationError, PenstockError
-from .kind import DatabaseUnavailable, Kind, Limit
+from .kind import ORDERED, DatabaseUnavailable, Kind, Limit
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -95,6 +95,7 @@ def order(engine: Engine) -> None:
 
     def wait(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ORDER})")
+        connection.info[ORDERED] = True
 
     event.listen(engine, "begin", wait)
 

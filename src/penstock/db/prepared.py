@@ -84,6 +84,21 @@ class Prepared:
 
         return _with_cursor(connection, text.sql, arranged, run)
 
+    def all(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """Run it; return all rows that it finds, or that it tells of what it wrote.
+
+        Raises:
+            KeyError, DBAPIError: as `execute`.
+        """
+        text, arranged = self._made(connection, values)
+
+        def run(cursor: DBAPICursor) -> Sequence[Sequence[Any]]:
+            cursor.execute(text.sql, arranged)
+            rows: Sequence[Sequence[Any]] = cursor.fetchall()
+            return rows
+
+        return _with_cursor(connection, text.sql, arranged, run)
+
     def _made(self, connection: Connection, values: Mapping[str, Any]) -> tuple[_Text, Any]:
         text = self._text(connection.dialect)
         return text, _arranged(text, values)

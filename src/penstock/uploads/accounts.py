@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, case, func, select, text
 
+from ..db import is_alone
 from ..db.prepared import Prepared
-from ..db.tables import accounts, uploads
+from ..db.tables import uploads
 from .allowances import Subject, SubjectKind
 from .upload import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from sqlalchemy import Connection
 
     from .allowances import Allowance
 
+_AT_ONCE: Final = 100
+"""Accounts that one statement is about."""
 _LOCK: Final = int.from_bytes(b"quota")
 """The key of the lock in PostgreSQL."""
 
@@ -72,20 +78,6 @@ _ROW: Final = Prepared(
         uploads.c.counted_in,
     ).where(uploads.c.id == bindparam("upload"))
 )  # fmt: skip
-_ACCOUNT: Final = Prepared(
-    select(accounts.c.used_bytes, accounts.c.reserved_bytes, accounts.c.unfinished).where(
-        accounts.c.kind == bindparam("subject_kind"), accounts.c.name == bindparam("subject_name")
-    )
-)
-_ADD: Final = Prepared(
-    text(
-        "INSERT INTO accounts (kind, name, used_bytes, reserved_bytes, unfinished) "
-        "VALUES (:kind, :name, :used_bytes, :reserved_bytes, :unfinished) ON CONFLICT (kind, name) DO UPDATE SET "
-        "used_bytes = accounts.used_bytes + excluded.used_bytes, "
-        "reserved_bytes = accounts.reserved_bytes + excluded.reserved_bytes, "
-        "unfinished = accounts.unfinished + excluded.unfinished"
-    )
-)
 _IS_RECEIVING: Final = uploads.c.phase == Phase.RECEIVING.value
 _IS_UNFINISHED: Final = _IS_RECEIVING & (uploads.c.counted_in == "")
 _SUMS: Final = (
@@ -93,7 +85,41 @@ _SUMS: Final = (
     func.coalesce(func.sum(case((_IS_RECEIVING, uploads.c.counted_bytes), else_=0)), 0),
     func.coalesce(func.sum(case((_IS_UNFINISHED, 1), else_=0)), 0),
 )
+_NUMBERS: Final = ("used_bytes", "reserved_bytes", "unfinished")
 _COLUMNS: Final = {SubjectKind.SPACE: uploads.c.space, SubjectKind.USER: uploads.c.owner}
+
+
+@cache
+def _reading(number: int) -> Prepared:
+    """Return the statement that finds so many accounts."""
+    wanted = " OR ".join(f"(kind = :kind_{index} AND name = :name_{index})" for index in range(number))
+    return Prepared(text(f"SELECT kind, name, {', '.join(_NUMBERS)} FROM accounts WHERE {wanted}"))  # noqa: S608
+
+
+@cache
+def _adding(number: int) -> Prepared:
+    """Return the statement that changes so many accounts, which are begun with that if need be."""
+    rows = ", ".join(
+        f"({', '.join(f':{name}_{index}' for name in ('kind', 'name', *_NUMBERS))})" for index in range(number)
+    )
+    sums = ", ".join(f"{name} = accounts.{name} + excluded.{name}" for name in _NUMBERS)
+    return Prepared(
+        text(
+            f"INSERT INTO accounts (kind, name, {', '.join(_NUMBERS)}) VALUES {rows} "  # noqa: S608
+            f"ON CONFLICT (kind, name) DO UPDATE SET {sums} RETURNING kind, name, {', '.join(_NUMBERS)}"
+        )
+    )
+
+
+def _named(subjects: Sequence[Subject]) -> dict[str, str | int]:
+    values: dict[str, str | int] = {}
+    for index, (kind, name) in enumerate(subjects):
+        values |= {f"kind_{index}": kind.value, f"name_{index}": name}
+    return values
+
+
+def _accounts(rows: Iterable[Sequence[Any]]) -> dict[Subject, Account]:
+    return {Subject(SubjectKind(kind), name): Account(*numbers) for kind, name, *numbers in rows}
 
 
 def row_of(connection: Connection, upload_id: str) -> Row | None:
@@ -112,19 +138,32 @@ def summed(connection: Connection) -> dict[Subject, Account]:
     return {subject: Account(*map(int, account)) for subject, account in sums.items()}
 
 
-def account_of(connection: Connection, subject: Subject) -> Account:
-    """Return somebody's account; an empty one where none was begun."""
-    values = {"subject_kind": subject.kind.value, "subject_name": subject.name}
-    row = _ACCOUNT.first(connection, values)
-    return Account() if row is None else Account(*row)
+def accounts_of(connection: Connection, subjects: Sequence[Subject]) -> dict[Subject, Account]:
+    """Return the accounts of some; empty ones where none was begun. One statement, for up to a hundred."""
+    found = dict.fromkeys(subjects, Account())
+    for begin in range(0, len(subjects), _AT_ONCE):
+        some = subjects[begin : begin + _AT_ONCE]
+        found |= _accounts(_reading(len(some)).all(connection, _named(some)))
+    return found
 
 
-def add_to(connection: Connection, subject: Subject, change: Account) -> None:
-    """Change somebody's account."""
-    _ADD.execute(connection, {"kind": subject.kind.value, "name": subject.name, **change._asdict()})
+def add_to_all(connection: Connection, changes: Mapping[Subject, Account]) -> dict[Subject, Account]:
+    """Change the accounts of some; return what they are then. One statement, for up to a hundred.
+
+    Whoever changes several has them in the same order, so that no two wait for each other.
+    """
+    changed: dict[Subject, Account] = {}
+    ordered = sorted(changes.items())
+    for begin in range(0, len(ordered), _AT_ONCE):
+        some = ordered[begin : begin + _AT_ONCE]
+        values = _named([subject for subject, _ in some])
+        for index, (_, change) in enumerate(some):
+            values |= {f"{name}_{index}": number for name, number in change._asdict().items()}
+        changed |= _accounts(_adding(len(some)).all(connection, values))
+    return changed
 
 
 def take_the_lock(connection: Connection) -> None:
-    """Keep other processes from the accounts until the transaction ends. In SQLite its begin does it."""
-    if connection.dialect.name == "postgresql":
+    """Keep other processes from the accounts until the transaction ends, unless its begin has done so."""
+    if not is_alone(connection):
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, delete, func, insert, literal_column, select, 
 
 from ..db.prepared import Prepared
 from ..db.tables import accounts, uploads
-from .accounts import Account, Row, Usage, account_of, add_to, row_of, summed, take_the_lock
+from .accounts import Account, Row, Usage, accounts_of, add_to_all, row_of, summed, take_the_lock
 from .allowances import THE_INSTANCE, UNLIMITED, Subject, SubjectKind
 from .errors import QuotaExceeded, TooMany
 from .upload import Phase, counted_bytes
@@ -79,11 +79,10 @@ class Ledger:
 
     def check(self, connection: Connection, space: str, owner: str, wanted: Account) -> PenstockError | None:
         """Return why somebody may not have more, if so."""
-        for subject, allowance in self.allowances.counted(space, owner):
-            refusal = _refusal(subject, allowance, account_of(connection, subject), wanted, wanted)
-            if refusal is not None:
-                return refusal
-        return None
+        counted = self.allowances.counted(space, owner)
+        present = accounts_of(connection, [subject for subject, _ in counted])
+        refusals = (_refusal(subject, allowance, present[subject], wanted, wanted) for subject, allowance in counted)
+        return next((refusal for refusal in refusals if refusal is not None), None)
 
     def enter(self, connection: Connection, upload: Upload) -> PenstockError | None:
         """Count an upload that is about to be entered; return why it must not be, if so.
@@ -95,15 +94,10 @@ class Ledger:
         take_the_lock(connection)
         wanted = Account(reserved_bytes=counted_bytes(upload), unfinished=1)
         lent = self._lent(connection, _PARTS, {"parts": list(set(upload.parts))}) if upload.parts else {}
-        for subject, allowance in self.allowances.counted(upload.space, upload.owner):
-            relief = lent.get(subject, Account())
-            refusal = _refusal(subject, allowance, account_of(connection, subject), wanted.minus(relief), wanted)
-            if refusal is not None:
-                return refusal
-        self._add(connection, upload.space, upload.owner, wanted)
+        changes = dict.fromkeys(self._kept(upload.space, upload.owner), wanted)
         for subject, relief in lent.items():
-            add_to(connection, subject, Account().minus(relief))
-        return None
+            changes[subject] = changes.get(subject, Account()).minus(relief)
+        return _take(connection, changes, self.allowances.counted(upload.space, upload.owner), wanted)
 
     def before(self, connection: Connection, before: Upload, after: Upload) -> Row | None:
         """Return what is written of an upload that is about to change; None: the accounts are not concerned."""
@@ -118,7 +112,9 @@ class Ledger:
         In the space that is written: it may have been moved to another one since whoever changes it has read it.
         """
         is_now = before._replace(phase=after.phase, counted_bytes=counted_bytes(after))
-        self._add(connection, before.space, before.owner, is_now.account.minus(before.account))
+        change = is_now.account.minus(before.account)
+        if change != Account():
+            add_to_all(connection, dict.fromkeys(self._kept(before.space, before.owner), change))
 
     def transfer(self, connection: Connection, place: Place, space: str) -> PenstockError | None:
         """Count a file, all its versions, in another space from now on; return why it must not be there, if so."""
@@ -127,18 +123,11 @@ class Ledger:
         take_the_lock(connection)
         values = {"in_space": place.space, "at_path": place.path}
         moved = Account(used_bytes=int(connection.execute(_AT_PLACE, values).scalar_one()))
-        subject = Subject(SubjectKind.SPACE, space)
+        subject, left = Subject(SubjectKind.SPACE, space), Subject(SubjectKind.SPACE, place.space)
+        changes = {subject: moved, left: Account().minus(moved)}
+        kept = {one: change for one, change in changes.items() if self._keeps(one)}
         allowance = self.allowances.of(subject)
-        if allowance.is_counted:
-            refusal = _refusal(subject, allowance, account_of(connection, subject), moved, moved)
-            if refusal is not None:
-                return refusal
-        if self._keeps(subject):
-            add_to(connection, subject, moved)
-        left = Subject(SubjectKind.SPACE, place.space)
-        if self._keeps(left):
-            add_to(connection, left, Account().minus(moved))
-        return None
+        return _take(connection, kept, [(subject, allowance)] if allowance.is_counted else [], moved)
 
     def count(
         self, connection: Connection, upload_id: str, to_bytes: int, *, is_size: bool = False
@@ -155,11 +144,11 @@ class Ledger:
         if row.counted_bytes >= to_bytes and not is_size:
             return None
         wanted = Account(reserved_bytes=to_bytes - row.counted_bytes)
-        if self.is_kept:
-            refusal = self.check(connection, row.space, row.owner, wanted)
+        if self.is_kept and wanted != Account():
+            changes = dict.fromkeys(self._kept(row.space, row.owner), wanted)
+            refusal = _take(connection, changes, self.allowances.counted(row.space, row.owner), wanted)
             if refusal is not None:
                 return refusal
-            self._add(connection, row.space, row.owner, wanted)
         _COUNT.execute(connection, {"upload": upload_id, "counted_bytes": to_bytes})
         return None
 
@@ -170,8 +159,7 @@ class Ledger:
     def give_back(self, connection: Connection, final_id: str) -> None:
         """Have parts count for themselves again, since what was made of them does not count any more."""
         if self.is_kept:
-            for subject, back in self._lent(connection, _LENT, {"final": final_id}).items():
-                add_to(connection, subject, back)
+            add_to_all(connection, self._lent(connection, _LENT, {"final": final_id}))
         connection.execute(_GIVE_BACK, {"final": final_id})
 
     def make_anew(self, connection: Connection) -> int:
@@ -197,7 +185,8 @@ class Ledger:
 
     def of(self, connection: Connection, subjects: Sequence[Subject]) -> list[Usage]:
         """Return what somebody has for whom an account is kept."""
-        return [Usage(subject, account_of(connection, subject), self.allowances.of(subject)) for subject in subjects]
+        present = accounts_of(connection, subjects)
+        return [Usage(subject, present[subject], self.allowances.of(subject)) for subject in subjects]
 
     def of_all(self, connection: Connection) -> list[Usage]:
         """Return what everybody has who has anything, or was given a limit by name; summed up from the uploads."""
@@ -216,11 +205,6 @@ class Ledger:
     def _kept(self, space: str, owner: str) -> list[Subject]:
         return [subject for subject, _ in self.allowances.about(space, owner) if self._keeps(subject)]
 
-    def _add(self, connection: Connection, space: str, owner: str, change: Account) -> None:
-        if change != Account():
-            for subject in self._kept(space, owner):
-                add_to(connection, subject, change)
-
     def _lent(self, connection: Connection, statement: Any, values: Mapping[str, Any]) -> dict[Subject, Account]:
         sums: dict[Subject, Account] = {}
         for space, owner, size_bytes in connection.execute(statement, values):
@@ -228,6 +212,26 @@ class Ledger:
             for subject in self._kept(space, owner):
                 sums[subject] = sums.get(subject, Account()).plus(part)
         return sums
+
+
+def _take(
+    connection: Connection,
+    changes: Mapping[Subject, Account],
+    counted: Sequence[tuple[Subject, Allowance]],
+    wanted: Account,
+) -> PenstockError | None:
+    """Change accounts; return why one of those who are `counted` may not have that, if so: then nothing is changed.
+
+    What is mostly given is taken first, and compared then: one statement, and a second one only to give it back.
+    """
+    present = add_to_all(connection, changes)
+    for subject, allowance in counted:
+        before = present[subject].minus(changes[subject])
+        refusal = _refusal(subject, allowance, before, changes[subject], wanted)
+        if refusal is not None:
+            add_to_all(connection, {one: Account().minus(change) for one, change in changes.items()})
+            return refusal
+    return None
 
 
 def _refusal(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +14,7 @@ import pytest
 from penstock.clock import SystemClock
 from penstock.db import Database
 from penstock.ids import new_upload_id
-from penstock.uploads.accounts import Account
+from penstock.uploads.accounts import Account, take_the_lock
 from penstock.uploads.allowances import UNLIMITED, Allowance, Allowances, Subject, SubjectKind
 from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.errors import QuotaExceeded, TooMany
@@ -206,10 +206,47 @@ async def test_many_at_once_are_never_given_more_than_there_is(catalogue: Counte
     await racing([catalogue, of(database, LIMITED)])
 
 
-async def test_neither_by_several_processes_on_one_server(postgres: PostgresServer) -> None:
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_neither_by_several_processes_on_one_server(postgres: PostgresServer, ordered: bool) -> None:
+    """One lock at a time keeps the others out: that of the accounts, or that of all who write in order."""
     url = postgres.url(postgres.new_database())
-    async with Database(url) as one, Database(url) as two, Database(url) as three:
-        await racing([of(database, LIMITED) for database in (one, two, three)])
+
+    def locks(connection: Connection) -> int:
+        take_the_lock(connection)
+        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+        return int(connection.exec_driver_sql(held).scalar_one())
+
+    async with AsyncExitStack() as stack:
+        some = [await stack.enter_async_context(Database(url, ordered=ordered)) for _ in range(3)]
+        await racing([of(database, LIMITED) for database in some])
+        assert await some[0].write(locks) == 1
+
+
+async def test_accounts_cost_a_statement_to_look_and_one_to_take(catalogue: Counted, database: Database) -> None:
+    looking, taking = database.lookup(about_accounts), await database.write(about_accounts)
+    new = upload()
+    await catalogue.check(new)
+    await catalogue.add(new)
+    assert (len(looking), len(taking)) == (1, 1)
+    await become(catalogue, new, Phase.PROCESSING, run=1)
+    assert len(taking) == 2
+    with pytest.raises(QuotaExceeded):
+        await entered(catalogue, size_bytes=91)
+    assert len(taking) == 4
+    assert await account(catalogue) == (10, 0, 0)
+
+
+def about_accounts(connection: Connection) -> list[str]:
+    """Return the list to which each statement about accounts is added from now on."""
+    said: list[str] = []
+
+    def note(statement: str) -> None:
+        if "accounts" in statement:
+            said.append(statement)
+
+    raw: Any = connection.connection.dbapi_connection
+    raw.set_trace_callback(note)
+    return said
 
 
 async def racing(catalogues: list[Counted]) -> None:
