@@ -99,4 +99,4 @@ async def _open_leases(stack: AsyncExitStack, settings: Settings, database: Data
         return None
     if settings.staging == "local":
         await check_same_installation(database, settings.data_dir)
-    return await stack.enter_async_context(open_leases(settings))
+    return await stack.enter_async_context(open_leases(settings, database))

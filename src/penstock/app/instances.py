@@ -160,13 +160,13 @@ def _identity(path: Path, *, make: bool) -> str:
 
 
 @asynccontextmanager
-async def open_leases(settings: Settings) -> AsyncIterator[Leases]:
-    """Connect to the leases of all instances."""
+async def open_leases(settings: Settings, lookups: Database) -> AsyncIterator[Leases]:
+    """Connect to the leases of all instances; `lookups` is the same database, and is only asked."""
     async with (
-        Database(settings.database_url, small=True) as database,
-        Database(settings.database_url, small=True) as heart,
+        Database(settings.database_url, only_writes=True) as database,
+        Database(settings.database_url, only_writes=True) as heart,
     ):
-        yield Leases(database, machine=machine(), lease=settings.instance_lease, heart=heart)
+        yield Leases(database, machine=machine(), lease=settings.instance_lease, heart=heart, lookups=lookups)
 
 
 @asynccontextmanager

@@ -37,12 +37,12 @@ class Database:
             `postgresql://user:password@host:5432/penstock`.
         ordered: whether numbers of rows must grow in the order of the commits, also where several processes write:
             then only one of them writes at a time. In SQLite it is always so.
-        small: whether few will ask at the same time, so that one connection of each kind is enough.
+        only_writes: whether nothing will be asked of it but `write`, so that one connection is enough.
 
     Opening creates or upgrades the tables. Several processes may have the same database open.
     """
 
-    def __init__(self, url: str | URL, *, ordered: bool = False, small: bool = False) -> None:
+    def __init__(self, url: str | URL, *, ordered: bool = False, only_writes: bool = False) -> None:
         try:
             self._url = make_url(url)
         except (ArgumentError, ValueError):  # it may contain a password: neither it nor the error is shown
@@ -53,7 +53,7 @@ class Database:
         self._url = self._kind.check(self._url)
         self._limit = self._kind.limit
         self._ordered = ordered
-        self._readers_number, self._finders_number = (1, 1) if small else (_READERS, _FINDERS)
+        self._only_writes = only_writes
         self._engines: list[Engine] = []
         self._connections: list[Connection] = []
         self._busy: dict[Connection, float] = {}
@@ -124,7 +124,7 @@ class Database:
             DatabaseUnavailable: there is no answer.
         """
         if self._readers is None:
-            raise DatabaseUnavailable(f"database {self} is not open")
+            raise DatabaseUnavailable(f"database {self} is not open for reading")
         return await self._answer(self._readers.ask(work))
 
     async def find(self, work: Callable[[Connection], T]) -> T:
@@ -204,15 +204,19 @@ class Database:
             self._kind.order(writing)
         connection = writing.connect()
         self._connections = [connection]
+        if not self._only_writes:
+            self._open_for_reading()
+        self._writer = Writer(connection, self._committed, at_work=self._at_work)
+        self._writer.start()
+
+    def _open_for_reading(self) -> None:
         reading, finding = self._engine(self._kind.reader_engine), self._engine(self._kind.lookup_engine)
-        self._readers = Readers(reading, self._readers_number, in_transaction=True, at_work=self._at_work)
+        self._readers = Readers(reading, _READERS, in_transaction=True, at_work=self._at_work)
         if self._limit is None:
             self._looker = finding.connect()
             self._connections.append(self._looker)
         else:
-            self._finders = Readers(finding, self._finders_number, in_transaction=False, at_work=self._at_work)
-        self._writer = Writer(connection, self._committed, at_work=self._at_work)
-        self._writer.start()
+            self._finders = Readers(finding, _FINDERS, in_transaction=False, at_work=self._at_work)
 
     def _engine(self, make: Callable[[URL], Engine]) -> Engine:
         engine = make(self._url)

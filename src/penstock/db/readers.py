@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import queue
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection, Engine
@@ -75,5 +75,15 @@ class Readers:
             self._idle.put(connection)
 
     def _answer_on(self, connection: Connection, work: Callable[[Connection], T]) -> T:
-        with self._at_work(connection), connection.begin() if self._in_transaction else nullcontext():
+        with self._at_work(connection), connection.begin() if self._in_transaction else _none_left(connection):
             return work(connection)
+
+
+@contextmanager
+def _none_left(connection: Connection) -> Iterator[None]:
+    """Leave no transaction open that SQLAlchemy believes in: a broken one would let no new connection begin."""
+    try:
+        yield
+    finally:
+        if connection.in_transaction():
+            connection.rollback()

@@ -60,11 +60,17 @@ GIVE_BACK_UNWRITTEN: Final = Prepared(delete(upload_leases).where(*MINE, upload_
 PASS_ON: Final = Prepared(
     _sql("UPDATE upload_leases SET instance = '', asked = FALSE WHERE upload_id = :upload AND token = :token")
 )
-ASKED: Final = select(upload_leases.c.upload_id, upload_leases.c.token).where(
-    upload_leases.c.instance == bindparam("instance"), upload_leases.c.asked
+ASKED: Final = Prepared(
+    select(upload_leases.c.upload_id, upload_leases.c.token).where(
+        upload_leases.c.instance == bindparam("instance"), upload_leases.c.asked
+    )
 )
 ELSEWHERE: Final = _sql("SELECT 1 FROM instances WHERE machine <> :machine AND alive_until > NOW LIMIT 1")
 FORGET: Final = _sql("DELETE FROM instances WHERE alive_until < NOW - 60000000")
+LIVING: Final = Prepared(select(instances.c.id, instances.c.alive_until))
+FORGET_SILENT: Final = delete(instances).where(
+    instances.c.id == bindparam("silent"), instances.c.alive_until == bindparam("words")
+)
 FORGET_UNKNOWN: Final = _sql(
     "DELETE FROM upload_leases WHERE length(upload_id) = 32 "
     "AND NOT EXISTS (SELECT 1 FROM uploads WHERE uploads.id = upload_leases.upload_id) AND NOT EXISTS "

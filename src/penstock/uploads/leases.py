@@ -22,6 +22,7 @@ from .errors import Interrupted
 from .standing import unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from sqlalchemy import Connection
@@ -99,9 +100,19 @@ class Leases:
         lease: for how long a sign of life is good.
         heart: the same database, with a connection for nothing but signs of life: whoever wants a lease may have to
             wait for somebody who was stopped with its row in hand. None: `database`.
+        lookups: the same database, with connections that only find, so that who waits is heard meanwhile. None:
+            `database`. Nothing is found by the other two.
     """
 
-    def __init__(self, database: Database, *, machine: str, lease: timedelta, heart: Database | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        machine: str,
+        lease: timedelta,
+        heart: Database | None = None,
+        lookups: Database | None = None,
+    ) -> None:
         self.instance = secrets.token_hex(8)
         self.machine = machine
         self.lease = lease
@@ -109,6 +120,7 @@ class Leases:
         """Those that this process believes to hold."""
         self._database = database
         self._heart = heart or database
+        self._lookups = lookups or database
 
     async def beat(self) -> bool:
         """Give a sign of life; return whether there are instances on other machines."""
@@ -230,18 +242,24 @@ class Leases:
 
     async def asked(self) -> list[tuple[str, int]]:
         """Return what others wait for: upload and token."""
-        rows = await self._database.read(
-            lambda connection: connection.execute(sql.ASKED, {"instance": self.instance}).all()
-        )
+        rows = await self._lookups.find(lambda connection: sql.ASKED.all(connection, {"instance": self.instance}))
         return [(upload_id, token) for upload_id, token in rows]
 
-    async def lapsed(self) -> list[str]:
+    async def last_words(self) -> dict[str, int]:
+        """Return until when each instance has said that it lives, in microseconds, by the database's clock."""
+        rows = await self._lookups.find(lambda connection: sql.LIVING.all(connection, {}))
+        return {row[0]: row[1] for row in rows}
+
+    async def lapsed(self, silent: Mapping[str, int] | None = None) -> list[str]:
         """Return the uploads that dead instances were working on, or that wait for a fence.
 
-        Forgotten are leases of uploads that are, and instances that have not lived for a minute.
+        Forgotten are leases of uploads that are, and instances that have not lived for a minute; and those that are
+        `silent`, unless they have said something other than these last words since.
         """
 
         def work(connection: Connection) -> list[str]:
+            for instance, words in (silent or {}).items():
+                connection.execute(sql.FORGET_SILENT, {"silent": instance, "words": words})
             connection.execute(sql.FORGET_UNKNOWN)
             connection.execute(sql.FORGET)
             return [upload_id for (upload_id,) in connection.execute(sql.LAPSED)]

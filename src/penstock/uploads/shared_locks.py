@@ -61,7 +61,8 @@ class SharedLocks:
         self._tokens: set[int] = set()
         """Of what requests hold, or ask for: whatever else the database believes to be ours was left behind."""
         self._to_give_back: dict[int, Lease] = {}
-        self._last_words = LastWords(_SILENT_LEASES * leases.lease.total_seconds(), clock.monotonic)
+        silence_seconds = _SILENT_LEASES * leases.lease.total_seconds()
+        self._last_words, self._signs_of_life = [LastWords(silence_seconds, clock.monotonic) for _ in range(2)]
         self._writing: set[str] = set()
         self._something = asyncio.Event()
         self._elsewhere = asyncio.Event()
@@ -135,8 +136,8 @@ class SharedLocks:
         await self._leases.confirm(self._held[upload_id][0])
 
     async def lapsed(self) -> list[str]:
-        """Return the uploads that dead instances were working on."""
-        return await self._leases.lapsed()
+        """Return the uploads that dead instances were working on, also those whom only a clock believes."""
+        return await self._leases.lapsed(self._signs_of_life.silent(await self._leases.last_words()))
 
     async def close(self) -> None:
         """Do what `UploadLocks.close` does."""

@@ -9,7 +9,14 @@ import pytest
 
 from penstock.app.folder import locked_folder
 from penstock.app.garbage import open_collector
-from penstock.app.instances import check_same_installation, check_same_place, database_of, delivery_key, machine
+from penstock.app.instances import (
+    check_same_installation,
+    check_same_place,
+    database_of,
+    delivery_key,
+    machine,
+    open_leases,
+)
 from penstock.blobs.sharing import SupportsIdentity
 from penstock.db import Database
 from penstock.delivery.sending.tokens import KEY_BYTES
@@ -19,6 +26,10 @@ from penstock.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from tests.servers.postgres import PostgresServer
 
 URL = {"PENSTOCK_DATABASE_URL": "postgresql://penstock@127.0.0.1:1/penstock"}
 NATS = {"PENSTOCK_BUS": "nats"}
@@ -104,3 +115,22 @@ async def test_nobody_collects_garbage_beside_instances(tmp_path: Path) -> None:
 
 def test_a_machine_is_the_same_for_all_of_its_processes() -> None:
     assert machine() == machine() != ""
+
+
+async def test_leases_keep_a_connection_to_change_them_and_one_for_signs_of_life(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    url = postgres.url(postgres.new_database())
+    environment = NATS | {"PENSTOCK_DATABASE_URL": url.render_as_string(hide_password=False)}
+    settings = load_settings(environ=environment, folder=tmp_path)
+
+    def connected(connection: Connection) -> int:
+        counted = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        return int(connection.exec_driver_sql(counted).scalar_one())
+
+    async with Database(url) as database:
+        before = await database.find(connected)
+        async with open_leases(settings, database) as leases:
+            assert await leases.beat() is False
+            assert await leases.asked() == []
+            assert await database.find(connected) == before + 2

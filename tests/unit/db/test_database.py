@@ -106,6 +106,15 @@ async def test_writes_take_effect_in_the_order_in_which_they_were_asked_for(data
     assert order == list(range(500))
 
 
+async def test_one_that_only_writes_finds_nothing(tmp_path: Path) -> None:
+    async with Database(f"sqlite:///{tmp_path}/test.db", only_writes=True) as database:
+        await database.write(answered("a"))
+        assert await database.write(steps) == ["a"]
+        for reading in (database.read, database.find):
+            with pytest.raises(DatabaseUnavailable):
+                await reading(steps)
+
+
 async def test_a_reader_sees_one_unchanging_state(database: Database) -> None:
     await database.write(answered("before"))
     loop = asyncio.get_running_loop()

@@ -179,10 +179,11 @@ async def test_readers_cannot_write_and_nothing_is_looked_up_on_the_event_loop(d
 
 async def test_a_restart_while_nothing_is_asked_is_not_noticed(server: PostgresServer, database: Database) -> None:
     await database.write(answered("before"))
-    await asyncio.gather(*(database.read(steps) for _ in range(8)))
+    await asyncio.gather(*(ask(steps) for ask in (database.read, database.find) for _ in range(8)))
     server.kill()
     await asyncio.to_thread(server.start_again)
-    assert await asyncio.gather(*(database.read(steps) for _ in range(8))) == [["before"]] * 8
+    found = await asyncio.gather(*(ask(steps) for ask in (database.read, database.find) for _ in range(8)))
+    assert found == [["before"]] * 16
     await asyncio.gather(*(database.write(answered(f"{number}")) for number in range(50)))
     assert len(await database.read(steps)) == 51
 
@@ -193,7 +194,7 @@ async def test_while_it_is_away_all_calls_say_so_and_afterwards_all_work(
     server.kill()
     results = await asyncio.gather(
         *(database.write(answered(f"{number}")) for number in range(300)),
-        *(database.read(steps) for _ in range(20)),
+        *(ask(steps) for ask in (database.read, database.find) for _ in range(20)),
         return_exceptions=True,
     )
     assert {type(result) for result in results} == {DatabaseUnavailable}
@@ -201,6 +202,7 @@ async def test_while_it_is_away_all_calls_say_so_and_afterwards_all_work(
     await asyncio.to_thread(server.start_again)
     await database.write(answered("after"))
     assert await database.read(steps) == ["after"]
+    assert await asyncio.gather(*(database.find(steps) for _ in range(8))) == [["after"]] * 8
 
 
 async def test_a_connection_that_breaks_before_the_commit_is_made_anew_and_all_are_tried_again(

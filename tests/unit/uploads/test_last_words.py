@@ -24,6 +24,15 @@ async def test_words_that_stay_the_same_for_too_long_are_the_last() -> None:
     assert words.heard("a", 6) is None
 
 
+async def test_of_many_those_who_say_nothing_new_are_found_once() -> None:
+    clock = ManualClock()
+    words = LastWords(10, clock.monotonic)
+    assert words.silent({"a": 1, "b": 1}) == {}
+    await clock.advance(11 * SECOND)
+    assert words.silent({"a": 1, "b": 2}) == {"a": 1}
+    assert words.silent({"a": 1, "b": 2}) == {}
+
+
 async def test_no_more_are_kept_than_a_thousand() -> None:
     clock = ManualClock()
     words = LastWords(10, clock.monotonic)

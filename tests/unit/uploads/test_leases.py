@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
 from penstock.blobs.base import BlobUnavailable
 from penstock.blobs.local import LocalBlobs
@@ -192,7 +192,7 @@ async def instance(
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url))
         blobs = await stack.enter_async_context(LocalBlobs(folder / "blobs", fenced=True))
-        heart = await stack.enter_async_context(Database(url, small=True))
+        heart = await stack.enter_async_context(Database(url, only_writes=True))
         leases = Leases(database, machine=machine, lease=lease, heart=heart)
         clock = SystemClock()
         catalogue = Catalogue(database, Feed(database, clock), clock, guard=leases.guard)
@@ -382,6 +382,42 @@ async def test_who_does_not_wait_asks_for_what_the_dead_have_once_more_and_not_a
                 async with one.locks.hold("leader", ask=False):
                     pass
     assert believed_dead == [None, None, 7]
+
+
+async def test_what_the_dead_have_left_is_found_where_nobody_comes_for_it(url: URL, tmp_path: Path) -> None:
+    """Though the database's clock was set back by an hour, so that their last words hold for as long."""
+    async with instance(url, tmp_path, lease=HOUR, keep=False) as dead, instance(url, tmp_path) as other:
+        upload = await entered(other)
+        assert await taken_by(dead.leases, upload.id) is not None
+        assert upload.id not in await other.locks.lapsed()
+        assert upload.id not in await other.locks.lapsed()
+        other.locks._signs_of_life._silence_seconds = -1
+        assert upload.id in await other.locks.lapsed()
+        await dead.leases.beat()
+        assert upload.id not in await other.locks.lapsed()
+
+
+async def test_a_clock_that_is_set_forward_leaves_one_holder(url: URL, database: Database, tmp_path: Path) -> None:
+    """Everybody's last words are over then, until they say something again."""
+    over = update(instances).values(alive_until=instances.c.alive_until - int(HOUR.total_seconds() * 1_000_000))
+    async with instance(url, tmp_path) as first, instance(url, tmp_path) as second:
+        upload = await entered(first)
+        with pytest.raises(LeaseLost):  # noqa: PT012  it comes at the end of the hold
+            async with first.locks.hold(upload.id) as hold:
+                assert hold.confirm is not None
+                async with first.blobs.append_confirmed(upload.id, 0, confirm=hold.confirm) as out:
+                    await out.write(b"abc")
+                async with first.blobs.append_confirmed(upload.id, 3, confirm=hold.confirm) as out:
+                    await database.write(lambda connection: connection.execute(over).rowcount)
+                    async with second.locks.hold(upload.id):
+                        for living in (first, second):
+                            await living.leases.beat()
+                        await out.write(b"late")
+                        complete = msgspec.structs.replace(upload, phase=Phase.PROCESSING, run=1)
+                        with pytest.raises(LeaseLost):
+                            await first.catalogue.change(upload, complete)
+        async with first.locks.hold(upload.id):
+            assert await first.blobs.length(upload.id) == 3
 
 
 async def test_signs_of_life_wait_for_no_disk(url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
