@@ -30,10 +30,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.get("/events", summary="Follow all uploads", response_class=StreamingResponse)
     async def all_events(last_event_id: LastEventId = None, after: After = None) -> StreamingResponse:
-        start = last_event_id if last_event_id is not None else after
-        # A number that nothing has yet is of another database; whoever brings it would wait for as many events.
-        last = await services.feed.last()
-        start = last if start is None else min(start, last)
+        start = await begin_after(services, last_event_id if last_event_id is not None else after)
         return StreamingResponse(stream(services, start, None), media_type="text/event-stream", headers=_HEADERS)
 
     @routes.get("/uploads/{upload_id}/events", summary="Follow one upload", response_class=StreamingResponse)
@@ -43,10 +40,19 @@ def router(services: Services) -> APIRouter:
         after: After = None,
     ) -> StreamingResponse:
         await services.upload(upload_id)
-        start = last_event_id if last_event_id is not None else after or 0
+        start = await begin_after(services, last_event_id if last_event_id is not None else after or 0)
         return StreamingResponse(stream(services, start, upload_id), media_type="text/event-stream", headers=_HEADERS)
 
     return routes
+
+
+async def begin_after(services: Services, known: int | None) -> int:
+    """Return after which number to begin for who knows one; None: with what comes now.
+
+    A number that nothing has yet is of another database: whoever brings it would wait for as many events.
+    """
+    last = await services.feed.last()
+    return last if known is None else min(known, last)
 
 
 async def stream(services: Services, after: int, upload_id: str | None) -> AsyncIterator[bytes]:

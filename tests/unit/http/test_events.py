@@ -13,7 +13,7 @@ import pytest
 
 from penstock.db import Database
 from penstock.http import events
-from penstock.http.events import stream
+from penstock.http.events import begin_after, stream
 from penstock.testing import ManualClock, eventually
 from penstock.uploads import feed as feed_module
 from penstock.uploads.catalogue import Catalogue
@@ -85,6 +85,15 @@ async def test_who_knows_the_last_entry_is_told_that_it_was_the_last(server: Ser
     await server.enter(Phase.PROCESSING, Phase.RELEASED)
     async with asyncio.timeout(60):
         assert await server.read(after) == [END]
+
+
+async def test_who_knows_a_number_of_another_database_is_told_what_comes(server: Server) -> None:
+    await server.enter(Phase.PROCESSING)
+    services = cast("Any", SimpleNamespace(feed=server.feed))
+    assert [await begin_after(services, known) for known in (None, 0, 1, 1_000_000)] == [2, 0, 1, 2]
+    reading = server.read(await begin_after(services, 1_000_000))
+    await server.move(Phase.RELEASED)
+    assert await reading == [("decided", 3), ("released", 4), END]
 
 
 async def test_an_end_whose_entries_are_forgotten_is_one(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
