@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,29 @@ def test_two_uploads_to_one_path_end_as_the_rule_says(server: PenstockServer) ->
         wait(server, ids[index])
         assert httpx.get(f"{server.url}/files/race/a.txt").content == b"1"
     assert versions(server, "race/a.txt") == [ids[1], ids[0]]
+
+
+def test_of_two_that_want_a_path_for_themselves_one_gets_it(server: PenstockServer) -> None:
+    url, alone = f"{server.url}/files/alone/a.txt", {"If-None-Match": "*"}
+    go = threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield b"late"
+        assert go.wait(60)
+        yield b"r"
+
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(httpx.put, url, content=slowly(), headers=alone, timeout=120)
+        ends_at = time.monotonic() + 60
+        while not httpx.get(f"{server.url}/api/v1/uploads", params={"phase": "receiving"}).json()["uploads"]:
+            assert time.monotonic() < ends_at, server.last_words()
+            time.sleep(0.02)
+        first = wait(server, httpx.put(url, content=b"first", headers=alone).json()["id"])
+        go.set()
+        answer = late.result()
+    assert (answer.status_code, answer.json()["code"]) == (412, "file-exists")
+    assert versions(server, "alone/a.txt") == [first]
+    assert server.staging == []
 
 
 def test_all_that_processing_forbids_is_forbidden_in_the_same_words(holding: PenstockServer) -> None:

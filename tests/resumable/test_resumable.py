@@ -6,6 +6,7 @@ Sections are those of draft 12.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,9 @@ def path_of(location: str) -> str:
     return "/" + location.split("/", 3)[3]
 
 
-def create(client: Client, version: int | None = 10, body: bytes = b"", *, complete: bool = False, **more: int) -> str:
+def create(
+    client: Client, version: int | None = 10, body: bytes = b"", *, complete: bool = False, **more: str | int
+) -> str:
     with client.connect() as connection:
         connection.begin("POST", "/uploads/", spoken(version, complete=complete, Content_Length=len(body), **more))
         connection.send(body)
@@ -158,6 +161,18 @@ def test_put_of_a_file_can_be_gone_on_with(client: Client, released: Released, v
     assert released(path) == ("x.bin", BODY)
 
 
+@requirement(
+    "resumable-create-7",
+    "SHOULD",
+    "A PUT of a part of a file (`Content-Range`) is refused, and not taken for the whole.",
+)
+def test_put_of_a_part_of_a_file_is_refused(client: Client) -> None:
+    """RFC 9110, 14.5."""
+    for head in ({}, spoken(10, complete=True)):
+        answer = client.ask("PUT", "/files/part.bin", {**head, "Content-Range": "bytes 0-2/10"}, b"abc")
+        assert (answer.status, json.loads(answer.body)["code"]) == (400, "bad-header")
+
+
 @requirement("resumable-create-4", "MUST", "A field that is no structured boolean counts as absent.")
 @pytest.mark.any_storage
 def test_a_put_without_its_header_is_a_plain_one(client: Client) -> None:
@@ -222,6 +237,16 @@ def test_length_is_told_before_the_end(client: Client) -> None:
     assert client.ask("HEAD", path, spoken(10))["upload-length"] == "30"
     other = create(client)
     assert "upload-length" not in client.ask("HEAD", other, spoken(10))
+
+
+@requirement("resumable-offset-4", "MUST", "Up to version 6, who asks for the state says none, or gets 400.")
+@pytest.mark.parametrize("field", ["Upload-Offset", "Upload-Complete", "Upload-Incomplete"])
+@pytest.mark.parametrize("version", [3, 6, 7])
+def test_a_question_with_a_state(client: Client, version: int, field: str) -> None:
+    path = create(client, version, body=b"abc")
+    said = {field: "3" if field == "Upload-Offset" else "?0"}
+    status = 400 if is_insisted_on(version, field) else 204
+    assert client.ask("HEAD", path, {**spoken(version), **said}).status == status
 
 
 @requirement(
@@ -453,6 +478,31 @@ def test_nothing_is_added_to_a_complete_upload(client: Client, released: Release
 
 
 @requirement(
+    "resumable-complete-3",
+    "MUST",
+    "An error says `?1`, from version 7 on, if all has arrived and the file is refused: to go on is of no use.",
+)
+@pytest.mark.parametrize("version", [6, 7, None])
+def test_a_file_that_is_refused_at_its_end(client: Client, version: int | None) -> None:
+    path = create(client, version, Repr_Digest=f"sha-256=:{b64encode(bytes(32)).decode()}:")
+    answer = client.ask("PATCH", path, adding(version, 0, complete=True), b"abc")
+    assert (answer.status, json.loads(answer.body)["code"]) == (400, "digest-mismatch")
+    assert ("upload-complete" in answer) is (version != 6)
+    assert version == 6 or is_complete(answer, version)
+    assert client.ask("HEAD", path, spoken(version)).status == 410
+
+
+@requirement(
+    "resumable-complete-4", "TRAP", "Up to version 6, who finds all of it there on coming back has completed it."
+)
+def test_who_comes_back_to_all_of_it_in_old_versions(client: Client, released: Released) -> None:
+    """tus-js-client takes an offset at the length for the end, whatever the state says."""
+    path = create(client, body=b"0123456789", Upload_Length=10)
+    assert is_complete(client.ask("HEAD", path, spoken(6)), 6)
+    assert released(path)[1] == b"0123456789"
+
+
+@requirement(
     "resumable-interim-2", "MAY", "104 tells progress meanwhile, without the address, and only of bytes that are kept."
 )
 def test_progress_is_told_of_what_would_survive(client: Client, storage: str) -> None:
@@ -482,6 +532,22 @@ def test_an_upload_is_cancelled(client: Client, version: int | None) -> None:
     assert client.ask("DELETE", path, spoken(version)).status == 204
     assert client.ask("HEAD", path, spoken(version)).status == 410
     assert client.ask("PATCH", path, adding(version, 3, complete=True), b"x").status == 410
+
+
+@requirement("resumable-cancel-2", "MUST", "Up to version 6, who cancels says nothing of offset or state, or gets 400.")
+@pytest.mark.parametrize("field", ["Upload-Offset", "Upload-Complete", "Upload-Incomplete"])
+@pytest.mark.parametrize("version", [3, 6, 7])
+def test_a_cancellation_with_a_state(client: Client, version: int, field: str) -> None:
+    path = create(client, version, body=b"abc")
+    said = {field: "3" if field == "Upload-Offset" else "?0"}
+    refused = is_insisted_on(version, field)
+    assert client.ask("DELETE", path, {**spoken(version), **said}).status == (400 if refused else 204)
+    assert client.ask("HEAD", path, spoken(version)).status == (204 if refused else 410)
+
+
+def is_insisted_on(version: int, field: str) -> bool:
+    """Whether this field must not come with HEAD or DELETE; the state is called by another name in version 3."""
+    return version <= 6 and field != ("Upload-Complete" if version == 3 else "Upload-Incomplete")
 
 
 @requirement("resumable-lock-1", "MUST", "A new request takes over from one that stands still.")

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION: Final = "0014"
+SCHEMA_REVISION: Final = "0015"
 """The newest migration, which this version of the program works with."""
 
 # SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
@@ -73,6 +73,7 @@ uploads = Table(
     # Sorted as bytes everywhere, so that a folder's files lie together.
     Column("path", Text().with_variant(Text(collation="C"), "postgresql"), nullable=False, server_default=""),
     Column("precedence", BigInteger, nullable=False, server_default="0"),
+    Column("proviso", Text, nullable=False, server_default=""),
     # Lists in the order of arrival, by phase. `seq` is named in each: SQLite would append it, PostgreSQL would not.
     Index("ix_uploads_phase", "phase", "seq"),
     Index("ix_uploads_space", "space", "phase", "seq"),
@@ -143,7 +144,8 @@ uploads = Table(
 """The catalogue of uploads, in the order of their arrival.
 
 `run_cause` is the event ID of the request that began the run (empty: nobody asked for it). `discard_pending` is true
-from the moment at which the upload's bytes are given up until they are gone. `scan_details` is JSON, or empty.
+from the moment at which the upload's bytes are given up until they are gone. `scan_details` is JSON, or empty, and so
+is `proviso`: what must be at the path for the upload to become the file there.
 `counted_bytes` is what it counts for in quotas; a part of others counts for nothing while it is
 `counted_in` one of them. `precedence` orders the released uploads of a path: the largest is the file, the others are
 its older versions; 0: not decided.

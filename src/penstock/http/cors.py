@@ -17,6 +17,7 @@ SENDING: Final = "OPTIONS, POST, PUT"
 """What pages of other origins may do below `/files/`."""
 _REQUEST_HEADERS: Final = ", ".join((
     *("Authorization", "Content-Type", "Initiator-ID", "Tus-Resumable", "Traceparent", "Tracestate"),
+    *("If-Match", "If-None-Match", "If-Unmodified-Since"),
     *("Upload-Checksum", "Upload-Concat", "Upload-Defer-Length", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
     *("Content-Digest", "Repr-Digest"),
     *("Content-Disposition", "Upload-Complete", "Upload-Draft-Interop-Version", "Upload-Incomplete"),

@@ -131,6 +131,8 @@ def answer_to(error: PenstockError) -> Answer:
         members = {"expected-offset": error.offset, "provided-offset": error.sent}
         return problem(status, error.code, str(error), {"Upload-Offset": str(error.offset)}, members=members)
     headers = {"Tus-Version": tus.VERSION} if isinstance(error, errors.VersionMismatch) else {}
+    if isinstance(error, errors.UnsupportedBody) and error.patch:
+        headers = {"Accept-Patch": error.patch}
     if isinstance(error, errors.UnsupportedDigest):
         headers = WISHES
     if isinstance(error, errors.TooMany):

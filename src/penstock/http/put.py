@@ -43,8 +43,7 @@ class Put(WholeFiles):
         return await self._receive(scope, headers, body)
 
     async def _receive(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
-        if "content-range" in headers:
-            raise BadHeader("Content-Range: a part of a file cannot be PUT. Send all of it, or use tus at /uploads/.")
+        check_whole(headers)
         expected = body.expected(headers, (CONTENT_DIGEST,), later=(CONTENT_DIGEST, REPR_DIGEST))
         if expected is not None and body.length == 0:
             expected.check_nothing()
@@ -53,7 +52,7 @@ class Put(WholeFiles):
 
     async def _take(self, scope: Scope, headers: Mapping[str, str], body: Body, expected: Expected | None) -> Answer:
         place = Place(space_of(scope), name_of(scope))
-        await check_upload(self._files, place, headers)
+        proviso = await check_upload(self._files, place, headers)
         standing = await self._whole(
             scope,
             headers,
@@ -64,9 +63,20 @@ class Put(WholeFiles):
             media_type=media_type_of(headers.get("content-type", "")),
             metadata=metadata_of(headers),
             expected=expected,
+            proviso=proviso,
         )
         base = self._address.base(scope, headers)
         return accepted(standing, base, f"{base}/api/v1/uploads/{standing.upload.id}")
+
+
+def check_whole(headers: Mapping[str, str]) -> None:
+    """Make sure that what is PUT is not only a part of a file (RFC 9110, 14.5).
+
+    Raises:
+        BadHeader: it is.
+    """
+    if "content-range" in headers:
+        raise BadHeader("Content-Range: a part of a file cannot be PUT. Send all of it, or use tus at /uploads/.")
 
 
 @contextmanager

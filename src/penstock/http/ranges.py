@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 MOST_PARTS: Final = 16
 """Of a request for more parts the header is passed over: it asks for more work than the whole file is."""
 _SPEC: Final = re.compile(r"([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
+_TAGS: Final = re.compile(
+    r'[ \t]*(?:(?P<weak>W/)?(?P<tag>"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|$)|(?P<any>\*)[ \t]*(?=,|$)|[^,]*)(?:,|$)'
+)
+"""One member of a list of entity tags (RFC 9110, 8.8.3), which may have commas in them; or something that is none."""
 
 
 class Span(NamedTuple):
@@ -75,7 +79,7 @@ class Validators(NamedTuple):
         """Tell whether the client has the file already: If-None-Match, or else If-Modified-Since."""
         if "if-none-match" in headers:
             return _lists(headers["if-none-match"], self.tag, weak=True)
-        since = _date(headers.get("if-modified-since"))
+        since = date_of(headers.get("if-modified-since"))
         if since is None or self.modified_at is None:
             return False
         modified_at = self.modified_at.replace(microsecond=0)
@@ -85,13 +89,13 @@ class Validators(NamedTuple):
         """Tell whether the client wants another file: If-Match, or else If-Unmodified-Since."""
         if "if-match" in headers:
             return not _lists(headers["if-match"], self.tag, weak=False)
-        since = _date(headers.get("if-unmodified-since"))
+        since = date_of(headers.get("if-unmodified-since"))
         return since is not None and self.modified_at is not None and self.modified_at.replace(microsecond=0) > since
 
     def range_of(self, headers: Mapping[str, str]) -> str | None:
         """Return the Range header, unless If-Range says that it is meant for another state of the file."""
         if_range = headers.get("if-range", self.tag).strip()
-        if if_range != self.tag and not self._was_modified_at(_date(if_range)):
+        if if_range != self.tag and not self._was_modified_at(date_of(if_range)):
             return None
         return headers.get("range")
 
@@ -100,12 +104,21 @@ class Validators(NamedTuple):
         return self.lasting and self.modified_at is not None and self.modified_at.replace(microsecond=0) == date
 
 
+def tags_of(header: str, *, weak: bool) -> tuple[str, ...]:
+    """Return the entity tags of If-Match or If-None-Match, with their quotes, or `*`; what is neither is left out.
+
+    `weak`: those that are weak as well, without what says so (RFC 9110, 8.8.3.2).
+    """
+    found = [item for item in _TAGS.finditer(header) if item["any"] or (item["tag"] and (weak or not item["weak"]))]
+    return tuple(item["any"] or item["tag"] for item in found)
+
+
 def _lists(header: str, tag: str, *, weak: bool) -> bool:
-    tags = [item.strip() for item in header.split(",")]
-    return "*" in tags or tag in ([item.removeprefix("W/") for item in tags] if weak else tags)
+    tags = tags_of(header, weak=weak)
+    return "*" in tags or tag in tags
 
 
-def _date(text: str | None) -> datetime | None:
+def date_of(text: str | None) -> datetime | None:
     """Return the time of an HTTP date; None when there is none, or none that can be read."""
     try:
         found = parsedate_to_datetime(text) if text else None

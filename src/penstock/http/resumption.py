@@ -13,14 +13,16 @@ from ..errors import NotFound
 from ..uploads import resumable
 from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST
 from ..uploads.errors import UNKEPT, AlreadyComplete, InconsistentLength, TooLarge, WrongOffset
+from ..uploads.file_errors import UNMET
 from ..uploads.metadata import media_type_of
 from ..uploads.places import Place
+from ..uploads.resumable import Part
 from ..uploads.standing import Standing
 from .asgi import EXCHANGE, Answer, Body, Receive, Scope, Send
 from .endpoint import respond
 from .preconditions import check_upload
 from .problems import answer_to, method_not_allowed
-from .put import metadata_of, name_of, said_by_digests, space_of
+from .put import check_whole, metadata_of, name_of, said_by_digests, space_of
 from .received import accepted, links
 from .tus import ROOT
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..errors import PenstockError
     from ..uploads.expected import Expected
-    from ..uploads.resumable import Dialect, Part
+    from ..uploads.resumable import Dialect
     from .asgi import Exchange
     from .services import Services
 
@@ -76,17 +78,18 @@ class Resumable:
             return await self._create(scope, headers, body)
         if method == "PATCH":
             return await self._append(scope, headers, upload_id, body)
+        resumable.check_bare(headers)
         if method == "DELETE":
             await self._receiver.withdraw(upload_id)
             return Answer(204)
         return await self._status(scope, headers, upload_id)
 
     async def _create(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
+        check_whole(headers)
         part = resumable.creation(headers, body.length)
         expected = _expected(headers, body, part, created=True)
         space, path = space_of(scope), None if scope["path"].startswith(ROOT) else name_of(scope)
-        if path is not None:
-            await check_upload(self._files, Place(space, path), headers)
+        proviso = None if path is None else await check_upload(self._files, Place(space, path), headers)
         try:
             standing = await self._receiver.create(
                 resumable.filename_of(headers),
@@ -98,6 +101,7 @@ class Resumable:
                 metadata=metadata_of(headers),
                 trace_parent=headers.get("traceparent", ""),
                 explicit_end=True,
+                proviso=proviso,
             )
         except TooLarge as error:
             return self._too_large(error, part.dialect)
@@ -136,15 +140,15 @@ class Resumable:
         try:
             with said_by_digests():
                 standing = await self._receive(upload_id, offset, bytes_, body.length, part, headers, expected)
-                if dialect.ends_at_length and standing.full and not standing.complete:
-                    last = part._replace(last=True)
-                    standing = await self._receive(upload_id, standing.offset, _nothing(), 0, last, headers)
+                standing = await self._ended_at_length(standing, headers, dialect)
         except WrongOffset as error:
             wrong = answer_to(error)
             return Answer(
                 wrong.status, {**wrong.headers, **resumable.completeness(dialect, complete=False)}, wrong.body
             )
-        except UNKEPT:
+        except (*UNKEPT, *UNMET) as error:
+            if await self._is_refused(upload_id):
+                return _refused(error, dialect)
             if created:
                 await self._receiver.terminate(upload_id)
             raise
@@ -183,9 +187,20 @@ class Resumable:
             trace_parent=headers.get("traceparent", ""),
         )
 
+    async def _ended_at_length(self, standing: Standing, headers: Mapping[str, str], dialect: Dialect) -> Standing:
+        """Complete an upload of which all has arrived, for clients that take that for its end; return it."""
+        if not dialect.ends_at_length or standing.complete or not standing.full:
+            return standing
+        last = Part(dialect, last=True, length=None)
+        return await self._receive(standing.upload.id, standing.offset, _nothing(), 0, last, headers)
+
+    async def _is_refused(self, upload_id: str) -> bool:
+        """Tell whether an upload came to its end, and its file was not taken."""
+        return not (await self._receiver.known(upload_id)).phase.holds_bytes
+
     async def _status(self, scope: Scope, headers: Mapping[str, str], upload_id: str) -> Answer:
         dialect = resumable.dialect_of(headers)
-        standing = await self._receiver.status(upload_id)
+        standing = await self._ended_at_length(await self._receiver.status(upload_id), headers, dialect)
         found = {**resumable.state(standing, dialect), "Cache-Control": "no-store"}
         more = self._links(scope, headers, standing) if standing.complete else self._limits(standing, dialect)
         return Answer(204, {**found, **more})
@@ -234,6 +249,13 @@ def _expected(headers: Mapping[str, str], body: Body, part: Part, *, created: bo
     whole = (REPR_DIGEST,) if part.last else ()
     at_once = (CONTENT_DIGEST,) if created else (CONTENT_DIGEST, *whole)
     return body.expected(headers, at_once, later=(CONTENT_DIGEST, *whole))
+
+
+def _refused(error: PenstockError, dialect: Dialect) -> Answer:
+    """Return the answer to the last request of an upload whose file is not taken: to go on with it is of no use."""
+    answer = answer_to(error)
+    ended = resumable.completeness(dialect, complete=True) if dialect.tells_ends else {}
+    return Answer(answer.status, {**answer.headers, **ended}, answer.body)
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping
 
     from ..uploads.expected import Expected
+    from ..uploads.proviso import Proviso
     from ..uploads.standing import Standing
     from .services import Services
 
@@ -58,6 +59,7 @@ class WholeFiles:
         media_type: str,
         metadata: str,
         expected: Expected | None = None,
+        proviso: Proviso | None = None,
     ) -> Standing:
         """Take one file in; return how it stands.
 
@@ -72,6 +74,7 @@ class WholeFiles:
             media_type: what it is said to be.
             metadata: what is kept with it, as tus writes it.
             expected: digests that its bytes are to have.
+            proviso: what must be at its path when it comes there.
         """
         standing = await self._receiver.create(
             name,
@@ -82,6 +85,7 @@ class WholeFiles:
             owner=self._callers.owner(scope, headers),
             metadata=metadata,
             trace_parent=headers.get("traceparent", ""),
+            proviso=proviso,
         )
         if length == 0:
             return standing

@@ -16,6 +16,7 @@ import structlog
 from ..errors import PenstockError
 from ..events.types import BytesReceived, Outcome
 from . import notices
+from .file_errors import UNMET
 from .metadata import file_checksum
 from .upload import Phase, Upload
 
@@ -71,6 +72,9 @@ class AtOnce:
             upload: as it is in the catalogue, on its way in; all bytes are on disk.
             begun: the same, as it would be in processing.
             moved: whether its bytes are in their final place already.
+
+        Raises:
+            FileThere, OtherVersion: its proviso does not hold; its bytes may be in their final place.
         """
         if upload.size_bytes is None:  # after a death nobody could tell that all is there, nor add to what was moved
             return None
@@ -87,7 +91,12 @@ class AtOnce:
                 log.warning("release_left_for_later", upload=upload.id, error=str(error))
                 return None
             released = msgspec.structs.replace(begun, phase=Phase.RELEASED, outcome=outcome, ended_at=self._clock.now())
-            if not await self._catalogue.change(upload, released):
+            try:
+                changed = await self._catalogue.change(upload, released)
+            except UNMET:
+                span.discard()
+                raise
+            if not changed:
                 span.discard()
                 await self._clear_away(upload.id)
                 return None

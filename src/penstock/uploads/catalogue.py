@@ -6,7 +6,7 @@ transaction. What the catalogue says happened to an upload is what readers of th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 from sqlalchemy.exc import IntegrityError
@@ -14,9 +14,11 @@ from sqlalchemy.exc import IntegrityError
 from ..errors import PenstockError
 from . import journal, statements
 from .accounts import Account
-from .journal import Details, Happening, Kind
+from .conditions import unmet
+from .exchange import Exchange
+from .journal import Happening, Kind
 from .lookups import Lookups
-from .quarantine import NOBODY, log_change
+from .quarantine import NOBODY
 from .quota import Ledger
 from .rows import changing_values, final_key, fixed_values, scan_values
 from .upload import Phase, Upload, counted_bytes
@@ -37,9 +39,6 @@ class UploadExists(PenstockError):
     """There is an upload of this ID already; nothing was changed."""
 
     code = "upload-exists"
-
-
-_DECIDED: Final = (Phase.RELEASED, Phase.REJECTED, Phase.DELETED)
 
 
 class Catalogue(Lookups):
@@ -63,8 +62,8 @@ class Catalogue(Lookups):
         guard: Callable[[Connection, str], None] | None = None,
     ) -> None:
         super().__init__(database)
-        self._guard = guard
         self._ledger = ledger or Ledger()
+        self._exchange = Exchange(clock, self._ledger, guard)
         self._feed = feed
         self._clock = clock
 
@@ -86,7 +85,7 @@ class Catalogue(Lookups):
             "counted_bytes": counted_bytes(upload),
             "counted_in": "",
         }
-        created = self._happening(upload, Kind.CREATED)
+        created = self._exchange.happening(upload, Kind.CREATED)
 
         def work(connection: Connection) -> PenstockError | None:
             refusal = self._ledger.enter(connection, upload)
@@ -140,11 +139,26 @@ class Catalogue(Lookups):
             cause: the event that asked for a new run, to be recognised by `caused_by`.
             preceded_by: what must have happened before and is written down now, if it was not yet.
             doer: who does it, for the log of the quarantine.
+
+        Raises:
+            FileThere, OtherVersion: it is to be processed, or to be the file at its path, and its proviso does not
+                hold; nothing was changed.
         """
-        changed = await self._database.write(self._exchange(before, after, cause, preceded_by, doer))
+        work = self._exchange.work(before, after, cause=cause, preceded_by=preceded_by, doer=doer)
+        changed = _unless_refused(await self._database.write(work))
         if changed:
             self._feed.wake()
         return changed
+
+    async def check_proviso(self, upload: Upload) -> None:
+        """Look whether an upload could become the file at its path now: `change` decides.
+
+        Raises:
+            FileThere, OtherVersion: its proviso does not hold.
+        """
+        objection = await self._database.read(lambda connection: unmet(connection, upload))
+        if objection is not None:
+            raise objection
 
     async def withdraw(self, choose: Callable[[Connection], Sequence[Upload]]) -> Sequence[Upload]:
         """Cancel what is chosen in the very transaction that does it; return these uploads as they are now.
@@ -158,7 +172,7 @@ class Catalogue(Lookups):
             cancelled = []
             for upload in choose(connection):
                 after = msgspec.structs.replace(upload, phase=Phase.CANCELLED, ended_at=now)
-                if self._exchange(upload, after)(connection):
+                if self._exchange.work(upload, after)(connection) is True:
                     cancelled.append(after)
             return cancelled
 
@@ -166,48 +180,6 @@ class Catalogue(Lookups):
         if cancelled:
             self._feed.wake()
         return cancelled
-
-    def _exchange(
-        self, before: Upload, after: Upload, cause: str = "", preceded_by: Sequence[Happening] = (), doer: Doer = NOBODY
-    ) -> Callable[[Connection], bool]:
-        """Return what `change` does in its transaction."""
-        if (before.phase, before.run) == (after.phase, after.run):
-            raise ValueError(f"upload {before.id}: neither phase nor run would change")
-        values = {
-            **changing_values(after),
-            "cause": None if after.run == before.run else cause,
-            "discard_pending": before.phase.holds_bytes and not after.phase.holds_bytes,
-            "counted_bytes": counted_bytes(after),
-            "upload": before.id,
-            "in_phase": before.phase.value,
-            "in_run": before.run,
-        }
-        earlier, in_between = [*preceded_by], before.phase
-        if before.phase is Phase.RECEIVING and after.phase is Phase.RELEASED:  # in one go
-            in_between = Phase.PROCESSING
-            earlier.append(self._happening(msgspec.structs.replace(after, phase=in_between, outcome=""), Kind.RECEIVED))
-        if after.phase in _DECIDED:
-            earlier.append(self._happening(after, Kind.DECIDED))
-        happening = self._happening(after, journal.kind_of(before.phase, after.phase))
-        completes = before.phase is Phase.RECEIVING and after.phase in (Phase.PROCESSING, Phase.RELEASED)
-        guard = self._guard if completes else None
-
-        def work(connection: Connection) -> bool:
-            if guard is not None:
-                guard(connection, before.id)
-            row = self._ledger.before(connection, before, after)
-            if statements.CHANGE.execute(connection, values) != 1:
-                return False
-            if row is not None:
-                self._ledger.move(connection, row, after)
-            if after.parts and not counted_bytes(after):
-                self._ledger.give_back(connection, after.id)
-            journal.append(connection, in_between, earlier)
-            journal.append(connection, after.phase, [happening])
-            log_change(connection, before, after, happening.at, doer)
-            return True
-
-        return work
 
     async def declare(self, upload_id: str, size_bytes: int) -> bool:
         """Note how large an upload is that was begun without saying so; return False if that is known already.
@@ -277,15 +249,6 @@ class Catalogue(Lookups):
             return 0
         values = {"ids": list(upload_ids)}
         return await self._database.write(lambda connection: connection.execute(statements.FORGET, values).rowcount)
-
-    def _happening(self, upload: Upload, kind: Kind) -> Happening:
-        return Happening(
-            key=f"{upload.run}:{kind}",
-            upload_id=upload.id,
-            at=self._clock.now(),
-            kind=kind,
-            details=Details(filename=upload.filename, outcome=upload.outcome, reason=upload.reason),
-        )
 
 
 def _unless_refused(answer: bool | PenstockError) -> bool:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from ..errors import NotFound
 from . import paths
 from .file_errors import FileThere, OtherVersion, StillProcessing
+from .places import Place
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from .places import Place
+    from ..errors import PenstockError
     from .upload import Upload
 
 
@@ -52,6 +53,19 @@ def check_match(present: Upload | None, place: Place, match: str | None) -> None
     if match is not None and (present is None or present.id != match):
         found = "none" if present is None else present.id
         raise OtherVersion(f"the file {place} is another one by now: its version is {found}.")
+
+
+def unmet(connection: Connection, upload: Upload) -> PenstockError | None:
+    """Return why an upload cannot become the file at its path, if its proviso does not hold; else None."""
+    if upload.proviso is None:
+        return None
+    place = place_of(upload)
+    return upload.proviso.objection(place, paths.current(connection, place))
+
+
+def place_of(upload: Upload) -> Place:
+    """Return where an upload is, or will be."""
+    return Place(upload.space, upload.file_path)
 
 
 def check_settled(connection: Connection, place: Place) -> None:

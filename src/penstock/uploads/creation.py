@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .catalogue import Catalogue
     from .finals import Finals
     from .locks import Locks
+    from .proviso import Proviso
     from .room import Room
     from .standing import Recent
     from .steady import SteadyTime
@@ -85,10 +86,12 @@ class Creation:
         trace_parent: str = "",
         concat: str = "",
         explicit_end: bool = False,
+        proviso: Proviso | None = None,
     ) -> Standing:
         """Begin an upload; one of no bytes is complete at once, and so is one that is made of complete parts.
 
-        With `explicit_end`, it is complete only when a request says so.
+        With `explicit_end`, it is complete only when a request says so; with a `proviso`, it becomes the file at its
+        path only if that holds then.
 
         When this returns, the upload survives kill -9. Without a path, the file is in no folder; without a name either,
         it is named after its ID. `trace_parent` is the request's; the upload is processed in its trace unless another
@@ -102,6 +105,7 @@ class Creation:
             StorageFull: there is no room for it.
             NotAPart: it is to be made of something that is no part.
             ChecksumMismatch: it is complete, and not what its metadata says.
+            FileThere, OtherVersion: it is complete, and the `proviso` does not hold.
         """
         upload_id = new_upload_id()
         name = upload_id if filename is None else filename
@@ -122,6 +126,7 @@ class Creation:
             expires_at=self._time.latest() + self._expiration,
             concat=concat,
             explicit_end=explicit_end,
+            proviso=proviso,
         )
         if upload.parts:
             final = await self._finals.create(upload)

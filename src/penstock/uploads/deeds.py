@@ -27,6 +27,7 @@ from . import notices
 from .assembly import Assembly
 from .comparison import objection
 from .endings import Endings
+from .file_errors import UNMET
 from .metadata import file_checksum
 from .upload import Phase, Upload
 
@@ -83,10 +84,14 @@ class Deeds(Endings):
         self._announced.clear()
 
     async def all_there(self, upload: Upload) -> bool:
-        """Tell whether all is there that an upload needs to be processed. Of a part that is never so."""
+        """Tell whether all is there that an upload needs to be processed. Of a part that is never so.
+
+        Nor is it of one whose client says when all is there: until then it may still say what the file hashes to, and
+        take no for an answer.
+        """
         if upload.parts:
             return await self._assembly.possible(upload)
-        return not upload.is_part and await self._assembly.is_full(upload)
+        return not (upload.is_part or upload.explicit_end) and await self._assembly.is_full(upload)
 
     async def complete(self, upload: Upload) -> Upload:
         """Flush the bytes of an upload to disk that are all there, and begin its processing; return it."""
@@ -97,8 +102,8 @@ class Deeds(Endings):
     async def begin(self, upload: Upload, size_bytes: int, *, released: bool = False) -> Upload:
         """Begin the processing of an upload whose bytes are on disk, unless it has begun; return it.
 
-        One whose metadata names another checksum than its bytes have is cancelled, with the reason. `released`: its
-        bytes are in their final place already.
+        One whose metadata names another checksum than its bytes have is cancelled, with the reason; so is one whose
+        proviso does not hold, with its code as the outcome. `released`: its bytes are in their final place already.
         """
         if upload.phase is not Phase.RECEIVING:
             return upload
@@ -116,9 +121,16 @@ class Deeds(Endings):
                 received_at=self._clock.now(),
                 trace_parent=span.trace_parent,
             )
-            if self._at_once is not None and (ended := await self._at_once.release(upload, complete, moved=released)):
-                return ended
-            if not await self._catalogue.change(upload, complete):
+            try:
+                ended = None if self._at_once is None else await self._at_once.release(upload, complete, moved=released)
+                if ended is not None:
+                    return ended
+                changed = await self._catalogue.change(upload, complete)
+            except UNMET as error:
+                span.discard()
+                refused = msgspec.structs.replace(upload, size_bytes=size_bytes)
+                return await self._refuse(refused, str(error), outcome=error.code)
+            if not changed:
                 span.discard()
                 return await self.get(upload.id)  # another process did, or gave it up
             return await self._begun(complete)
@@ -158,13 +170,17 @@ class Deeds(Endings):
             self._announced[upload.id] = upload.run
         return upload
 
-    async def _refuse(self, upload: Upload, reason: str) -> Upload:
+    async def _refuse(self, upload: Upload, reason: str, outcome: str = "") -> Upload:
+        """Give up an upload of which all has arrived, for its own fault."""
         refused = msgspec.structs.replace(
-            upload, phase=Phase.CANCELLED, ended_at=self._clock.now(), reason=reason, outcome=""
+            upload, phase=Phase.CANCELLED, ended_at=self._clock.now(), reason=reason, outcome=outcome
         )
         if not await self._catalogue.change(upload, refused):
             return await self.get(upload.id)
-        log.warning("upload_is_not_what_was_announced", upload=upload.id, reason=reason)
+        if outcome:
+            log.info("upload_condition_not_met", upload=upload.id, outcome=outcome, reason=reason)
+        else:
+            log.warning("upload_is_not_what_was_announced", upload=upload.id, reason=reason)
         await self.give_up(refused)
         return refused
 

@@ -16,6 +16,7 @@ from ..errors import InvalidRequest, NotFound, Unavailable
 from ..events.types import Outcome, PostprocessingFinished, PostprocessingStepFinished
 from ..ids import derived_id
 from . import notices
+from .file_errors import UNMET
 from .quarantine import in_quarantine
 from .recorder import Recorder, explained_by, unexplained
 from .upload import Phase, Upload
@@ -75,14 +76,27 @@ class Endings:
         """Release or reject an upload, or mark it deleted; return it."""
         phase = _PHASES.get(decided.outcome, Phase.REJECTED)
         if phase is Phase.RELEASED:
-            try:
-                await self._blobs.release(upload.id)
-            except BlobMissing:
-                return await self._reject_for_lack_of_bytes(upload)
-        reason = "" if phase is Phase.RELEASED else upload.reason or unexplained(decided.outcome)
-        ended = await self._end(
+            return await self._release(upload, decided.outcome)
+        reason = upload.reason or unexplained(decided.outcome)
+        return await self._end(
             upload, msgspec.structs.replace(upload, phase=phase, outcome=decided.outcome, reason=reason)
         )
+
+    async def _release(self, upload: Upload, outcome: str) -> Upload:
+        """Have an upload be the file at its path; return it. One whose proviso does not hold keeps its bytes aside."""
+        released = msgspec.structs.replace(upload, phase=Phase.RELEASED, outcome=outcome, reason="")
+        try:
+            if upload.proviso is not None:  # nothing is copied in vain
+                await self._catalogue.check_proviso(upload)
+            await self._blobs.release(upload.id)
+            ended = await self._end(upload, released)
+        except BlobMissing:
+            return await self._reject_for_lack_of_bytes(upload)
+        except UNMET as error:
+            rejected = msgspec.structs.replace(
+                upload, phase=Phase.REJECTED, outcome=error.code, reason=f"when it could be released, {error}"
+            )
+            return await self._end(upload, rejected, said=outcome)
         await self._unstage(ended)
         return ended
 
@@ -136,12 +150,15 @@ class Endings:
 
         Raises:
             InvalidRequest: it is not in quarantine, or no reason is given.
+            FileThere, OtherVersion: its proviso does not hold.
             BlobMissing: its bytes are gone.
             BusUnavailable: nothing was changed.
         """
         if not doer.reason.strip():
             raise InvalidRequest("a release from quarantine needs a reason. Say why the file is harmless.")
         _check_in_quarantine(upload)
+        if upload.proviso is not None:
+            await self._catalogue.check_proviso(upload)
         await self._blobs.length(upload.id)
         forget = notices.cancel(upload.id, f"{upload.run}:released")
         await self._publisher.emit(forget, trace_parent=upload.trace_parent)
@@ -197,9 +214,11 @@ class Endings:
         reason = "its bytes are missing from the storage"
         return await self._end(upload, msgspec.structs.replace(upload, phase=Phase.REJECTED, reason=reason))
 
-    async def _end(self, upload: Upload, ended: Upload) -> Upload:
+    async def _end(self, upload: Upload, ended: Upload, *, said: str = "") -> Upload:
+        """End an upload; `said` is what the steps have said, where the outcome is another one."""
         ended = msgspec.structs.replace(ended, ended_at=self._clock.now())
-        proven = await self.recorder.proven(ended) if ended.outcome else []
+        proving = msgspec.structs.replace(ended, outcome=said, reason="") if said else ended
+        proven = await self.recorder.proven(proving) if ended.outcome else []
         if not await self._catalogue.change(upload, ended, preceded_by=proven):
             return await self.get(upload.id)  # another process was faster
         log.info("upload_ended", upload=upload.id, phase=ended.phase, outcome=ended.outcome, reason=ended.reason)

@@ -89,9 +89,13 @@ class VersionMismatch(InvalidRequest):
 
 
 class UnsupportedBody(InvalidRequest):
-    """The body's media type is not the one for bytes of an upload."""
+    """The body's media type is not the one for bytes of an upload; for that of a PATCH, `patch` is (RFC 5789, 2.2)."""
 
     code = "unsupported-body"
+
+    def __init__(self, message: str, *, patch: str = "") -> None:
+        super().__init__(message)
+        self.patch = patch
 
 
 class TooLarge(InvalidRequest):

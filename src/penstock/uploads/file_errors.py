@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import InvalidRequest, PenstockError
 
@@ -35,3 +35,8 @@ class OtherVersion(InvalidRequest):
     """The file is another one than the request is meant for."""
 
     code = "precondition"
+
+
+UNMET: Final = (FileThere, OtherVersion)
+"""A condition of a request does not hold (RFC 9110, 13)."""
+BY_CODE: Final = {kind.code: kind for kind in UNMET}

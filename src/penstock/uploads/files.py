@@ -19,6 +19,7 @@ from .errors import ChecksumMismatch
 from .folders import Listing, listing
 from .listing import number_of
 from .metadata import file_checksum
+from .proviso import NO_FILE
 from .removal import Removal
 from .upload import Upload
 
@@ -198,7 +199,7 @@ class Files:
         Args:
             source: where it is.
             target: where the copy is to be.
-            overwrite: whether there may be a file already.
+            overwrite: whether there may be a file already, now and when the copy comes there.
             match: the version that it must have; None: any.
             owner: the user who copies it, and whom it counts for; empty: nobody is named.
             trace_parent: the request's; the copy is processed in its trace.
@@ -225,6 +226,7 @@ class Files:
             metadata=as_metadata((checksum,)) if checksum is not None else "",
             owner=owner,
             trace_parent=trace_parent,
+            proviso=None if overwrite else NO_FILE,
         )
         if begun.complete:
             return begun

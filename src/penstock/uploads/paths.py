@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import bindparam, func, literal_column, select, update
 
+from ..db.prepared import Prepared
 from ..db.tables import uploads
 from .places import Place
 from .rows import COLUMNS, upload_of
@@ -77,6 +78,11 @@ _NEWEST: Final = select(func.coalesce(func.max(uploads.c.seq), 0))
 _RAISE: Final = (
     update(uploads)
     .where(uploads.c.id == bindparam("upload"), _IS_RELEASED)
+    .values(precedence=bindparam("to_precedence"))
+)
+_RAISE_TO: Final = Prepared(
+    update(uploads)
+    .where(uploads.c.id == bindparam("upload"), uploads.c.precedence < bindparam("to_precedence"))
     .values(precedence=bindparam("to_precedence"))
 )
 _RANKED: Final = (
@@ -197,6 +203,11 @@ def on_top(connection: Connection, place: Place) -> int:
     """Return a precedence over all versions of a file, and below that of every upload that is yet to be created."""
     now = extent(connection, place)
     return max(now.number * PRECEDENCES, now.precedence) + 1
+
+
+def put_over(connection: Connection, upload: Upload, below: int) -> None:
+    """Have a version come before those up to a precedence, if it does not; later uploads still replace it."""
+    _RAISE_TO.execute(connection, {"upload": upload.id, "to_precedence": below + 1})
 
 
 def bring_up(connection: Connection, upload: Upload, place: Place) -> None:

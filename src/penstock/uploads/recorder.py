@@ -20,6 +20,7 @@ from ..events.types import (
     StartPostprocessingStep,
     VirusscanResult,
 )
+from .file_errors import UNMET
 from .journal import Details, Happening, Kind
 from .runs import attempt_of
 from .upload import ScanMark, Upload
@@ -170,12 +171,16 @@ class Recorder:
         return Happening(key=key, upload_id=upload.id, at=self._clock.now(), kind=kind, details=details)
 
 
+_LEAD_TO: Final = {(Outcome.RETRY, Outcome.ABORT), *((Outcome.CONTINUE, kind.code) for kind in UNMET)}
+"""What a step may have said, and what another outcome that comes of it."""
+
+
 def explained_by(ended: Upload, event: PostprocessingStepFinished, envelope: Envelope) -> Upload:
     """Return an upload that has ended with what an answer adds to it, which the decision has overtaken.
 
     A bus that delivers again what a process has died over brings the answer after the decision that it led to.
     """
-    is_cause = event.outcome == ended.outcome or (event.outcome, ended.outcome) == (Outcome.RETRY, Outcome.ABORT)
+    is_cause = event.outcome == ended.outcome or (event.outcome, ended.outcome) in _LEAD_TO
     start_id, step = envelope.causation_id, event.finished_step
     if not is_cause or (start_id and attempt_of(start_id, ended.id, ended.run, step) is None):
         return ended

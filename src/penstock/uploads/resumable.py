@@ -52,6 +52,16 @@ class Dialect(NamedTuple):
         return self.version is None or self.version >= _WITH_LIMITS
 
     @property
+    def asks_bare(self) -> bool:
+        """Whether who asks for the state of an upload, or cancels it, must not say any of it (there, 5 and 7)."""
+        return self.version is not None and self.version <= _WITH_LIMITS
+
+    @property
+    def tells_ends(self) -> bool:
+        """Whether an answer says that the upload is complete also where the file was refused (section 4.4.2)."""
+        return self.version is None or self.version > _WITH_LIMITS
+
+    @property
     def ends_at_length(self) -> bool:
         """Whether an upload is complete when all of its announced bytes are there, without being told so.
 
@@ -130,7 +140,7 @@ def append(headers: Mapping[str, str], offset: int, body_bytes: int | None) -> P
     """
     if dialect_of(headers).names_parts and _media_type(headers) != PARTIAL_TYPE:
         sent = headers.get("content-type") or "(none)"
-        raise UnsupportedBody(f"Content-Type: {sent[:80]}. Send the bytes as {PARTIAL_TYPE}.")
+        raise UnsupportedBody(f"Content-Type: {sent[:80]}. Send the bytes as {PARTIAL_TYPE}.", patch=PARTIAL_TYPE)
     return _part(headers, offset, body_bytes)
 
 
@@ -144,6 +154,20 @@ def offset_of(headers: Mapping[str, str]) -> int:
     if offset is None:
         raise BadHeader("Upload-Offset is missing, or not a whole number. Ask for it with HEAD, and send it along.")
     return offset
+
+
+def check_bare(headers: Mapping[str, str]) -> None:
+    """Make sure, for the versions that insist on it, that a request says nothing of the upload that it is about.
+
+    Raises:
+        BadHeader: it does.
+    """
+    dialect = dialect_of(headers)
+    if dialect.asks_bare:
+        state = "Upload-Incomplete" if dialect.version == VERSIONS.start else "Upload-Complete"
+        for name in ("Upload-Offset", state):
+            if name.lower() in headers:
+                raise BadHeader(f"{name}: a request that adds no bytes must not say it. Send it with PATCH only.")
 
 
 def limits(max_size_bytes: int | None, expires_at: datetime | None, now: datetime, dialect: Dialect) -> dict[str, str]:

@@ -10,6 +10,7 @@ import msgspec
 from ..db.instants import from_microseconds, to_microseconds
 from ..db.tables import uploads
 from ..events.types import ScanDetails
+from .proviso import Proviso
 from .upload import Phase, ScanMark, Upload
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     uploads.c.explicit_end,
     uploads.c.owner,
     uploads.c.path,
+    uploads.c.proviso,
 )
 """What `upload_of` reads, in its order; the number comes first."""
 
@@ -62,13 +64,15 @@ CHANGING: Final = (
 SCANNED: Final = ("infected", "scan_signature", "scanned_at", "scan_error", "scan_details")
 """The columns of `scan_values`."""
 
+_read_proviso: Final = msgspec.json.Decoder(Proviso).decode
+
 
 def upload_of(row: Sequence[Any]) -> Upload:
     """Return the upload that a row of `COLUMNS` holds."""
     (
         _, upload_id, filename, space, size_bytes, media_type, metadata, phase, run, outcome, reason,
         infected, signature, scanned_at, scan_error, initiator_id, created_at, expires_at, received_at, ended_at,
-        trace_parent, scan_details, concat, explicit_end, owner, path,
+        trace_parent, scan_details, concat, explicit_end, owner, path, proviso,
     ) = row  # fmt: skip
     return Upload(
         id=upload_id,
@@ -92,6 +96,7 @@ def upload_of(row: Sequence[Any]) -> Upload:
         concat=concat,
         explicit_end=bool(explicit_end),
         owner=owner,
+        proviso=_read_proviso(proviso) if proviso else None,
     )
 
 
@@ -107,6 +112,7 @@ def fixed_values(upload: Upload) -> dict[str, Any]:
         "initiator_id": upload.initiator_id,
         "concat": upload.concat,
         "explicit_end": upload.explicit_end,
+        "proviso": "" if upload.proviso is None else msgspec.json.encode(upload.proviso).decode(),
         "owner": upload.owner,
         "created_at": to_microseconds(upload.created_at),
     }

@@ -9,6 +9,7 @@ import msgspec
 
 from ..errors import NotFound
 from .errors import ChecksumMismatch, Gone, InconsistentLength, MadeOfParts, TooLarge, WrongOffset
+from .file_errors import BY_CODE
 from .limits import check_size
 from .upload import Phase, Upload
 
@@ -136,9 +137,12 @@ def check_accepted(upload: Upload) -> None:
     """Make sure that an upload whose last bytes have just arrived was accepted.
 
     Raises:
+        FileThere, OtherVersion: its proviso does not hold any more.
         ChecksumMismatch: it is not what its metadata says.
         Gone: it was given up meanwhile.
     """
+    if upload.phase is Phase.CANCELLED and upload.outcome in BY_CODE:
+        raise BY_CODE[upload.outcome](f"{upload.reason} Nothing of what was sent was kept.")
     if upload.phase is Phase.CANCELLED and upload.reason:
         raise ChecksumMismatch(f"upload {upload.id} was given up: {upload.reason}. Begin a new one.")
     if upload.phase is not Phase.RECEIVING and upload.phase not in _COMPLETE:

@@ -115,7 +115,7 @@ def continuation(headers: Mapping[str, str]) -> Continuation:
     Raises:
         BadHeader, UnsupportedBody: see there.
     """
-    check_body_type(headers)
+    check_body_type(headers, patch=BODY_TYPE)
     size_bytes = number(headers, "Upload-Length") if "upload-length" in headers else None
     return Continuation(number(headers, "Upload-Offset"), size_bytes)
 
@@ -134,15 +134,15 @@ def number(headers: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
-def check_body_type(headers: Mapping[str, str]) -> None:
-    """Make sure that a body is declared as bytes of an upload.
+def check_body_type(headers: Mapping[str, str], *, patch: str = "") -> None:
+    """Make sure that a body is declared as bytes of an upload; `patch` is as in `UnsupportedBody`.
 
     Raises:
         UnsupportedBody: it is not.
     """
     sent = headers.get("content-type", "")
     if sent.partition(";")[0].strip(" \t").lower() != BODY_TYPE:
-        raise UnsupportedBody(f"Content-Type: {sent[:80] or '(none)'}. Send the bytes as {BODY_TYPE}.")
+        raise UnsupportedBody(f"Content-Type: {sent[:80] or '(none)'}. Send the bytes as {BODY_TYPE}.", patch=patch)
 
 
 def options_headers(max_size_bytes: int | None) -> dict[str, str]:

@@ -9,6 +9,7 @@ import msgspec
 
 from ..events.types import ScanDetails
 from .concat import PARTIAL, parts_of
+from .proviso import Proviso
 
 
 class Phase(StrEnum):
@@ -90,6 +91,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     """The tus `Upload-Concat` header as the client sent it: `partial`, `final;…`, or empty."""
     explicit_end: bool = False
     """Whether the client says when all bytes are there (`Upload-Complete`), however many have arrived."""
+    proviso: Proviso | None = None
+    """What must be at its path when it becomes the file there; None: whatever is."""
 
     @property
     def file_path(self) -> str:

@@ -135,7 +135,7 @@ def test_uploads_of_the_first_schema_belong_to_no_trace(engine: Engine) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
         later = {"trace_parent", "scan_details", "concat", "final_key", "explicit_end"}
-        later |= {"owner", "counted_bytes", "counted_in", "path", "precedence"}
+        later |= {"owner", "counted_bytes", "counted_in", "path", "precedence", "proviso"}
         columns = {column.name: 0 for column in metadata.tables["uploads"].c if column.name not in later}
         names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
         connection.execute(text(f"INSERT INTO uploads ({names}) VALUES ({values})"), columns)  # noqa: S608
@@ -145,7 +145,7 @@ def test_uploads_of_the_first_schema_belong_to_no_trace(engine: Engine) -> None:
         assert connection.execute(text("SELECT concat, final_key, explicit_end FROM uploads")).all() == [("", "", 0)]
         assert connection.execute(text("SELECT owner, counted_bytes, counted_in FROM uploads")).all() == [("", 0, "")]
         # One of no name, which is the first of its path.
-        assert connection.execute(text("SELECT path, precedence FROM uploads")).all() == [("0", 0)]
+        assert connection.execute(text("SELECT path, precedence, proviso FROM uploads")).all() == [("0", 0, "")]
 
 
 def test_uploads_that_were_there_before_quotas_count_for_their_size(engine: Engine) -> None:
@@ -155,7 +155,7 @@ def test_uploads_that_were_there_before_quotas_count_for_their_size(engine: Engi
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0005")
-        later = ("owner", "counted_bytes", "counted_in", "path", "precedence")
+        later = ("owner", "counted_bytes", "counted_in", "path", "precedence", "proviso")
         names = [column.name for column in metadata.tables["uploads"].c if column.name not in later]
         insert = f"INSERT INTO uploads ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608
         for number, (phase, size) in enumerate(rows):

@@ -42,6 +42,7 @@ def test_which_pages_are_permitted(origins: list[str], origin: str, *, permitted
 def test_a_preflight_and_what_follows_it() -> None:
     asked, sent = Cors(["*"]).headers("OPTIONS", ASKED), Cors(["*"]).headers("PATCH", {"origin": APP})
     assert "PATCH" in asked["Access-Control-Allow-Methods"]
+    assert {"If-None-Match", "Upload-Offset"} <= set(asked["Access-Control-Allow-Headers"].split(", "))
     assert "Access-Control-Expose-Headers" not in asked
     assert "Upload-Offset" in sent["Access-Control-Expose-Headers"]
     assert "Access-Control-Allow-Methods" not in sent

@@ -8,7 +8,7 @@ import penstock.uploads.names
 from penstock.blobs.base import BlobMissing, BlobUnavailable, StorageFull
 from penstock.errors import InvalidRequest, NotFound, PenstockError, Unavailable
 from penstock.http.problems import answer_to, answer_to_failure, method_not_allowed
-from penstock.uploads import errors
+from penstock.uploads import errors, resumable, tus
 from penstock.uploads.allowances import THE_INSTANCE
 from penstock.uploads.file_errors import StillProcessing
 from penstock.uploads.limits import check_room
@@ -78,6 +78,17 @@ def test_a_full_storage_is_told_apart_from_a_quota() -> None:
 
 def test_a_version_tells_ours() -> None:
     assert answer_to(errors.VersionMismatch("x")).headers["Tus-Version"] == "1.0.0"
+
+
+def test_a_patch_of_another_type_is_told_which_one_there_is() -> None:
+    for ask in (
+        lambda: tus.continuation({"upload-offset": "0"}),
+        lambda: resumable.append({"upload-offset": "0", "upload-complete": "?1"}, 0, 0),
+    ):
+        with pytest.raises(errors.UnsupportedBody) as caught:
+            ask()
+        assert answer_to(caught.value).headers["Accept-Patch"] in str(caught.value)
+    assert "Accept-Patch" not in answer_to(errors.UnsupportedBody("x")).headers
 
 
 def test_a_failure_tells_nothing_of_our_inside() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from penstock.db import Database
+    from penstock.uploads.proviso import Proviso
     from penstock.uploads.quota import Ledger
 
     from .whole_life import Process
@@ -47,12 +48,35 @@ class World:
         )
 
     async def create(
-        self, path: str = "a.txt", space: str = "default", body: bytes = b"content", metadata: str = ""
+        self,
+        path: str = "a.txt",
+        space: str = "default",
+        body: bytes = b"content",
+        metadata: str = "",
+        proviso: Proviso | None = None,
     ) -> str:
         """Upload something, up to the beginning of its processing."""
-        standing = await self.receiver.create(None, path=path, space=space, size_bytes=len(body), metadata=metadata)
-        await self.receiver.receive(standing.upload.id, 0, pieces(body), length=len(body))
+        upload_id = await self.begin(path, space, body, metadata, proviso)
+        await self.fill(upload_id, body)
+        return upload_id
+
+    async def begin(
+        self,
+        path: str = "a.txt",
+        space: str = "default",
+        body: bytes = b"content",
+        metadata: str = "",
+        proviso: Proviso | None = None,
+    ) -> str:
+        """Begin to upload something."""
+        standing = await self.receiver.create(
+            None, path=path, space=space, size_bytes=len(body), metadata=metadata, proviso=proviso
+        )
         return standing.upload.id
+
+    async def fill(self, upload_id: str, body: bytes = b"content") -> None:
+        """Send all of it."""
+        await self.receiver.receive(upload_id, 0, pieces(body), length=len(body))
 
     async def end(self, upload_id: str, outcome: str = "continue") -> None:
         """Have one upload processed, and the others wait."""

@@ -14,6 +14,7 @@ from penstock.errors import InvalidRequest, NotFound
 from penstock.ids import new_upload_id
 from penstock.testing import eventually
 from penstock.uploads.checksum import Checksum
+from penstock.uploads.digests import REPR_DIGEST
 from penstock.uploads.errors import (
     ChecksumMismatch,
     Disconnected,
@@ -25,7 +26,7 @@ from penstock.uploads.errors import (
     TooLarge,
     WrongOffset,
 )
-from penstock.uploads.expected import Expected
+from penstock.uploads.expected import Claim, Expected
 from penstock.uploads.names import UnsafeName
 from penstock.uploads.upload import Phase
 from tests.unit.uploads.way_in import EXPIRATION, Silent, WayIn, body, cut, way_in
@@ -41,6 +42,10 @@ SHA1 = Expected.of(Checksum("sha1", hashlib.sha1(b"hello", usedforsecurity=False
 async def parts(tmp_path: Path) -> AsyncIterator[WayIn]:
     async with way_in(tmp_path) as opened:
         yield opened
+
+
+def whole(content: bytes) -> Expected:
+    return Expected((Claim(REPR_DIGEST, Checksum("sha256", hashlib.sha256(content).digest())),))
 
 
 async def created(parts: WayIn, size: int | None = 10) -> str:
@@ -433,3 +438,20 @@ async def test_what_was_forgotten_is_looked_up(parts: WayIn) -> None:
 
 async def test_a_name_of_an_id_that_never_was(parts: WayIn) -> None:
     assert await parts.receiver.offset(new_upload_id()) == 0
+
+
+async def test_nobody_calls_an_upload_complete_for_a_client_that_does_it_itself(tmp_path: Path) -> None:
+    async with way_in(tmp_path) as parts:
+        upload_id, forgotten = [
+            (await parts.receiver.create("a.txt", size_bytes=5, explicit_end=True)).upload.id for _ in range(2)
+        ]
+        for one in (upload_id, forgotten):
+            await parts.receiver.receive(one, 0, body(b"hello"), length=5)
+    async with way_in(tmp_path) as parts:
+        await parts.gateway.reconcile()
+        with pytest.raises(ChecksumMismatch):
+            await parts.receiver.receive(upload_id, 5, body(), length=0, ends_upload=True, expected=whole(b"other"))
+        ended = await parts.receiver.receive(upload_id, 5, body(), length=0, ends_upload=True, expected=whole(b"hello"))
+        assert ended.upload.phase is Phase.PROCESSING
+        assert await parts.receiver.expire(await parts.receiver.known(forgotten))
+        assert (await parts.receiver.known(forgotten)).phase is Phase.EXPIRED

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, create_engine, select
 
 from penstock.db import tables
 from penstock.uploads import rows
+from penstock.uploads.proviso import Proviso
 from penstock.uploads.upload import Phase, ScanMark, Upload
 
 KEPT_ELSEWHERE = {
@@ -28,6 +29,8 @@ KEPT_ELSEWHERE = {
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 times = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # zone given apart
 scans = st.builds(ScanMark, infected=st.booleans(), signature=texts, scanned_at=texts, error=texts)
+versions = st.none() | st.lists(texts, max_size=3).map(tuple)
+provisos = st.builds(Proviso, any_of=versions, none_of=versions, unmodified_since=st.none() | times)
 uploads = st.builds(
     Upload,
     id=st.uuids().map(str),
@@ -46,6 +49,7 @@ uploads = st.builds(
     expires_at=st.none() | times,
     received_at=st.none() | times,
     ended_at=st.none() | times,
+    proviso=st.none() | provisos,
 )
 
 
