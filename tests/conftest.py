@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import tables
 from tests.servers.azurite import AzuriteServer, running_azurite
+from tests.servers.fake_gcs import FakeGcs, running_fake_gcs
 from tests.servers.nats import NatsServer, running_nats
 from tests.servers.postgres import PostgresServer, running_postgres
 from tests.servers.s3 import S3Server, running_s3
@@ -184,6 +185,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
     with running_azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def fake_gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGcs]:
+    with running_fake_gcs(tmp_path_factory.mktemp("gcs")) as fake:
+        yield fake
 
 
 @pytest.fixture(scope="session")

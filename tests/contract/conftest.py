@@ -8,6 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.servers.azurite import AzuriteServer
+    from tests.servers.fake_gcs import FakeGcs
     from tests.servers.s3 import S3Server
 
 pytest.register_assert_rewrite(
@@ -23,3 +24,8 @@ def bucket(s3: S3Server) -> str:
 @pytest.fixture(scope="module")
 def container(azurite: AzuriteServer) -> str:
     return azurite.new_container()
+
+
+@pytest.fixture(scope="module")
+def gcs_bucket(fake_gcs: FakeGcs) -> str:
+    return fake_gcs.new_bucket()

@@ -1,4 +1,4 @@
-"""Uploads staged in object stores, by the suite for blobs, each on a real server."""
+"""Uploads staged in object stores, by the suite for blobs, each on a real server; that of Google on a fake."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.servers.azurite import AzuriteServer
+    from tests.servers.fake_gcs import FakeGcs
     from tests.servers.s3 import S3Server
 
 
@@ -93,6 +94,21 @@ class TestAzure(StagingContract):
 
     def peek(self, upload_id: str) -> bytes | None:
         return looked_up(lambda key: self.server.content(self.container, key), "", upload_id)
+
+
+class TestGcs(StagingContract):
+    """On a fake: Google's storage has no server that runs elsewhere."""
+
+    @pytest.fixture(autouse=True)
+    def place(self, fake_gcs: FakeGcs, gcs_bucket: str) -> None:
+        self.server, self.bucket = fake_gcs, gcs_bucket
+
+    def open(self) -> MovingFenced:
+        place = self.server.place(self.bucket)
+        return MovingFenced(place.staging(), place)
+
+    def peek(self, upload_id: str) -> bytes | None:
+        return looked_up(lambda key: self.server.content(self.bucket, key), "", upload_id)
 
 
 async def test_azure_copies_what_is_one_object(azurite: AzuriteServer, container: str) -> None:

@@ -20,6 +20,7 @@ from penstock.testing import eventually
 from tests.e2e.test_serve import refused
 from tests.servers.azurite import ACCOUNT, AzuriteServer
 from tests.servers.azurite import KEY as ACCOUNT_KEY
+from tests.servers.fake_gcs import FakeGcs
 from tests.servers.penstock import PenstockServer
 from tests.servers.ports import free_ports
 from tests.servers.s3 import KEY, SECRET, S3Server, running_s3
@@ -69,10 +70,27 @@ def on_azure(folder: Path, azurite: AzuriteServer) -> Iterator[Site]:
         yield Site(server, lambda upload_id: azurite.content(container, upload_id))
 
 
-@pytest.fixture(params=["s3", "azure"])
+@contextmanager
+def on_gcs(folder: Path, fake: FakeGcs) -> Iterator[Site]:
+    bucket = fake.new_bucket()
+    environment = {
+        "PENSTOCK_STORAGE": "gcs",
+        "PENSTOCK_STORAGE_BUCKET": bucket,
+        "PENSTOCK_STORAGE_ENDPOINT": fake.endpoint,
+        "PENSTOCK_STORAGE_CREDENTIALS_FILE": str(fake.credentials_file),
+    }
+    with PenstockServer(folder, **environment) as server:
+        yield Site(server, lambda upload_id: fake.content(bucket, upload_id))
+    assert fake.unfinished == {}
+
+
+@pytest.fixture(params=["s3", "azure", "gcs"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     if request.param == "azure":
         with on_azure(tmp_path, request.getfixturevalue("azurite")) as site:
+            yield site
+    elif request.param == "gcs":
+        with on_gcs(tmp_path, request.getfixturevalue("fake_gcs")) as site:
             yield site
     else:
         with on_s3(tmp_path, request.getfixturevalue("s3")) as site:
