@@ -177,6 +177,16 @@ def test_a_released_file_is_served_whole_and_safely(link: str) -> None:
     }
 
 
+def test_a_file_is_read_with_the_type_that_its_name_suggests(server: PenstockServer) -> None:
+    types = {
+        "report.pdf": "application/pdf",
+        "page.html": "application/octet-stream",
+        "notes": "application/octet-stream",
+    }
+    found = {name: httpx.get(put(server, name, b"%PDF")).headers["content-type"] for name in types}
+    assert found == types
+
+
 @pytest.mark.parametrize("sent", ["text/html", "image/svg+xml", "image/png"])
 def test_a_page_that_somebody_uploads_does_not_run_here(server: PenstockServer, sent: str) -> None:
     link = put(server, "page.html", b"<script>alert(1)</script>", **{"Content-Type": sent})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..core.media_types import media_type_of
 from ..ids import new_upload_id
 from ..tracing.traceparent import checked
 from .errors import QuotaExceeded, TooMany
@@ -95,7 +96,7 @@ class Creation:
 
         When this returns, the upload survives kill -9. Without a path, the file is in no folder; without a name either,
         it is named after its ID. `trace_parent` is the request's; the upload is processed in its trace unless another
-        request completes it and has one as well.
+        request completes it and has one as well. A file whose type nobody tells has the one that its name suggests.
 
         Raises:
             UnsafeName: the name is not taken.
@@ -111,13 +112,14 @@ class Creation:
         name = upload_id if filename is None else filename
         path = checked_name(name) if path is None else checked_path(path)
         self._admission.check_size(space, owner, size_bytes or 0)
+        name = path.rpartition("/")[2]
         upload = Upload(
             id=upload_id,
-            filename=path.rpartition("/")[2],
+            filename=name,
             path=path if "/" in path else "",
             space=space,
             size_bytes=size_bytes,
-            media_type=media_type,
+            media_type=media_type_of(name) if media_type == UNKNOWN_TYPE else media_type,
             metadata=metadata,
             initiator_id=initiator_id,
             owner=owner,
