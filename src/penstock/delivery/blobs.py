@@ -5,10 +5,8 @@ For stores whose bytes are not files. Nothing depends on the address in the star
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Self
 
 from ..blobs.base import BlobMissing, BlobUnavailable
@@ -44,22 +42,13 @@ class BlobDelivery(Delivery):
     @asynccontextmanager
     async def deliver(self, start: StartPostprocessingStep) -> AsyncIterator[Delivered]:
         """Hand out the bytes of `start.upload_id`."""
-        async with AsyncExitStack() as readings:
-            await _check(self._blobs, start)
-            delivered = BytesElsewhere(start.filesize, partial(_pieces, self._blobs, start), readings)
-            if self._folder is None:
-                yield delivered
-                return
-            with NamedTemporaryFile(dir=self._folder.path) as file:
-                try:
-                    async for piece in delivered.stream():
-                        await asyncio.to_thread(file.write, piece)
-                    await asyncio.to_thread(file.flush)
-                except OSError as error:
-                    raise BytesUnavailable(
-                        f"the bytes cannot be kept in {self._folder.path}: {error.strerror}"
-                    ) from error
-                yield LocalBytes(self._folder.path / file.name, start.filesize)
+        await _check(self._blobs, start)
+        if self._folder is None:
+            async with AsyncExitStack() as readings:
+                yield BytesElsewhere(start.filesize, partial(_pieces, self._blobs, start), readings)
+        else:
+            async with self._folder.file_of(_pieces(self._blobs, start, start=0, stop=None)) as path:
+                yield LocalBytes(path, start.filesize)
 
 
 async def _check(blobs: BlobStore, start: StartPostprocessingStep) -> None:

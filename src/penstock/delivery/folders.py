@@ -8,8 +8,14 @@ import fcntl
 import os
 import shutil
 import tempfile
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
+
+from .base import BytesUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 _PREFIX: Final = "penstock-step-"
 
@@ -31,6 +37,51 @@ class OwnFolder:
     async def __aexit__(self, *exc_info: object) -> None:
         await asyncio.to_thread(shutil.rmtree, self.path, ignore_errors=True)
         os.close(self._lock)
+
+    @asynccontextmanager
+    async def file_of(self, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[Path]:
+        """Keep these bytes in a file of its own, while the context is open.
+
+        Raises:
+            BytesUnavailable: they cannot be kept: there is no room, or no folder any more.
+        """
+        try:
+            descriptor, name = tempfile.mkstemp(dir=self.path)
+        except OSError as error:
+            raise self._cannot_keep(error) from error
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    await self._write(descriptor, piece)
+            yield Path(name)
+        finally:
+            await asyncio.to_thread(_removed, descriptor, name)
+
+    async def _write(self, descriptor: int, piece: bytes) -> None:
+        """Write in a thread. Who is cancelled waits for that: it must not write on to what is opened next."""
+        writing = asyncio.ensure_future(asyncio.to_thread(_written, descriptor, piece))
+        try:
+            await asyncio.shield(writing)
+        except OSError as error:
+            raise self._cannot_keep(error) from error
+        except asyncio.CancelledError:
+            await asyncio.wait({writing})
+            raise
+
+    def _cannot_keep(self, error: OSError) -> BytesUnavailable:
+        return BytesUnavailable(f"the bytes cannot be kept in {self.path}: {error.strerror}")
+
+
+def _written(descriptor: int, piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _removed(descriptor: int, name: str) -> None:
+    """Remove a file; a large one takes its time, when the last who has it open lets go."""
+    Path(name).unlink(missing_ok=True)
+    os.close(descriptor)
 
 
 def _made(parent: Path | None) -> tuple[Path, int]:

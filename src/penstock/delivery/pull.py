@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import tempfile
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from .addresses import is_web_address
-from .base import BytesUnavailable, Delivery, DeliveryRefused
+from .base import Delivery, DeliveryRefused
 from .download import STALL_LIMIT, Downloads
 from .folders import OwnFolder
 from .localfile import LocalBytes
@@ -19,6 +15,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
     from datetime import timedelta
+    from pathlib import Path
 
     from ..events.types import StartPostprocessingStep
     from .base import Delivered
@@ -62,12 +59,5 @@ class PullDelivery(Delivery):
         """Fetch the bytes; the file is removed at the end."""
         if not is_web_address(start.url):
             raise DeliveryRefused("the address in the start event is not an http:// or https:// URL")
-        with tempfile.NamedTemporaryFile(dir=self._folder.path, delete=True) as file:
-            try:
-                async with contextlib.aclosing(self._downloads.pieces(start)) as pieces:
-                    async for piece in pieces:
-                        await asyncio.to_thread(file.write, piece)
-                await asyncio.to_thread(file.flush)
-            except OSError as error:
-                raise BytesUnavailable(f"the bytes cannot be kept in {self._folder.path}: {error.strerror}") from error
-            yield LocalBytes(Path(file.name), start.filesize)
+        async with self._folder.file_of(self._downloads.pieces(start)) as path:
+            yield LocalBytes(path, start.filesize)
