@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import shutil
 import ssl
 import sys
 import uuid
@@ -16,9 +15,11 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 
 from tests import tables
+from tests.memory import folder_in_memory
 from tests.servers.azurite import AzuriteServer, running_azurite
 from tests.servers.fake_gcs import FakeGcs, running_fake_gcs
 from tests.servers.nats import NatsServer, running_nats
@@ -29,9 +30,8 @@ TESTS = Path(__file__).parent
 
 # Each store of bytes has hundreds of folders, and a database waits for the disk at each commit: in memory, most of the
 # waiting is gone. PYTEST_DEBUG_TEMPROOT=/tmp has the tests use the disk all the same.
-MEMORY = Path("/dev/shm")  # noqa: S108  pytest makes a folder of our own in it
-if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 6 * 2**30:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+if memory := folder_in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 # What starts servers, waits and measures comes first, longest first: at the end, short tests fill what is left of each
 # worker's time.
@@ -138,6 +138,10 @@ def _trusting_nobody(verify: Any = True, cert: Any = None, trust_env: bool = Tru
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return httpx.create_ssl_context(verify, cert, trust_env)
 
+
+# Whoever asks without a limit of its own waits as long as the slowest machine may need, rather than five seconds.
+for limit in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, limit, 120.0)
 
 # Each `httpx.get` would read all certificates of the system, 22 ms of CPU time, to ask this machine in plain HTTP.
 pytest.MonkeyPatch().setattr("httpx._transports.default.create_ssl_context", _trusting_nobody)

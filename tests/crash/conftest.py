@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.memory import folder_in_memory
+
 from .forks import Forks
 
 if TYPE_CHECKING:
     from tests.servers.s3 import S3Server
-
-MEMORY = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
 
 
 @pytest.fixture(scope="session")
@@ -26,10 +26,11 @@ def forks() -> Iterator[Forks]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory, if there is one: files outlive processes there too, and nobody waits for a disk."""
-    if not MEMORY.is_dir():
+    memory = folder_in_memory()
+    if memory is None:
         yield tmp_path
         return
-    with tempfile.TemporaryDirectory(prefix="penstock-", dir=MEMORY) as name:
+    with tempfile.TemporaryDirectory(prefix="penstock-", dir=memory) as name:
         yield Path(name)
 
 

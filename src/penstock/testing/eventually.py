@@ -17,10 +17,10 @@ _LONGEST_PAUSE_SECONDS: Final = 0.05
 
 
 @overload
-async def eventually(check: Callable[[], Awaitable[T]], *, timeout_seconds: float = 30.0) -> T: ...
+async def eventually(check: Callable[[], Awaitable[T]], *, timeout_seconds: float = 60.0) -> T: ...
 @overload
-async def eventually(check: Callable[[], T], *, timeout_seconds: float = 30.0) -> T: ...
-async def eventually(check: Callable[[], Any], *, timeout_seconds: float = 30.0) -> Any:
+async def eventually(check: Callable[[], T], *, timeout_seconds: float = 60.0) -> T: ...
+async def eventually(check: Callable[[], Any], *, timeout_seconds: float = 60.0) -> Any:
     """Call `check` again and again until it returns something true, and return that.
 
     What is false (None, 0, empty) and what raises AssertionError means "not yet". `check` may be a coroutine function.

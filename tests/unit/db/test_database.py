@@ -63,7 +63,7 @@ async def test_an_error_reaches_its_caller_and_nothing_of_the_write_is_kept(data
 
 async def test_the_others_of_a_batch_do_not_notice_one_that_fails(database: Database) -> None:
     gate = threading.Event()
-    blocked = asyncio.create_task(database.write(lambda connection: gate.wait(10)))  # the rest becomes one batch
+    blocked = asyncio.create_task(database.write(lambda connection: gate.wait(60)))  # the rest becomes one batch
     await asyncio.sleep(0)
     writes = [asyncio.create_task(database.write(answered(f"step {n:03}"))) for n in range(100)]
     failing = [asyncio.create_task(database.write(refused)) for _ in range(3)]
@@ -88,10 +88,11 @@ async def test_writes_that_wait_share_a_commit(database: Database) -> None:
     def tells_transaction(connection: Connection) -> int:
         return int(connection.execute(text("SELECT count(*) FROM step_answers")).scalar_one())
 
-    blocked = asyncio.create_task(database.write(lambda connection: gate.wait(10)))
+    blocked = asyncio.create_task(database.write(lambda connection: gate.wait(60)))
     await asyncio.sleep(0)
     tasks = [asyncio.create_task(database.write(answered(f"{n}"))) for n in range(50)]
     seen = asyncio.create_task(database.read(tells_transaction))
+    await asyncio.sleep(0)
     gate.set()
     while not all(task.done() for task in tasks):
         commits.append(await database.read(tells_transaction))
@@ -121,7 +122,7 @@ async def test_a_reader_sees_one_unchanging_state(database: Database) -> None:
 
     def look_twice(connection: Connection) -> tuple[list[str], list[str]]:
         first = steps(connection)
-        asyncio.run_coroutine_threadsafe(database.write(answered("meanwhile")), loop).result(10)
+        asyncio.run_coroutine_threadsafe(database.write(answered("meanwhile")), loop).result(60)
         return first, steps(connection)
 
     assert await database.read(look_twice) == (["before"], ["before"])
@@ -137,7 +138,7 @@ async def test_readers_cannot_write(database: Database) -> None:
 
 async def test_a_cancelled_caller_stops_nobody_else(database: Database) -> None:
     gate = threading.Event()
-    cancelled = asyncio.create_task(database.write(lambda connection: gate.wait(10)))
+    cancelled = asyncio.create_task(database.write(lambda connection: gate.wait(60)))
     await asyncio.sleep(0)
     follower = asyncio.create_task(database.write(answered("after")))
     await asyncio.sleep(0)

@@ -50,7 +50,7 @@ class Watched:
 async def test_as_many_are_answered_at_a_time_as_there_are_connections(engine: Engine) -> None:
     watched = Watched(engine, 3)
     together = threading.Barrier(3)
-    answers = await asyncio.gather(*(watched.readers.ask(lambda _: together.wait(10)) for _ in range(9)))
+    answers = await asyncio.gather(*(watched.readers.ask(lambda _: together.wait(60)) for _ in range(9)))
     assert sorted(answers) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert watched.most == 3
     watched.readers.close()

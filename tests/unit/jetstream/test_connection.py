@@ -47,8 +47,12 @@ async def _answers(client: NatsClient) -> bool:
     got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     inbox = client.new_inbox()
     await client.subscribe(inbox, future=got)
-    await client.publish(inbox, b"hello")
-    return await asyncio.wait_for(asyncio.shield(got), 60) is not None
+
+    async def heard() -> bool:
+        await client.publish(inbox, b"hello")  # again, for what is said while it connects anew may be lost
+        return got.done()
+
+    return await eventually(heard)
 
 
 async def test_a_server_is_found_among_several_endpoints(plain: NatsServer) -> None:
@@ -139,7 +143,9 @@ async def test_a_server_that_dies_and_comes_back(tmp_path: Path) -> None:
                 server.kill()
                 await eventually(lambda: not client.is_connected)
                 await asyncio.to_thread(server.start_again)
-                await eventually(lambda: client.is_connected, timeout_seconds=60)
+                await eventually(
+                    lambda turn=turn: sum(line["event"] == "nats_reconnected" for line in logs) > turn  # type: ignore[misc]
+                )
                 await client.publish("subject", b"%d" % turn)
                 await eventually(lambda: bool(got))
                 assert got.pop() == b"%d" % turn
@@ -159,12 +165,12 @@ async def test_an_error_of_the_server_does_not_end_the_connection_for_good(plain
 async def test_a_frozen_server_is_given_up_for_another(
     plain: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.jetstream.connection._PING_SECONDS", 0.1)
+    monkeypatch.setattr("penstock.jetstream.connection._PING_SECONDS", 0.3)
     with running_nats(tmp_path) as other:
         async with connect(other.servers, name="test") as client:
             client.set_server_pool([f"nats://{plain.endpoint}"])
             other.freeze()
-            await eventually(lambda: client.is_connected and client.stats["reconnects"] == 1, timeout_seconds=60)
+            await eventually(lambda: client.is_connected and client.stats["reconnects"] >= 1)
             assert await _answers(client)
 
 
@@ -191,7 +197,7 @@ async def test_leaving_sends_what_was_said_last(plain: NatsServer) -> None:
 async def test_requests_fail_where_nobody_answers(plain: NatsServer) -> None:
     async with connect(plain.servers, name="test") as client:
         with pytest.raises((NoRespondersError, TimeoutError)):
-            await client.request("nobody", b"", timeout=2)
+            await client.request("nobody", b"", timeout=30)
 
 
 def test_pauses_between_tries_grow_to_five_seconds() -> None:
@@ -212,6 +218,6 @@ async def test_a_cancellation_at_the_moment_of_an_answer_is_not_lost(plain: Nats
             await client._request_sub_callback(SimpleNamespace(subject=message.reply, headers=None))  # type: ignore[attr-defined,arg-type]
 
         await client.subscribe("question", cb=answer)
-        asking = asyncio.create_task(client.request("question", b"", timeout=5))
+        asking = asyncio.create_task(client.request("question", b"", timeout=60))
         with pytest.raises(asyncio.CancelledError):
             await asking

@@ -135,9 +135,11 @@ async def test_readers_that_come_and_go_miss_nothing_and_see_nothing_twice(feed:
                 await asyncio.sleep(0.001)
 
     async def read(reader: Reader) -> None:
+        longest_seconds = 0.01
         while True:
             task = asyncio.create_task(reader.follow(limit=chance.randint(1, 40)))
-            await asyncio.wait([task], timeout=chance.uniform(0, 0.01))
+            await asyncio.wait([task], timeout=chance.uniform(0, longest_seconds))
+            longest_seconds *= 1.01  # on a slow machine nothing might be read in a time that is always short
             task.cancel()
             await asyncio.wait([task])
 

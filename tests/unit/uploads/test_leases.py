@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select, text, update
 
 from penstock.blobs.base import BlobUnavailable
 from penstock.blobs.local import LocalBlobs
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection
 
     from tests.servers.postgres import PostgresServer
+    from tests.unit.conftest import LetPass
 
 LONG = timedelta(seconds=60)
 SHORT = timedelta(milliseconds=400)
@@ -95,14 +96,15 @@ async def test_one_holds_an_upload_and_hears_who_waits(database: Database) -> No
 
 
 async def test_what_a_dead_instance_held_may_be_taken_and_it_finds_out(database: Database) -> None:
-    upload, second = await some_upload(database), of_an_instance(database)
-    dead = of_an_instance(database, lease=SHORT)
+    upload, second, dead = await some_upload(database), of_an_instance(database), of_an_instance(database)
     await dead.beat()
     lease = await taken_by(dead, upload)
     assert lease is not None
     await dead.writes(lease, 7)
     assert upload not in await second.lapsed()
-    taken = await eventually(lambda: taken_by(second, upload))
+    long_ago = update(instances).where(instances.c.id == dead.instance).values(alive_until=1)
+    await database.write(lambda connection: connection.execute(long_ago).close())
+    taken = await taken_by(second, upload)
     assert taken is not None
     assert (taken.writer, taken.kept_bytes) == ("here", 7)
     await dead.beat()
@@ -168,7 +170,7 @@ async def test_of_what_does_not_exist_there_are_no_leases(database: Database) ->
 
 
 async def test_instances_on_other_machines_are_known_while_they_live(database: Database) -> None:
-    here, there = of_an_instance(database, machine="a"), of_an_instance(database, machine="b", lease=SHORT)
+    here, there = of_an_instance(database, machine="a"), of_an_instance(database, machine="b")
     await there.beat()
     assert await of_an_instance(database, machine="a").beat()
     await there.end()
@@ -196,7 +198,7 @@ async def instance(
         leases = Leases(database, machine=machine, lease=lease, heart=heart)
         clock = SystemClock()
         catalogue = Catalogue(database, Feed(database, clock), clock, guard=leases.guard)
-        locks = SharedLocks(leases, BlobFences(catalogue, blobs, machine), clock, timedelta(seconds=3))
+        locks = SharedLocks(leases, BlobFences(catalogue, blobs, machine), clock, LONG)
         await locks.begin()
         if keep:
             keeping = asyncio.create_task(locks.keep())
@@ -449,11 +451,12 @@ async def test_signs_of_life_wait_for_no_row(url: URL, tmp_path: Path, monkeypat
         async with one.locks.hold(upload.id):
 
             def stop_with_it_in_hand(connection: Connection) -> None:
+                connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
                 connection.execute(
                     select(upload_leases).where(upload_leases.c.upload_id == upload.id).with_for_update()
                 )
                 locked.set()
-                done.wait(10)
+                done.wait(60)
 
             stopping = asyncio.create_task(database.write(stop_with_it_in_hand))
             await eventually(locked.is_set)
@@ -511,9 +514,9 @@ async def test_what_is_written_is_published_while_there_are_other_machines(url: 
 
 
 async def test_without_the_database_holders_stop_and_newcomers_are_told(
-    postgres: PostgresServer, url: URL, tmp_path: Path
+    postgres: PostgresServer, url: URL, tmp_path: Path, let_pass: LetPass
 ) -> None:
-    async with instance(url, tmp_path, lease=SHORT) as one, instance(url, tmp_path) as other:
+    async with instance(url, tmp_path) as one, instance(url, tmp_path) as other:
         upload = await entered(one)
         holding = asyncio.create_task(caught(holds_until_stopped(one, upload.id)))
         await eventually(lambda: upload.id in one.leases.held)
@@ -522,6 +525,7 @@ async def test_without_the_database_holders_stop_and_newcomers_are_told(
             with pytest.raises(DatabaseUnavailable):
                 async with other.locks.hold(new_upload_id()):
                     pass
+            let_pass(2 * LONG.total_seconds())
             assert isinstance(await holding, DatabaseUnavailable)
         finally:
             postgres.start_again()
@@ -548,7 +552,7 @@ async def test_one_leads_and_another_one_once_that_one_is_gone(url: URL, tmp_pat
         return forever
 
     async with instance(url, tmp_path) as second:
-        async with instance(url, tmp_path, lease=SHORT) as first:
+        async with instance(url, tmp_path) as first:
             tasks = [asyncio.create_task(lead([work("first")], first.locks, SystemClock()))]
             await eventually(lambda: leading == ["first"])
             tasks.append(asyncio.create_task(lead([work("second")], second.locks, SystemClock())))

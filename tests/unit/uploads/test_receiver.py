@@ -34,6 +34,8 @@ from tests.unit.uploads.way_in import EXPIRATION, Silent, WayIn, body, cut, way_
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.unit.conftest import LetPass
+
 MIB = 1024 * 1024
 SHA1 = Expected.of(Checksum("sha1", hashlib.sha1(b"hello", usedforsecurity=False).digest()))
 
@@ -273,11 +275,15 @@ async def test_the_last_request_may_be_repeated_without_a_second_run(parts: WayI
     assert kept.run == 1
 
 
-async def test_a_silent_client_is_given_up_and_its_bytes_are_kept(tmp_path: Path) -> None:
-    async with way_in(tmp_path, idle=timedelta(seconds=0.05)) as parts:
+async def test_a_silent_client_is_given_up_and_its_bytes_are_kept(tmp_path: Path, let_pass: LetPass) -> None:
+    async with way_in(tmp_path, idle=timedelta(minutes=10)) as parts:
         upload = await created(parts)
+        silent = Silent(b"hel")
+        receiving = asyncio.create_task(parts.receiver.receive(upload, 0, silent, length=10))
+        await silent.standing_still.wait()
+        let_pass(1200)
         with pytest.raises(Idle):
-            await parts.receiver.receive(upload, 0, Silent(b"hel"), length=10)
+            await receiving
         assert (await parts.receiver.status(upload)).offset == 3
 
 

@@ -33,7 +33,7 @@ from penstock.jetstream import connect
 from penstock.testing.bus_contract import Listener, finished, received
 from penstock.testing.eventually import eventually
 from tests.servers.nats import Certificate, NatsServer, running_nats
-from tests.unit.bus.nats.conftest import NewBus
+from tests.unit.bus.nats.conftest import NewBus, Patient, gives_signs_of_life
 
 
 async def test_the_stream_is_the_one_that_a_go_service_makes(new_bus: NewBus, manager: JetStreamManager) -> None:
@@ -233,14 +233,22 @@ async def test_what_nobody_wants_is_passed_over_many_at_a_time(new_bus: NewBus, 
     assert questions < 400
 
 
-async def test_long_work_is_not_delivered_twice(new_bus: NewBus, manager: JetStreamManager) -> None:
+async def test_long_work_is_not_delivered_twice(new_bus: NewBus, manager: JetStreamManager, server: NatsServer) -> None:
     listener, other = Listener(), Listener()
     listener.gate.clear()
-    async with new_bus() as bus, bus.subscribe("g", [BytesReceived], listener, workers=1):
+    clock, ack_wait = Patient(), timedelta(minutes=5)
+    async with (
+        connect(server.servers, name="test") as client,
+        new_bus(clock=clock, ack_wait=ack_wait) as bus,
+        bus.subscribe("g", [BytesReceived], listener, workers=1),
+    ):
         await bus.publish(received("u1"))
         await eventually(lambda: listener.running == 1)
-        async with new_bus() as second, second.subscribe("g", [BytesReceived], other, workers=1):
-            await asyncio.sleep(2.5)  # two and a half times what the server waits for a sign of life
+        async with (
+            new_bus(ack_wait=ack_wait) as second,
+            second.subscribe("g", [BytesReceived], other, workers=1),
+        ):
+            await gives_signs_of_life(client, clock, events=1, ack_wait=ack_wait)
             assert other.uploads == []
             info = await manager.consumer_info("main-queue", "g-pull")
             assert (info.num_redelivered, info.num_ack_pending) == (0, 1)
@@ -255,9 +263,9 @@ async def test_events_of_an_instance_that_died_come_to_another_one(new_bus: NewB
     dead.gate.clear()
     alive.gate.clear()
     async with (
-        new_bus() as one,
+        new_bus(ack_wait=timedelta(seconds=1)) as one,
         one.subscribe("g", [BytesReceived], dead, workers=2),
-        new_bus() as other,
+        new_bus(ack_wait=timedelta(seconds=1)) as other,
         other.subscribe("g", [BytesReceived], alive, workers=1),
     ):
         await one.publish(*(received(f"u{number}") for number in range(3)))

@@ -21,7 +21,7 @@ from penstock.jetstream import connect
 from penstock.testing.bus_contract import Listener, finished, received
 from penstock.testing.eventually import eventually
 from tests.servers.nats import NatsServer
-from tests.unit.bus.nats.conftest import NewBus
+from tests.unit.bus.nats.conftest import NewBus, Patient, gives_signs_of_life
 
 GROUP = "postprocessing"
 COORDINATOR = (BytesReceived, PostprocessingStepFinished, UploadReady)
@@ -81,7 +81,7 @@ async def test_a_push_consumer_is_used_and_stays_what_it_was(
         await bus.publish(received("after"))
     async with connect(server.servers, name="go") as client:
         subscription = await client.jetstream().subscribe("main-queue", queue=GROUP, durable=GROUP, manual_ack=True)
-        message = await subscription.next_msg(timeout=5)
+        message = await subscription.next_msg(timeout=60)
         await message.ack_sync()
         assert message.metadata.sequence.stream == 4
 
@@ -107,19 +107,20 @@ async def _take(message: object, into: list[object]) -> None:
 
 
 async def test_what_a_push_consumer_sends_ahead_is_kept_alive_and_goes_back_in_the_end(
-    new_bus: NewBus, manager: JetStreamManager
+    new_bus: NewBus, manager: JetStreamManager, server: NatsServer
 ) -> None:
     theirs = await go_push_consumer(manager)
     await manager.delete_consumer("main-queue", GROUP)
-    theirs.config.ack_wait = 1  # in a hurry
+    clock, ack_wait = Patient(), timedelta(minutes=5)
+    theirs.config.ack_wait = ack_wait.total_seconds()
     await manager.add_consumer("main-queue", theirs.config)
     listener, next_one = Listener(), Listener()
     listener.gate.clear()
-    async with new_bus() as bus:
+    async with connect(server.servers, name="test") as client, new_bus(clock=clock) as bus:
         async with bus.subscribe(GROUP, COORDINATOR, listener, workers=1):
             await bus.publish(*(received(f"u{number}") for number in range(50)))
             await eventually(lambda: bus.pending(GROUP) == 50)
-            await asyncio.sleep(2.5)  # two and a half times what the server waits for a sign of life
+            await gives_signs_of_life(client, clock, events=50, ack_wait=ack_wait)
             info = await manager.consumer_info("main-queue", GROUP)
             assert (info.num_ack_pending, info.num_redelivered) == (50, 0)
         async with bus.subscribe(GROUP, COORDINATOR, next_one, workers=5):

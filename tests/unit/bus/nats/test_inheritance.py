@@ -70,7 +70,7 @@ async def test_one_that_has_acknowledged_nothing_does_not_begin_with_what_was_be
         async with connect(server.servers, name="go") as client:  # takes two and dies
             subscription = await client.subscribe(pushing.config.deliver_subject or "", queue=GROUP)
             for _ in range(2):
-                await subscription.next_msg(timeout=5)
+                await subscription.next_msg(timeout=60)
         placed = await bus.inheritance().replace(GROUP)
         assert placed is not None
         assert placed.waiting == 3

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from penstock.jetstream import NatsClient
+    from tests.unit.conftest import LetPass
 
 ONE = [Message(b"main-queue", b"", b"{}")]
 
@@ -78,19 +79,26 @@ async def test_what_is_not_confirmed_fails_in_time(server: Server) -> None:
     began = asyncio.get_running_loop().time()
     with pytest.raises(BusUnavailable, match="did not confirm 1 of 1"):
         await outbox_to(server, seconds=0.2).publish(ONE)
-    assert 0.1 < asyncio.get_running_loop().time() - began < 2.0
+    assert 0.1 < asyncio.get_running_loop().time() - began < 30.0
 
 
-async def test_what_is_not_confirmed_is_said_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "_ONE_TRY", timedelta(seconds=0.02))
+async def test_what_is_not_confirmed_is_said_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, let_pass: LetPass
+) -> None:
+    monkeypatch.setattr(outbox, "_ONE_TRY", timedelta(seconds=20))
     server.deaf_for = 2
-    await outbox_to(server, seconds=10).publish(ONE)
+    publishing = asyncio.create_task(outbox_to(server, seconds=1000).publish(ONE))
+    for number in (1, 2):
+        await eventually(lambda number=number: len(server.replies) == number)  # type: ignore[misc]
+        await asyncio.sleep(0)
+        let_pass(21)
+    await publishing
     assert len(set(server.replies)) == 3
 
 
 async def test_it_waits_for_room(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "_IN_FLIGHT", 2)
-    full = outbox_to(server, seconds=10)
+    full = outbox_to(server, seconds=60)
     publishing = [asyncio.create_task(full.publish(ONE)) for _ in range(3)]
     await eventually(lambda: len(server.replies) == 2)
     server.confirm(server.replies[0])

@@ -22,7 +22,7 @@ PROGRAM = Path(__file__).parent / "dies_of_it.py"
 
 async def test_an_event_that_ends_the_process_is_set_aside(server: NatsServer, new_bus: NewBus, tmp_path: Path) -> None:
     (tmp_path / "done").touch()
-    async with new_bus() as bus:
+    async with new_bus(ack_wait=timedelta(seconds=1)) as bus:
         await bus.publish(received("u1"), received("poison", event_id="e1"), received("u2"))
         deaths = await processes_until_set_aside(server, bus, tmp_path / "done")
         (event,) = await bus.set_aside.events()
@@ -39,7 +39,7 @@ async def test_an_event_that_ends_the_process_is_set_aside(server: NatsServer, n
 async def processes_until_set_aside(server: NatsServer, bus: NatsBus, done: Path) -> int:
     """Run one process after the other until one has set something aside; return how many died before."""
     deaths = 0
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(250):
         while True:
             process = await asyncio.create_subprocess_exec(sys.executable, str(PROGRAM), server.endpoint, str(done))
             ended = asyncio.create_task(process.wait())
