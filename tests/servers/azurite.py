@@ -81,7 +81,7 @@ class AzuriteServer(ServerProcess):
         request = urllib.request.Request(  # noqa: S310  it is http
             f"{self.endpoint}{path}{'?' if query else ''}{query}", headers=headers, method=method
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310  it is http
+        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310  it is http
             body: bytes = answer.read()
             return body
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _OPTIONS: Final = [
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

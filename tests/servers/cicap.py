@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,12 +77,14 @@ class Cicap:
         found = glob.glob("/usr/lib/*/c_icap/virus_scan.so")
         if not found:
             pytest.fail("c-icap's virus_scan is not installed; Debian has it in the package libc-icap-mod-virus-scan")
-        user = pwd.getpwuid(os.getuid()).pw_name
+        user = list[str]()
+        with suppress(KeyError):  # in containers, not everybody has a name
+            user.append(f"User {pwd.getpwuid(os.getuid()).pw_name}")
         modules = str(Path(found[0]).parent)
         return "\n".join(
             (
                 f"Port 127.0.0.1:{self.port}",
-                f"User {user}",
+                *user,
                 f"PidFile {self.folder}/pid",
                 f"CommandsSocket {self.folder}/commands",
                 f"ServerLog {self._log}",

@@ -79,7 +79,7 @@ class Clamd:
     def reload(self) -> None:
         """Have it load its signatures again; wait until it has."""
         loaded = self._log.read_text().count("Database correctly reloaded")
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             connection.sendall(b"zRELOAD\0")
             connection.recv(64)
         ends_at = time.monotonic() + START_SECONDS

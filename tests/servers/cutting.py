@@ -99,8 +99,8 @@ def cutting(upstream_port: int, every_bytes: int) -> Iterator[CuttingProxy]:
     thread = threading.Thread(target=lambda: asyncio.run(proxy.serve()))
     thread.start()
     try:
-        assert proxy.ready.wait(10)
+        assert proxy.ready.wait(60)
         yield proxy
     finally:
         proxy.stop()
-        thread.join(10)
+        thread.join(60)

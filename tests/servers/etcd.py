@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.servers.ports import free_ports
+from tests.servers.process import halt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ class EtcdNode:
     def freeze(self) -> None:
         """Have it answer nobody while its connections stay open, until `thaw`."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        halt(self.process.pid)
 
     def thaw(self) -> None:
         assert self.process is not None
@@ -134,7 +135,7 @@ class EtcdNode:
         tls = ssl.create_default_context(cafile=self.certificate.certificate) if self.certificate else None
         headers = {"Authorization": token} if token else {}
         asked = urllib.request.Request(url, body, headers)  # noqa: S310  # it is http
-        return urllib.request.urlopen(asked, timeout=10, context=tls)  # noqa: S310  # it is http
+        return urllib.request.urlopen(asked, timeout=60, context=tls)  # noqa: S310  # it is http
 
     def put(self, key: bytes, value: bytes) -> None:
         self.call("kv/put", {"key": _text(key), "value": _text(value)})

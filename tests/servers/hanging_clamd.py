@@ -63,7 +63,7 @@ class HangingClamd:
             time.sleep(0.02)
 
     def _ask(self, command: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             connection.sendall(command)
             return connection.recv(1024)
 

@@ -17,6 +17,8 @@ import pytest
 
 from penstock.jetstream import NatsServers, connect
 
+from .process import halt
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -40,7 +42,7 @@ class Certificate:
         subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
         kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
         files = ["-keyout", str(made.key), "-out", str(made.certificate)]
-        subprocess.run([program, "req", "-x509", *kind, *subject, *files], check=True, capture_output=True, timeout=30)
+        subprocess.run([program, "req", "-x509", *kind, *subject, *files], check=True, capture_output=True, timeout=120)
         return made
 
 
@@ -91,9 +93,7 @@ class NatsServer:
 
     def freeze(self) -> None:
         """Have it answer nobody while its connections stay open, until `thaw`."""
-        self.process.send_signal(signal.SIGSTOP)
-        while _state(self.pid) != "T":  # the signal takes effect when it is delivered, not when it is sent
-            time.sleep(0.001)
+        halt(self.pid)
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
@@ -148,9 +148,9 @@ class NatsServer:
         ]
         if self.certificate is not None:
             files = f'cert_file: "{self.certificate.certificate}", key_file: "{self.certificate.key}"'
-            lines.append(f"tls {{ {files}, timeout: 5 }}")
+            lines.append(f"tls {{ {files}, timeout: 60 }}")
         if self.user is not None:
-            lines.append(f'authorization {{ user: "{self.user[0]}", password: "{self.user[1]}" }}')
+            lines.append(f'authorization {{ user: "{self.user[0]}", password: "{self.user[1]}", timeout: 60 }}')
         return "\n".join(lines)
 
     def _is_ready(self, pid: int) -> bool:
@@ -171,11 +171,6 @@ class NatsServer:
     def last_words(self) -> str:
         """What it wrote last, for the message of a test that fails."""
         return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
-
-
-def _state(pid: int) -> str:
-    """Return the state of a process that proc(5) calls `state`: one letter."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @contextmanager

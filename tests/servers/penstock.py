@@ -86,9 +86,9 @@ class PenstockServer:
         """End it as a power cut would."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait()
 
-    def stop(self, seconds: float = 20) -> int:
+    def stop(self, seconds: float = 120) -> int:
         """Ask it to end; return its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)

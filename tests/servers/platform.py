@@ -1,8 +1,8 @@
 """Plays everything around the coordinator on a real NATS server: the storage provider and the step services.
 
-It speaks the protocol of the Go services from outside, with no code of the product, so that it would notice if both
-ends of the product were wrong in the same way. What it says has no message ID for the server to recognise a repeat
-by, as with the Go services; a repeat is the same event, byte for byte.
+It speaks the protocol of the Go services from outside, with no code of the product that knows of it, so that it would
+notice if both ends of the product were wrong in the same way. What it says has no message ID for the server to know a
+repeat by, as with the Go services; a repeat is the same event, byte for byte.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 from nats.js.errors import Error as JetStreamError
 
+from penstock.testing import eventually
+
 STREAM = "main-queue"
 _CONFIRM_SECONDS = 2.0
+_LONGEST_SECONDS = 60.0
 _BATCH = 256
 _USER = {"id": {"idp": "https://idp", "opaque_id": "einstein", "type": 1}, "username": "einstein"}
 
@@ -68,6 +71,7 @@ class Platform:
         """
         self.uploads: dict[str, Upload] = {}
         self.seen: Counter[str] = Counter()
+        self._counted: set[tuple[str, int]] = set()
         self.done = 0
         """How many uploads have a decision."""
         self.last_decision_at = 0.0
@@ -106,7 +110,7 @@ class Platform:
 
     async def said(self) -> int:
         """Return how many events there are on the stream, by whomever."""
-        return int((await self._jetstream().stream_info(STREAM)).state.messages)
+        return int((await self._jetstream(timeout=60).stream_info(STREAM)).state.messages)
 
     @property
     def open(self) -> int:
@@ -131,6 +135,10 @@ class Platform:
             self._say("BytesReceived", _bytes_received(upload.id), initiator="client-1")
             if number % 64 == 0:
                 await asyncio.sleep(0)
+
+    async def sent(self) -> None:
+        """Wait until the server has confirmed everything that was said."""
+        await eventually(lambda: not self._sending)
 
     async def settled(self, timeout_seconds: float) -> None:
         """Wait until every upload has a decision, and everything was said; or until the time is over."""
@@ -197,7 +205,10 @@ class Platform:
         kind = body["Metadata"]["eventtype"].removeprefix("events.")
         event_id = body["Metadata"]["eventid"]
         event = json.loads(base64.b64decode(body["Payload"]))
-        self.seen[kind] += 1
+        delivered = (event_id, message.metadata.sequence.stream)
+        if delivered not in self._counted:  # it comes again where our acknowledgement was late, or was lost
+            self._counted.add(delivered)
+            self.seen[kind] += 1
         upload = self.uploads.get(event.get("UploadID", ""))
         if upload is None:
             return
@@ -243,22 +254,34 @@ class Platform:
             confirmed = self._unconfirmed[token] = loop.create_future()
             try:
                 await self._client.publish(STREAM, data, reply=f"{self._inbox}.{token}")
-                answer = json.loads(await asyncio.wait_for(confirmed, _CONFIRM_SECONDS))
-                if "seq" in answer:
+                if "seq" in json.loads(await self._confirmation(confirmed)):
                     return
             except (TimeoutError, NatsError, OSError, ValueError):
                 await asyncio.sleep(0.1)
             finally:
                 del self._unconfirmed[token]
 
+    async def _confirmation(self, confirmed: asyncio.Future[bytes]) -> bytes:
+        """Wait for one; a server that is slow is not told again what it knows, unless a connection was lost."""
+        assert self._client is not None
+        connections = self._client.stats["reconnects"]
+        ends_at = time.monotonic() + _LONGEST_SECONDS
+        while True:
+            try:
+                return await asyncio.wait_for(asyncio.shield(confirmed), _CONFIRM_SECONDS)
+            except TimeoutError:
+                lost = not self._client.is_connected or self._client.stats["reconnects"] != connections
+                if lost or time.monotonic() > ends_at:
+                    raise
+
     async def _confirmed(self, message: Msg) -> None:
         waiting = self._unconfirmed.get(message.subject.rpartition(".")[2])
         if waiting is not None and not waiting.done():
             waiting.set_result(message.data)
 
-    def _jetstream(self) -> Any:
+    def _jetstream(self, timeout: float = 5) -> Any:
         assert self._client is not None
-        return self._client.jetstream(timeout=5)
+        return self._client.jetstream(timeout=timeout)
 
 
 async def _quiet(error: Exception) -> None:

@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.servers.ports import free_ports
+from tests.servers.process import halt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,19 +94,25 @@ class PostgresServer:
 
     def freeze(self) -> None:
         """Have it answer nobody while its connections stay open, until `thaw`."""
-        self._signal(signal.SIGSTOP)
+        assert self.process is not None
+        halt(self.process.pid)  # from now on it starts no others
+        halt(*(process.pid for process in self._processes()))
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def _signal(self, number: signal.Signals) -> None:
-        """Send a signal to it and its children, each of which is in a group of its own."""
+    def _processes(self) -> list[psutil.Process]:
+        """It and its children, each of which is in a group of its own."""
         assert self.process is not None
         with suppress(psutil.NoSuchProcess):
             server = psutil.Process(self.process.pid)
-            for process in (server, *server.children(recursive=True)):
-                with suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
+            return [server, *server.children(recursive=True)]
+        return []
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def stop(self) -> None:
         """End it without waiting for its clients, or for what it has not written yet."""
@@ -139,7 +146,9 @@ class PostgresServer:
             os.chown(password, self._user.pw_uid, self._user.pw_gid)
         options = ["--no-sync", f"--username={USER}", f"--pwfile={password}", "--auth=scram-sha-256"]
         command = [_program("initdb"), "-D", str(self.folder / "data"), "-E", "UTF8", "--locale=C.UTF-8", *options]
-        made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **self._as_user())
+        made = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=START_SECONDS, **self._as_user()
+        )
         if made.returncode:
             pytest.fail(f"initdb failed:\n{made.stdout[-2000:]}{made.stderr[-2000:]}")
 
@@ -178,7 +187,7 @@ class PostgresServer:
             password=PASSWORD,
             dbname=database,
             autocommit=True,
-            connect_timeout=5,
+            connect_timeout=60,
         )
 
     def _as_user(self) -> dict[str, Any]:

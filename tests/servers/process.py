@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
@@ -80,3 +82,21 @@ def running(make: Callable[[], S], name: str) -> Iterator[S]:
         finally:
             server.stop()
     pytest.fail(f"{name} did not come up:\n{words}")
+
+
+def halt(*pids: int) -> None:
+    """Stop processes, and return when no thread of theirs runs: the signal takes effect when it is delivered."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    ends_at = time.monotonic() + START_SECONDS
+    while not all(state in "TtZX" for pid in pids for state in _states(pid)):
+        assert time.monotonic() < ends_at, f"{pids} do not stop"
+        time.sleep(0.001)
+
+
+def _states(pid: int) -> Iterable[str]:
+    """Return the state of each thread, one letter (proc(5))."""
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            yield thread.read_text().rpartition(") ")[2][0]

@@ -36,7 +36,7 @@ def running_receiver(folder: Path, secret: str = "") -> Iterator[Receiver]:
     command = [sys.executable, "-m", "penstock.steps.receiving", str(folder), f"127.0.0.1:{port}"]
     with subprocess.Popen(command, env=environment) as process:
         try:
-            end = time.monotonic() + 60
+            end = time.monotonic() + 120
             while time.monotonic() < end and process.poll() is None:
                 try:
                     socket.create_connection(("127.0.0.1", port), 1).close()

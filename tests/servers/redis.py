@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from .ports import free_port
+from .process import halt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ class RedisProcess:
 
     def client(self, **options: Any) -> redis.Redis:
         """A client for looking behind the store's back; waits for its answers for a while."""
-        return redis.Redis(host="127.0.0.1", port=self.port, password=self._password, socket_timeout=10, **options)
+        return redis.Redis(host="127.0.0.1", port=self.port, password=self._password, socket_timeout=60, **options)
 
     def ask(self, *words: str | int, **options: Any) -> Any:
         """Run one command on a connection of its own."""
@@ -82,7 +83,7 @@ class RedisProcess:
 
     def pause(self) -> None:
         """Have it stand still, with its connections open."""
-        self.process.send_signal(signal.SIGSTOP)
+        halt(self.pid)
 
     def go_on(self) -> None:
         self.process.send_signal(signal.SIGCONT)

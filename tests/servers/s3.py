@@ -66,7 +66,7 @@ class S3Server(ServerProcess):
             aws_access_key_id=key,
             aws_secret_access_key=secret,
             region_name=REGION,
-            config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=20),
+            config=Config(retries={"max_attempts": 1}, connect_timeout=60, read_timeout=120),
         )
 
     def place(self, bucket: str, *, prefix: str = "", endpoint: str = "") -> S3Place:

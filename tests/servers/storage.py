@@ -76,7 +76,7 @@ def running_storage() -> Iterator[Storage]:
             self.end_headers()
             self.wfile.flush()
             if page.stalls:
-                storage.ending.wait(30)
+                storage.ending.wait(120)
                 self.close_connection = True
                 return
             if page.cut_at is not None:
