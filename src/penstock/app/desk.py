@@ -12,7 +12,6 @@ from ..errors import ConfigurationError
 from ..postprocessing.requests import Requests
 from .opening import BRIEFLY, UNSEEN, bus_of, store_of
 from .policy import policy_of
-from .records import records_of_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,6 +32,8 @@ async def open_requests(settings: Settings) -> AsyncIterator[Requests]:
     async with bus_of(settings, clock, patience=BRIEFLY) as bus:
         publisher = Publisher(bus, clock)
         if settings.store in UNSEEN:
+            from .records import records_of_service  # with its HTTP client, which takes a tenth of a second
+
             async with records_of_service(settings) as (records, why_unseen):
                 yield Requests(store=records, publisher=publisher, clock=clock, why_unseen=why_unseen)
             return

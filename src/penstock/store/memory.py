@@ -158,7 +158,7 @@ class MemoryStore(ProgressStore):
 
     def _drop_former_timers(self) -> None:
         """Keep the heap in proportion to the records: most are saved, or removed, long before they are due."""
-        if len(self._timers) > 2 * len(self._held) + _STRETCH:
+        if len(self._timers) > len(self._held) * 3 // 2 + _STRETCH:
             self._timers = [timer for timer in self._timers if self._is_current(timer)]
             heapq.heapify(self._timers)
 
