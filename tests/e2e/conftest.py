@@ -60,6 +60,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, server: PenstockServer) -> Iterator[Page]:
     """The page of a file's own `server`, on which no script may fail."""
     opened = browser.new_page()
+    opened.set_default_timeout(60_000)
     failures: list[str] = []
     opened.on("pageerror", lambda error: failures.append(str(error)))
     opened.goto(server.url)

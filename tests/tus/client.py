@@ -46,6 +46,11 @@ class Connection(BareConnection):
         self.send(body)
         return self.answer(to=method)
 
+    def begin_patch(self, path: str, framing: Headers) -> None:
+        """Begin a PATCH at byte 0, and return when the server takes its bytes: whoever asks from now on comes later."""
+        self.begin("PATCH", path, {**BYTES, "Upload-Offset": 0, "Expect": "100-continue", **framing})
+        assert self.answer(to="PATCH").status == 100
+
     def answer(self, *, to: str) -> Response:
         """Read one answer; interim ones are answers too."""
         first, pairs = self.read_head()

@@ -186,7 +186,7 @@ def test_head_promises_no_body(client: Client) -> None:
 def test_head_is_true_while_somebody_sends(client: Client) -> None:
     path = client.create(20)
     with client.connect() as connection:
-        connection.begin("PATCH", path, {**BYTES, "Upload-Offset": 0, "Content-Length": 20})
+        connection.begin_patch(path, {"Content-Length": 20})
         connection.send(b"0123456789")
         offset = client.offset(path)
         assert client.patch(path, offset, b"x" * (20 - offset)).status == 204
@@ -317,7 +317,7 @@ def test_an_empty_patch(client: Client) -> None:
 def test_a_body_that_was_cut_off(client: Client, content: Content) -> None:
     path = client.create(10)
     with client.connect() as connection:
-        connection.begin("PATCH", path, {**BYTES, "Upload-Offset": 0, "Content-Length": 10})
+        connection.begin_patch(path, {"Content-Length": 10})
         connection.send(b"hello")
     assert client.offset(path) == 5
     client.patch(path, 5, b"world")
@@ -328,7 +328,7 @@ def test_a_body_that_was_cut_off(client: Client, content: Content) -> None:
 def test_a_chunked_body_that_was_cut_off(client: Client) -> None:
     path = client.create(10)
     with client.connect() as connection:
-        connection.begin("PATCH", path, {**BYTES, "Upload-Offset": 0, "Transfer-Encoding": "chunked"})
+        connection.begin_patch(path, {"Transfer-Encoding": "chunked"})
         connection.chunk(b"hello")
     assert client.offset(path) == 5
 
@@ -337,8 +337,7 @@ def test_a_chunked_body_that_was_cut_off(client: Client) -> None:
 def test_a_body_that_was_reset(client: Client) -> None:
     path = client.create(10)
     connection = client.connect()
-    connection.begin("PATCH", path, {**BYTES, "Upload-Offset": 0, "Content-Length": 10, "Expect": "100-continue"})
-    assert connection.answer(to="PATCH").status == 100
+    connection.begin_patch(path, {"Content-Length": 10})
     connection.send(b"hello")
     offset = client.offset(path)  # asks the other request to let go, which takes what has arrived
     connection.reset()

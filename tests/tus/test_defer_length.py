@@ -148,7 +148,7 @@ def test_a_creation_with_bytes(client: Client, content: Content) -> None:
 def test_a_stream_that_was_cut_off(client: Client, content: Content) -> None:
     path = client.create(None)
     with client.connect() as connection:
-        connection.begin("PATCH", path, {**BYTES, "Upload-Offset": 0, "Transfer-Encoding": "chunked"})
+        connection.begin_patch(path, {"Transfer-Encoding": "chunked"})
         connection.chunk(b"hello")
     assert client.offset(path) == 5
     client.patch(path, 5, b"world", {"Upload-Length": 10})

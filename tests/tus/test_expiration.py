@@ -78,8 +78,7 @@ async def test_what_has_expired_is_gone(hasty: Client) -> None:
 
 @requirement("expiration-7", "TRAP", "An upload that was completed in time stays when its time is over.")
 async def test_what_was_completed_in_time_stays(hasty: Client) -> None:
-    complete = hasty.create(5)
-    hasty.patch(complete, 0, b"hello")
+    complete = hasty.path(hasty.post({**BYTES, "Upload-Length": 5}, b"hello"))
     late = hasty.create()
 
     def over() -> bool:

@@ -113,7 +113,7 @@ def test_no_going_on_before_a_refusal(client: Client, wrong: dict[str, str | int
 def test_a_stalled_request_is_taken_over(client: Client, content: Content) -> None:
     path = client.create(10)
     with client.connect() as stalled:
-        stalled.begin("PATCH", path, {**BYTES, "Upload-Offset": 0, "Content-Length": 10})
+        stalled.begin_patch(path, {"Content-Length": 10})
         stalled.send(b"hello")
         offset = client.offset(path)
         assert client.patch(path, offset, b"helloworld"[offset:]).status == 204
@@ -143,7 +143,7 @@ def test_two_for_one_offset(client: Client, content: Content) -> None:
 def test_delete_while_somebody_sends(client: Client) -> None:
     path = client.create(10)
     with client.connect() as sending:
-        sending.begin("PATCH", path, {**BYTES, "Upload-Offset": 0, "Content-Length": 10})
+        sending.begin_patch(path, {"Content-Length": 10})
         sending.send(b"hello")
         assert client.ask("DELETE", path).status == 204
         assert client.head(path).status == 410
