@@ -234,7 +234,7 @@ async def test_who_is_slow_while_the_scanner_is_put_to_the_test_does_not_begin_t
     await case.fail(2, ScanTimeout("slow"))
     case.inner.tests_begin.clear()
     third = asyncio.create_task(case.scan())
-    await asyncio.wait_for(case.inner.tested.wait(), 5)
+    await asyncio.wait_for(case.inner.tested.wait(), 60)
     await case.fail(2, ScanTimeout("slow"))
     assert case.state().failures == 4
     case.inner.tests_begin.set()
@@ -247,7 +247,7 @@ async def test_one_that_fails_the_test_rests_although_a_file_went_well_meanwhile
     await case.fail(2, ScanTimeout("slow"))
     case.inner.tests_begin.clear()
     third = asyncio.create_task(case.scan())
-    await asyncio.wait_for(case.inner.tested.wait(), 5)
+    await asyncio.wait_for(case.inner.tested.wait(), 60)
     case.inner.error = None
     await case.scan()
     case.inner.error = ScannerUnavailable("it is away")

@@ -47,7 +47,7 @@ def test_uvloop(tmp_path: Path, mode: list[str]) -> None:
     with running_clamd(tmp_path / "clamd") as clamd, running_cicap(tmp_path / "cicap", clamd) as cicap:
         addresses = [clamd.unix_address, clamd.tcp_address, f"{cicap.url}/avscan"]
         command = [sys.executable, *mode, "-W", "error", "-c", SELF_TEST, *addresses]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     logged = ("yara_worker_started", "yara_knows_only_eicar")
     said = [line for line in result.stdout.splitlines() if not any(event in line for event in logged)]
     assert (result.returncode, said) == (

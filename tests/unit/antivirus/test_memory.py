@@ -89,7 +89,7 @@ def measure(address: str, size_bytes: int, way: str, folder: Path) -> tuple[int,
         out.seek(size_bytes - len(eicar()))
         out.write(eicar())
     command = [sys.executable, "-c", MEASURE, address, str(file), way]
-    result = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=100)
+    result = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=280)
     last = json.loads(result.stdout.splitlines()[-1])
     return last["grown"], last["verdict"]
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from penstock.app import gauges
 from penstock.app.gauges import StoreGauges
 from penstock.clock import SystemClock
 from penstock.core.progress import Progress, Status
@@ -76,7 +77,8 @@ async def watched() -> AsyncIterator[Watched]:
     await asyncio.wait([running])
 
 
-async def test_they_show_what_is_there_now(watched: Watched) -> None:
+async def test_they_show_what_is_there_now(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauges, "_BRIEFLY_SECONDS", 60.0)
     watched.store.counted.set()
     watched.store.rest_read.set()
     await watched.gauges.look_up()
@@ -113,7 +115,8 @@ async def test_a_count_that_takes_long_goes_on_when_nobody_waits_for_it(watched:
     await eventually(lambda: watched.in_step == 2)
 
 
-async def test_a_store_that_is_away_leaves_them_as_they_were(watched: Watched) -> None:
+async def test_a_store_that_is_away_leaves_them_as_they_were(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauges, "_BRIEFLY_SECONDS", 60.0)
     watched.store.counted.set()
     watched.store.rest_read.set()
     await watched.gauges.look_up()

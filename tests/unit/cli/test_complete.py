@@ -14,6 +14,7 @@ RECORDS = {
 def offered(server: FakeServer, clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     del clean_environment
     monkeypatch.setenv("PENSTOCK_URL", server.url)
+    monkeypatch.setattr(complete, "_PATIENCE_SECONDS", 60.0)
     server.routes = {
         ("GET", "/api/v1/postprocessing"): lambda request: Answer.of(RECORDS),
         ("GET", "/api/v1/antivirus/quarantine"): lambda request: Answer.of(

@@ -19,7 +19,7 @@ from penstock.server.embed import serve
 from penstock.server.exchange import Exchange
 from tests.servers.ports import free_port
 
-LONG = 3.0
+LONG = 60.0
 
 
 class Seen:
@@ -511,7 +511,7 @@ async def test_a_failure_of_the_application_is_told_of(app: Seen, connect: Conne
 
 async def test_at_the_end_what_is_in_flight_is_answered(app: Seen) -> None:
     app.go.clear()
-    async with serving(app) as connect:
+    async with serving(app, grace=timedelta(seconds=LONG)) as connect:
         client = await connect().__aenter__()
         idle = await connect().__aenter__()
         client.send(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab")
@@ -524,7 +524,8 @@ async def test_at_the_end_what_is_in_flight_is_answered(app: Seen) -> None:
     idle.writer.close()
 
 
-async def test_at_the_end_nobody_is_waited_for_without_end(app: Seen) -> None:
+async def test_at_the_end_nobody_is_waited_for_without_end(app: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.server.embed._LAST_SECONDS", LONG)
     app.go.clear()
     async with serving(app, grace=timedelta(seconds=0.1)) as connect:
         client = await connect().__aenter__()

@@ -79,7 +79,7 @@ finally:
 def test_the_coordinator_does_not_load_what_only_the_server_of_uploads_needs() -> None:
     environ = {"POSTPROCESSING_STORE": "nats-js-kv", "POSTPROCESSING_DEBUG_ADDR": f"127.0.0.1:{free_port()}"}
     started = subprocess.run(
-        [sys.executable, "-c", STARTED], env=environ, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", STARTED], env=environ, capture_output=True, text=True, timeout=240, check=False
     )
     assert started.returncode == 0, started.stderr
     loaded = set(started.stdout.split())

@@ -84,7 +84,7 @@ async def test_a_cancelled_sleeper_is_forgotten() -> None:
 @pytest.mark.parametrize("duration", [timedelta(), -SECOND])
 async def test_no_time_and_negative_time_return_at_once(duration: timedelta) -> None:
     clock = ManualClock()
-    await asyncio.wait_for(clock.sleep(duration), timeout=5)
+    await asyncio.wait_for(clock.sleep(duration), timeout=60)
     assert clock.sleepers == 0
 
 

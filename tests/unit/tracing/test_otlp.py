@@ -32,7 +32,7 @@ class Collector(SpanExporter):
         self.closed = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.hangs.wait(10)
+        self.hangs.wait(100)
         if self.away:
             return SpanExportResult.FAILURE
         self.taken += spans
@@ -50,7 +50,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     collector.hangs.set()
 
 
-def tracing(collector: Collector, flush: timedelta = timedelta(seconds=5)) -> OtlpTracing:
+def tracing(collector: Collector, flush: timedelta = timedelta(seconds=60)) -> OtlpTracing:
     return OtlpTracing("serve", "1.2", collector, flush=flush)
 
 
@@ -139,7 +139,7 @@ async def test_a_collector_that_hangs_blocks_nobody_and_holds_up_the_end_no_long
             for _ in range(100):
                 with traces.span("work"):
                     pass
-        assert time.monotonic() - begun_at < 8
+        assert time.monotonic() - begun_at < 60
     assert "traces_lost_at_end" in [log["event"] for log in logs]
     assert collector.closed == 1
 

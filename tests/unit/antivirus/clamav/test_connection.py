@@ -89,7 +89,7 @@ async def test_whoever_finds_the_queue_full_waits_until_there_is_room(
         with pytest.raises(ScannerUnreachable, match="did not accept a connection"):
             async with connected(address):
                 pass
-        monkeypatch.setattr(connection, "_CONNECT_SECONDS", 10.0)
+        monkeypatch.setattr(connection, "_CONNECT_SECONDS", 60.0)
 
         async def ask() -> None:
             async with connected(address) as asked:
@@ -112,7 +112,7 @@ async def test_an_answer_counts_without_the_end_of_the_connection(
 
     def answer_and_hold(connection: socket.socket) -> None:
         connection.sendall(b"ClamAV\0")
-        released.wait(30)
+        released.wait(120)
 
     with fake_clamd(tmp_path / "clamd.sock", {VERSION: answer_and_hold}):
         try:

@@ -43,6 +43,8 @@ from tests.unit.antivirus.clamav.fake_clamd import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.unit.conftest import LetPass
+
 MIB = 1024 * 1024
 
 Listen = Callable[["Script | dict[bytes, Script]"], AbstractContextManager[FakeClamd]]
@@ -59,7 +61,7 @@ async def scan_stream(
     fake: FakeClamd, data: bytes = b"some bytes", *, timeout: timedelta | None = None, **options: Any
 ) -> ScanReport:
     clock = ManualClock()
-    async with ClamavScanner(fake.address, clock=clock, allowance=BRIEF, **options) as scanner:
+    async with ClamavScanner(fake.address, clock=clock, **options) as scanner:
         # That it looks at large files is shown in a conversation of its own, which is not the one in question.
         scanner._members[0].clamd._limit._keep(2**40, None, clock.monotonic())
         return await scanner.scan(ByteStream(pieces(data)), size_bytes=len(data), timeout=timeout)
@@ -128,19 +130,19 @@ async def test_a_reset_in_the_middle_is_no_verdict(listen: Listen, size_bytes: i
 
 async def test_silence_is_given_up_after_the_time_allowed(listen: Listen) -> None:
     with listen(read_all_and_hang) as fake, pytest.raises(ScanTimeout, match=r"0\.3"):
-        await scan_stream(fake)
+        await scan_stream(fake, allowance=BRIEF)
 
 
 async def test_a_clamd_that_stops_reading_is_given_up(listen: Listen) -> None:
     released = threading.Event()
 
     def hold(connection: socket.socket) -> None:
-        released.wait(30)
+        released.wait(120)
 
     with listen(hold) as fake:
         try:
             with pytest.raises(ScanTimeout, match="take more bytes"):
-                await scan_stream(fake, bytes(24 * MIB))
+                await scan_stream(fake, bytes(24 * MIB), allowance=BRIEF)
         finally:
             released.set()
 
@@ -149,7 +151,7 @@ async def test_the_callers_time_limit_holds_as_well(listen: Listen) -> None:
     released = threading.Event()
 
     def hold(connection: socket.socket) -> None:
-        released.wait(30)
+        released.wait(120)
 
     with listen({b"zVERSION\0": hold}) as fake:
         try:
@@ -174,7 +176,7 @@ async def test_ok_from_one_that_does_not_close_is_no_verdict(listen: Listen, mon
 
     def answer_and_hold(connection: socket.socket) -> None:
         connection.sendall(b"stream: OK\0")
-        released.wait(30)
+        released.wait(120)
 
     with listen(answer_and_hold) as fake:
         try:
@@ -294,7 +296,7 @@ async def test_no_more_files_at_a_time_than_set(listen: Listen) -> None:
             running += 1
             most = max(most, running)
         read_stream(connection)
-        enough.wait(30)  # two at a time there must be, or nobody gets on
+        enough.wait(120)  # two at a time there must be, or nobody gets on
         with lock:
             running -= 1
         connection.sendall(b"stream: OK\0")
@@ -306,45 +308,51 @@ async def test_no_more_files_at_a_time_than_set(listen: Listen) -> None:
     assert most == 2
 
 
-def late(reply: bytes) -> Script:
+def late(reply: bytes, let_pass: LetPass) -> Script:
     def script(connection: socket.socket) -> None:
         read_stream(connection)
-        time.sleep(0.4)  # it looks at it for so long
+        let_pass(400)  # it looks at it for so long
         connection.sendall(reply)
 
     return script
 
 
-async def test_ok_after_the_time_in_which_clamd_looks_is_no_verdict(listen: Listen) -> None:
+async def test_ok_after_the_time_in_which_clamd_looks_is_no_verdict(listen: Listen, let_pass: LetPass) -> None:
     """It stops then, and says OK of what it has not seen."""
-    with listen(late(b"stream: OK\0")) as fake:
-        long: dict[str, Any] = {"timeout": timedelta(seconds=20)}
+    with listen(late(b"stream: OK\0", let_pass)) as fake:
+        long: dict[str, Any] = {"timeout": timedelta(seconds=1000)}
         with pytest.raises(ScanTimeout, match="MaxScanTime"):
-            await scan_stream(fake, max_scan_time=timedelta(seconds=0.3), **long)
-        for enough in (timedelta(seconds=10), None):
+            await scan_stream(fake, max_scan_time=timedelta(seconds=300), **long)
+        for enough in (timedelta(seconds=700), None):
             assert (await scan_stream(fake, max_scan_time=enough, **long)).verdict is Verdict.CLEAN
-    with listen(late(b"stream: Some.Virus FOUND\0")) as fake:
-        report = await scan_stream(fake, max_scan_time=timedelta(seconds=0.3), **long)
+    with listen(late(b"stream: Some.Virus FOUND\0", let_pass)) as fake:
+        report = await scan_stream(fake, max_scan_time=timedelta(seconds=300), **long)
     assert report.verdict is Verdict.INFECTED
 
 
-async def test_the_time_in_which_clamd_looks_begins_when_it_has_everything(listen: Listen) -> None:
+async def test_the_time_in_which_clamd_looks_begins_when_it_has_everything(listen: Listen, let_pass: LetPass) -> None:
     async def slow() -> AsyncIterator[bytes]:
         yield b"x"
-        await asyncio.sleep(0.4)
+        let_pass(400)
         yield b"x"
 
     with listen(read_all_and_answer(b"stream: OK\0")) as fake:
-        brief = timedelta(seconds=0.3)
+        brief = timedelta(seconds=300)
         async with ClamavScanner(fake.address, clock=ManualClock(), max_scan_time=brief) as scanner:
             assert (await scanner.scan(ByteStream(slow()), size_bytes=2)).verdict is Verdict.CLEAN
 
 
 async def test_a_time_limit_that_is_set_may_be_longer_than_what_is_allowed_otherwise(listen: Listen) -> None:
-    with listen(late(b"stream: OK\0")) as fake:
-        assert (await scan_stream(fake, timeout=timedelta(seconds=20))).verdict is Verdict.CLEAN
-        with pytest.raises(ScanTimeout):
-            await scan_stream(fake)
+    def slow(connection: socket.socket) -> None:
+        read_stream(connection)
+        time.sleep(0.4)  # more than is allowed
+        connection.sendall(b"stream: OK\0")
+
+    with listen(slow) as fake:
+        report = await scan_stream(fake, allowance=BRIEF, timeout=timedelta(seconds=1000))
+    assert report.verdict is Verdict.CLEAN
+    with listen(read_all_and_hang) as fake, pytest.raises(ScanTimeout):
+        await scan_stream(fake, allowance=BRIEF)
 
 
 async def test_a_wrong_version_is_not_clamd(listen: Listen) -> None:

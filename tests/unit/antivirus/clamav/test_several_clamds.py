@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,10 @@ from penstock.antivirus import (
     SelfTestFailed,
     Verdict,
 )
-from penstock.antivirus.clamav import ClamavScanner
+from penstock.antivirus.clamav import ClamavScanner, line
+from penstock.antivirus.deadline import give_up_after
 from penstock.antivirus.eicar import eicar
+from penstock.antivirus.limits import TimeAllowance
 from penstock.errors import ConfigurationError
 from penstock.testing import ManualClock, eventually
 from tests.unit.antivirus.clamav.fake_clamd import (
@@ -42,8 +44,10 @@ from tests.unit.antivirus.clamav.fake_clamd import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+    from tests.unit.conftest import LetPass
 
 DATA = bytes(range(256)) * 256
 """As much as is scanned without a proof that larger files are looked at."""
@@ -105,7 +109,8 @@ async def test_the_next_one_is_given_the_file_from_its_beginning(
     file = tmp_path / "file"
     file.write_bytes(DATA)
     for source in (ByteStream(pieces(DATA), lambda: pieces(DATA)), LocalFile(file)):
-        async with ClamavScanner(clamds.addresses, clock=ManualClock(), allowance=BRIEF) as scanner:
+        async with ClamavScanner(clamds.addresses, clock=ManualClock()) as scanner:
+            scanner._members[0].clamd._line._allowance = BRIEF
             report = await scanner.scan(source, size_bytes=len(DATA))
         assert (report.verdict, report.signature) == (Verdict.INFECTED, "Some.Virus")
     assert received == [DATA, DATA]
@@ -116,7 +121,8 @@ async def test_the_next_one_is_given_the_file_from_its_beginning(
 async def test_when_all_fail_the_scan_does(run: Callable[..., Clamds], failing: str) -> None:
     script, error = FAILING[failing]
     clamds = run(script, script)
-    async with ClamavScanner(clamds.addresses, clock=ManualClock(), allowance=BRIEF) as scanner:
+    allowance = BRIEF if failing == "hangs" else TimeAllowance()
+    async with ClamavScanner(clamds.addresses, clock=ManualClock(), allowance=allowance) as scanner:
         with pytest.raises(error):
             await scan(scanner)
     assert clamds.scans() == [1, 1]
@@ -203,12 +209,26 @@ async def test_a_mistake_of_ours_is_not_the_end_of_trying(
     assert "clamd_not_tested" in "".join(capsys.readouterr())
 
 
-async def test_a_time_limit_is_for_each_that_is_asked(run: Callable[..., Clamds]) -> None:
+async def test_a_time_limit_is_for_each_that_is_asked(
+    run: Callable[..., Clamds], let_pass: LetPass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = asyncio.Event()
+
+    @asynccontextmanager
+    async def noticed(allowed: timedelta | None, waiting_for: str) -> AsyncIterator[None]:
+        async with give_up_after(allowed, waiting_for):
+            if "to answer about" in waiting_for:
+                waits.set()
+            yield
+
+    monkeypatch.setattr(line, "give_up_after", noticed)
     clamds = run(read_all_and_hang, find)
+    stream, limit = ByteStream(pieces(DATA), lambda: pieces(DATA)), timedelta(seconds=100)
     async with ClamavScanner(clamds.addresses, clock=ManualClock()) as scanner:
-        report = await scanner.scan(
-            ByteStream(pieces(DATA), lambda: pieces(DATA)), size_bytes=len(DATA), timeout=timedelta(seconds=0.5)
-        )
+        scanning = asyncio.create_task(scanner.scan(stream, size_bytes=len(DATA), timeout=limit))
+        await waits.wait()
+        let_pass(101)
+        report = await scanning
     assert report.verdict is Verdict.CLEAN
     assert clamds.scans() == [1, 1]
 
@@ -229,7 +249,7 @@ async def test_the_one_with_least_to_do_is_asked(run: Callable[..., Clamds]) -> 
     def busy(connection: socket.socket) -> None:
         data = read_stream(connection)
         if data == b"long":
-            released.wait(30)
+            released.wait(120)
         connection.sendall(b"stream: OK\0")
 
     clamds = run(busy, find)

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,7 +24,6 @@ from penstock.antivirus.base import (
 from penstock.antivirus.eicar import eicar
 from penstock.antivirus.icap import IcapScanner, kept
 from penstock.antivirus.limits import TimeAllowance
-from penstock.clock import SystemClock
 from penstock.errors import ConfigurationError
 from penstock.testing import ManualClock
 from tests.servers.cicap import DEBIAN_TYPES, running_cicap
@@ -31,20 +31,24 @@ from tests.servers.clamd import running_clamd
 from tests.servers.fake_icap import CLEAN, INFECTED, OPTIONS, Peer, Script, running_fake
 from tests.servers.nats import Certificate
 
+if TYPE_CHECKING:
+    from tests.unit.conftest import LetPass
+
 MIB = 1024 * 1024
 BIG = bytes(16 * MIB)
 """More than the system takes in for a server that does not read."""
 SMALL = b"x" * 100
 NO_PREVIEW = OPTIONS.replace(b"Preview: 1024\r\n", b"")
 NO_204 = OPTIONS.replace(b"Allow: 204\r\n", b"")
-SOON_SECONDS = 10.0
+SOON_SECONDS = 60.0
 
 
 def scanner(url: str, *, proved: bool = True, **options: object) -> IcapScanner:
     """Return one of which it is known, or not, that it looks at large files: a proof is a conversation of its own."""
-    made = IcapScanner(url, clock=SystemClock(), **options)  # type: ignore[arg-type]
+    clock = ManualClock()
+    made = IcapScanner(url, clock=clock, **options)  # type: ignore[arg-type]
     if proved:
-        made._limit._keep(2**40, None, SystemClock().monotonic())
+        made._limit._keep(2**40, None, clock.monotonic())
     return made
 
 
@@ -53,11 +57,11 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
         yield data[begin : begin + 100_000]
 
 
-async def scan(client: Scanner, data: bytes, *, seconds: float = 20) -> ScanReport:
+async def scan(client: Scanner, data: bytes, *, seconds: float = 200) -> ScanReport:
     return await client.scan(ByteStream(pieces(data)), size_bytes=len(data), timeout=timedelta(seconds=seconds))
 
 
-async def scan_with(script: Script, data: bytes, *, options: bytes = OPTIONS, seconds: float = 20) -> ScanReport:
+async def scan_with(script: Script, data: bytes, *, options: bytes = OPTIONS, seconds: float = 200) -> ScanReport:
     async with running_fake(script, options=options) as fake, scanner(fake.url) as client:
         return await scan(client, data, seconds=seconds)
 
@@ -151,10 +155,8 @@ async def test_what_is_no_verdict_is_an_error(
 @pytest.mark.parametrize("script", [silent, half_an_answer])
 @pytest.mark.parametrize("data", [SMALL, BIG[: 3 * MIB]], ids=["within the preview", "more"])
 async def test_silence_is_given_up_in_time(script: Script, data: bytes) -> None:
-    began = time.monotonic()
-    with pytest.raises(ScanTimeout):
+    with pytest.raises(ScanTimeout, match=r"0\.3 s"):
         await scan_with(script, data, seconds=0.3)
-    assert time.monotonic() - began < 5
 
 
 async def test_clean_of_bytes_that_were_never_read_is_not_clean() -> None:
@@ -211,7 +213,7 @@ async def test_an_infection_that_is_told_early_is_believed_at_once() -> None:
     began = time.monotonic()
     report = await scan_with(script, BIG, options=NO_PREVIEW)
     assert (report.verdict, report.signature) == (Verdict.INFECTED, "Eicar")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON_SECONDS
 
 
 async def test_answers_may_come_in_pieces_of_one_byte() -> None:
@@ -337,7 +339,7 @@ async def test_a_kept_connection_that_leads_nowhere_costs_little(
     monkeypatch.setattr(kept, "_FIRST_SIGN_SECONDS", 60.0 if idle else 0.1)
     async with running_fake(dead_after_one) as fake, scanner(fake.url) as client:
         for _ in range(2):
-            assert (await scan(client, data, seconds=5)).verdict is Verdict.CLEAN
+            assert (await scan(client, data)).verdict is Verdict.CLEAN
         assert fake.connections == 2
         assert [len(request.data) for request in fake.requests] == [len(data)] * 2
 
@@ -358,52 +360,61 @@ async def test_what_is_slow_on_a_new_connection_is_waited_for_and_not_asked_agai
 
 
 async def test_a_time_limit_that_is_set_may_be_longer_than_what_is_allowed_otherwise() -> None:
+    answers = True
+
     async def slow(peer: Peer) -> None:
         await peer.request()
         await asyncio.sleep(0.4)
-        await peer.say(CLEAN)
+        await (peer.say(CLEAN) if answers else asyncio.Event().wait())
 
     brief = TimeAllowance(base=timedelta(seconds=0.2), bytes_per_second=10**12)
     async with running_fake(slow) as fake, scanner(fake.url, allowance=brief) as client:
         assert (await scan(client, SMALL)).verdict is Verdict.CLEAN
+        answers = False
         with pytest.raises(ScanTimeout):
             await client.scan(ByteStream(pieces(SMALL)), size_bytes=len(SMALL))
 
 
 @pytest.mark.parametrize("data", [SMALL, BIG[:MIB]], ids=["within the preview", "more"])
-async def test_clean_after_the_time_in_which_the_engine_looks_is_no_verdict(data: bytes) -> None:
+async def test_clean_after_the_time_in_which_the_engine_looks_is_no_verdict(data: bytes, let_pass: LetPass) -> None:
     answers = CLEAN
 
     async def late(peer: Peer) -> None:
         await peer.request()
-        await asyncio.sleep(0.3)
+        let_pass(100)
         await peer.say(answers)
 
     async with running_fake(late) as fake:
-        async with scanner(fake.url, max_scan_time=timedelta(seconds=0.2)) as client:
+        async with scanner(fake.url, max_scan_time=timedelta(seconds=50)) as client:
             with pytest.raises(ScanTimeout, match="antivirus_icap_max_scan_time"):
                 await scan(client, data)
-        for enough in (timedelta(seconds=10), None):
+        for enough in (timedelta(seconds=190), None):
             async with scanner(fake.url, max_scan_time=enough) as client:
                 assert (await scan(client, data)).verdict is Verdict.CLEAN
         answers = INFECTED
-        async with scanner(fake.url, max_scan_time=timedelta(seconds=0.2)) as client:
+        async with scanner(fake.url, max_scan_time=timedelta(seconds=50)) as client:
             assert (await scan(client, data)).verdict is Verdict.INFECTED
 
 
-async def test_a_file_of_which_more_is_gone_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "_FIRST_SIGN_SECONDS", 0.05)
+async def test_a_file_of_which_more_is_gone_is_not_asked_again(let_pass: LetPass) -> None:
+    has_it_all = asyncio.Event()
 
     async def silent_at_the_end(peer: Peer) -> None:
         await peer.request()
         await peer.say(CLEAN)
         await peer.request(await peer.reader.readexactly(7) + await peer.head())
+        has_it_all.set()
         await asyncio.Event().wait()
 
     async with running_fake(silent_at_the_end) as fake, scanner(fake.url) as client:
         assert (await scan(client, BIG[: 3 * MIB])).verdict is Verdict.CLEAN
+        scanning = asyncio.create_task(scan(client, BIG[: 3 * MIB]))
+        await has_it_all.wait()
+        let_pass(kept._FIRST_SIGN_SECONDS + 1)
+        assert not (await asyncio.wait({scanning}, timeout=0.05))[0]
+        let_pass(200)
         with pytest.raises(ScanTimeout):
-            await scan(client, BIG[: 3 * MIB], seconds=1)
+            await scanning
         assert fake.connections == 1
 
 
