@@ -281,9 +281,9 @@ def main() -> None:
     """Run the endpoint by itself."""
     import uvicorn
 
-    if len(sys.argv) != 3 or ":" not in sys.argv[2]:
+    host, _, port = sys.argv[-1].rpartition(":")
+    if len(sys.argv) != 3 or not host or not port.isdecimal():
         sys.exit("usage: python -m penstock.steps.receiving FOLDER HOST:PORT")
-    host, _, port = sys.argv[2].rpartition(":")
     host, secret = host.strip("[]"), os.environ.get("PENSTOCK_DELIVERY_PUSH_SECRET", "")
     if not secret and not is_loopback(host):
         sys.stderr.write(

@@ -294,6 +294,14 @@ def test_it_does_not_listen_to_others_without_a_secret(
     assert not (tmp_path / "in").exists()
 
 
+@pytest.mark.parametrize("said", [[], ["in"], ["in", "8081"], ["in", "127.0.0.1:http"], ["in", "127.0.0.1:1", "more"]])
+def test_what_it_cannot_do_is_told_how_it_is_called(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["receiving", *said])
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: pytest.fail("it listens"))
+    with pytest.raises(SystemExit, match=r"usage: .* FOLDER HOST:PORT"):
+        main()
+
+
 def test_a_part_that_was_finished_while_one_waited_for_it_is_not_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
