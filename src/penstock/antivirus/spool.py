@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ..threads import to_its_end
 from .base import ScannerUnavailable
 from .sources import OpenFile, pieces_of
 
@@ -34,7 +35,7 @@ async def spooled(stream: ByteStream, size_bytes: int, folder: Path | None) -> A
     try:
         async with pieces_of(stream, size_bytes) as pieces:
             async for piece in pieces:
-                await asyncio.to_thread(_write, file, piece, where)
+                await to_its_end(_write, file, piece, where)
         yield OpenFile(file.fileno(), where / "(stream)", size_bytes, os.fstat(file.fileno()).st_mtime_ns)
     finally:
         file.close()

@@ -12,6 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from ..threads import to_its_end
 from .base import BytesUnavailable
 
 if TYPE_CHECKING:
@@ -52,21 +53,13 @@ class OwnFolder:
         try:
             async with aclosing(pieces):
                 async for piece in pieces:
-                    await self._write(descriptor, piece)
+                    try:
+                        await to_its_end(_written, descriptor, piece)
+                    except OSError as error:
+                        raise self._cannot_keep(error) from error
             yield Path(name)
         finally:
             await asyncio.to_thread(_removed, descriptor, name)
-
-    async def _write(self, descriptor: int, piece: bytes) -> None:
-        """Write in a thread. Who is cancelled waits for that: it must not write on to what is opened next."""
-        writing = asyncio.ensure_future(asyncio.to_thread(_written, descriptor, piece))
-        try:
-            await asyncio.shield(writing)
-        except OSError as error:
-            raise self._cannot_keep(error) from error
-        except asyncio.CancelledError:
-            await asyncio.wait({writing})
-            raise
 
     def _cannot_keep(self, error: OSError) -> BytesUnavailable:
         return BytesUnavailable(f"the bytes cannot be kept in {self.path}: {error.strerror}")

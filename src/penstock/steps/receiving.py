@@ -21,7 +21,7 @@ from datetime import timedelta
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, ParamSpec, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import structlog
@@ -29,13 +29,12 @@ import structlog
 from ..clock import Clock, SystemClock
 from ..delivery.pushed import ID, number, read_digest, written_digest
 from ..errors import PenstockError
+from ..threads import to_its_end
 from .form import BadForm, Field, form_parts
 from .hashed import Hashes, MayGoOn
 from .inbox import Arriving, Busy, NoRoom, WrongBytes, arrived, arrived_so_far, collect
 
 log = structlog.get_logger(__name__)
-
-P = ParamSpec("P")
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -154,18 +153,18 @@ class Receiving:
         try:
             if not anew:
                 asked = number(headers.get("upload-offset"))
-                await _to_its_end(file.catch_up, asked, self._patience())
+                await to_its_end(file.catch_up, asked, self._patience())
                 if asked != file.offset:
                     raise _Wrong(409, "it goes on from another byte", Upload_Offset=str(file.offset))
-                await _to_its_end(file.drop_the_rest)
+                await to_its_end(file.drop_the_rest)
             size = file.offset + length
             async for piece in _body(receive):
                 if file.offset + len(piece) > size:
                     raise _Wrong(400, "there is more than Content-Length says")
-                await _to_its_end(file.write, piece)
+                await to_its_end(file.write, piece)
             if file.offset != size:
                 raise _Wrong(400, "it broke off", Upload_Offset=str(file.offset), Upload_Complete="?0")
-            await _to_its_end(file.finish, sha256)
+            await to_its_end(file.finish, sha256)
         finally:
             file.close()
         log.info("file_received", id=name, upload=headers.get("penstock-upload", "")[:64], size_bytes=size)
@@ -183,10 +182,10 @@ class Receiving:
                         continue
                     if file is None:
                         file = await _begun(self._folder, _named_by(fields), self._hashes, anew=True)
-                    await _to_its_end(file.write, part)
+                    await to_its_end(file.write, part)
             if file is None:
                 file = await _begun(self._folder, _named_by(fields), self._hashes, anew=True)
-            await _to_its_end(file.finish, fields.get("sha256", ""))
+            await to_its_end(file.finish, fields.get("sha256", ""))
         except BadForm as error:
             raise _Wrong(400, str(error)) from error
         finally:
@@ -214,16 +213,6 @@ async def _begun(folder: Path, name: str, hashes: Hashes, *, anew: bool) -> Arri
         await asyncio.wait({opening})
         if opening.exception() is None:
             opening.result().close()
-        raise
-
-
-async def _to_its_end(work: Callable[P, object], *arguments: P.args, **named: P.kwargs) -> None:
-    """Do something with a file in a thread; who is cancelled waits for that, so that it is not closed meanwhile."""
-    working = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
-    try:
-        await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait({working})
         raise
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from penstock.antivirus import ByteStream, ScannerUnavailable, SourceUnreadable
 from penstock.antivirus.spool import spooled
+from penstock.testing import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,3 +65,32 @@ async def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(ScannerUnavailable, match=f"{tmp_path}: No space left on device"):
         await spool(b"bytes", 5, tmp_path)
+
+
+async def test_a_file_is_not_closed_while_a_thread_writes_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is opened next might get the same number, and the rest of the bytes."""
+    begun, go_on, written = threading.Event(), threading.Event(), list[int]()
+    make = tempfile.TemporaryFile
+
+    class Slow:
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self._file: Any = make(*arguments, **options)
+            self.fileno, self.close = self._file.fileno, self._file.close
+
+        def write(self, piece: bytes) -> int:
+            begun.set()
+            go_on.wait(60)
+            written.append(self._file.write(piece))
+            return written[-1]
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", Slow)
+    spooling = asyncio.ensure_future(spool(b"bytes", 5, tmp_path))
+    await eventually(begun.is_set)
+    spooling.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await spooling
+    assert written == [5]
