@@ -90,6 +90,17 @@ def test_a_folder_goes_in_as_it_is(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#notices li")).to_have_count(0)
 
 
+def test_what_is_dropped_goes_in(page: Page) -> None:
+    dropped = page.evaluate_handle("""() => {
+        const made = new DataTransfer();
+        for (const name of ["dropped-1.txt", "dropped-2.txt"]) made.items.add(new File(["hello"], name));
+        return made;
+    }""")
+    page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+    for name in ("dropped-1.txt", "dropped-2.txt"):
+        expect(page.locator("tr", has_text=name)).to_have_attribute("data-phase", "released", timeout=15_000)
+
+
 def test_who_waits_is_told_what_for(page: Page, tmp_path: Path) -> None:
     """A server that is away when it begins, and one that takes nothing for a while in the middle."""
     file = tmp_path / "patience.txt"

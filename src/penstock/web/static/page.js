@@ -188,7 +188,8 @@ drop.ondragleave = () => drop.classList.remove("over");
 drop.ondrop = async (event) => {
   event.preventDefault();
   drop.classList.remove("over");
-  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+  const entries = items.map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile());   // before anything is awaited
   try {
     for await (const [file, folder] of filesIn(entries)) sender.add(file, folder);
   } catch (error) {

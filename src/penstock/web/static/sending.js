@@ -139,6 +139,10 @@ export class Sender {
 // The files of what was dropped, each with its folder; folders are gone through.
 export async function* filesIn(entries, folder = "") {
   for (const entry of entries) {
+    if (entry instanceof File) {
+      yield [entry, folder];
+      continue;
+    }
     if (entry.isFile) {
       yield [await new Promise((resolve, reject) => entry.file(resolve, reject)), folder];
       continue;
