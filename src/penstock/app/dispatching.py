@@ -13,6 +13,7 @@ from ..blobs.base import SupportsPath
 from ..delivery.sending.claims import Claims
 from ..delivery.sending.digests import Digests
 from ..delivery.sending.dispatch import Dispatcher
+from ..delivery.sending.home import HomeWay
 from ..delivery.sending.ledger import Ledger
 from ..delivery.sending.once import Once
 from ..delivery.sending.posting import Posting
@@ -77,7 +78,8 @@ class Dispatching:
         self._digests = Digests(blobs)
         self.ways = {step: self._way(step, chosen) for step, chosen in settings.delivery.items()}
         self.claims = Claims(self._tokens, store)
-        self.publisher = Dispatcher(bus, clock, ways=self.ways, store=store, ledger=self._ledger)
+        home = HomeWay(folder, blobs) if isinstance(blobs, SupportsPath) else None
+        self.publisher = Dispatcher(bus, clock, ways=self.ways, store=store, ledger=self._ledger, otherwise=home)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""

@@ -71,18 +71,27 @@ class Dispatcher(Publisher):
     Args:
         bus: carries the events.
         clock: times them.
-        ways: by step. Steps that are not here are started with the address that their upload came with.
+        ways: by step.
         store: knows which starts are awaited.
         ledger: remembers which were said.
+        otherwise: for steps that are not in `ways`, `at_once`. None: the address that their upload came with.
     """
 
     def __init__(
-        self, bus: Bus, clock: Clock, *, ways: Mapping[str, Way], store: ProgressStore, ledger: Ledger
+        self,
+        bus: Bus,
+        clock: Clock,
+        *,
+        ways: Mapping[str, Way],
+        store: ProgressStore,
+        ledger: Ledger,
+        otherwise: Way | None = None,
     ) -> None:
         super().__init__(bus, clock)
         self._heard_on = bus
         self._time = clock
         self._ways = dict(ways)
+        self._otherwise = otherwise
         self._store = store
         self._ledger = ledger
         self._lanes = Lanes()
@@ -171,8 +180,10 @@ class Dispatcher(Publisher):
     async def _addressed(self, emit: Emit, trace_parent: str) -> Emit | None:
         """Return an event as it can be published now; None when it has to wait."""
         start = emit.event
-        way = self._ways.get(start.step_to_start) if isinstance(start, StartPostprocessingStep) else None
-        if way is None or not isinstance(start, StartPostprocessingStep):
+        if not isinstance(start, StartPostprocessingStep):
+            return emit
+        way = self._ways.get(start.step_to_start, self._otherwise)
+        if way is None:
             return emit
         if way.at_once:
             return _with_url(emit, start, await way.address(start, emit.event_id, _nobody))
