@@ -114,10 +114,10 @@ def test_a_patience_that_is_no_duration_is_told(penstock: Penstock, file: Path) 
 
 def test_patience_is_how_long_it_tries(penstock: Penstock, server: FakeServer, file: Path) -> None:
     server.faults = [Fault("POST", "/uploads/", Answer.problem(503, "busy")) for _ in range(100)]
-    ended = penstock("upload", "--patience", "300ms", "--url", server.url, file)
+    ended = penstock("upload", "--patience", "1s", "--url", server.url, file)
     assert ended.status == 2
     assert "penstock: " + str(file) + ": busy; trying again\n" in ended.err
-    assert "no progress for 300ms: busy. Run the same command again to go on." in ended.err
+    assert "no progress for 1s: busy. Run the same command again to go on." in ended.err
 
 
 def test_what_cannot_be_remembered_is_told_and_sent_all_the_same(

@@ -226,10 +226,11 @@ class _OneUpload:
             await self._sender.delete(self._upload)
 
     async def _begin(self) -> int:
-        self._begun += 1
-        if self._begun > _BEGINNINGS:
+        if self._begun >= _BEGINNINGS:
             raise Refused(f"{self._source.shown}: the server forgets the upload again and again before it is complete")
         self._upload = await self._sender.create(self._source, self._fingerprint)
+        # Only now: one that is away or busy has forgotten nothing, and how long it is tried is up to the patience.
+        self._begun += 1
         self._claim.note(self._source, self._fingerprint, self._upload)
         return 0
 

@@ -57,7 +57,7 @@ async def until_connected(wait: Wait) -> None:
 
 @pytest.mark.parametrize("phase", ["released", "rejected", "deleted", "cancelled", "expired"])
 async def test_an_event_brings_the_outcome(wait: Wait, phase: str) -> None:
-    async with asyncio.timeout(20), wait.follower.listening():
+    async with asyncio.timeout(60), wait.follower.listening():
         outcome = asyncio.create_task(wait.outcome())
         await until_connected(wait)
         wait.server.end(wait.upload, phase)
@@ -66,12 +66,12 @@ async def test_an_event_brings_the_outcome(wait: Wait, phase: str) -> None:
 
 async def test_what_ended_before_is_known_at_once(wait: Wait) -> None:
     wait.upload.phase = "released"
-    async with asyncio.timeout(20), wait.follower.listening():
+    async with asyncio.timeout(60), wait.follower.listening():
         assert await wait.outcome() == "released"
 
 
 async def test_events_about_others_are_no_reason_to_ask(wait: Wait) -> None:
-    async with asyncio.timeout(20), wait.follower.listening():
+    async with asyncio.timeout(60), wait.follower.listening():
         outcome = asyncio.create_task(wait.outcome())
         await until_connected(wait)
         before = wait.questions
@@ -84,7 +84,7 @@ async def test_events_about_others_are_no_reason_to_ask(wait: Wait) -> None:
 
 async def test_without_a_stream_it_asks_every_now_and_then(wait: Wait) -> None:
     wait.server.streams_work = False
-    async with asyncio.timeout(20), wait.follower.listening():
+    async with asyncio.timeout(60), wait.follower.listening():
         outcome = asyncio.create_task(wait.outcome())
         await eventually(lambda: wait.questions > 3)
         wait.upload.phase = "released"
@@ -92,7 +92,7 @@ async def test_without_a_stream_it_asks_every_now_and_then(wait: Wait) -> None:
 
 
 async def test_what_happened_while_the_stream_was_cut_is_not_missed(wait: Wait) -> None:
-    async with asyncio.timeout(20), wait.follower.listening():
+    async with asyncio.timeout(60), wait.follower.listening():
         outcome = asyncio.create_task(wait.outcome())
         await until_connected(wait)
         wait.server.stop()
@@ -102,7 +102,7 @@ async def test_what_happened_while_the_stream_was_cut_is_not_missed(wait: Wait) 
 
 
 async def test_after_a_cut_it_goes_on_from_the_last_event(wait: Wait) -> None:
-    async with asyncio.timeout(20), wait.follower.listening():
+    async with asyncio.timeout(60), wait.follower.listening():
         outcome = asyncio.create_task(wait.outcome())
         await until_connected(wait)
         wait.server.stop()
@@ -149,7 +149,7 @@ async def test_an_upload_that_nobody_knows_has_no_outcome(wait: Wait) -> None:
 )
 async def test_it_tells_where_the_upload_stands(wait: Wait, run: dict[str, object], told: str) -> None:
     wait.upload.processing = {"attempt": 1, "fraction": None, "stalled": False, "next_try_at": None} | run
-    async with asyncio.timeout(20), wait.follower.listening():
+    async with asyncio.timeout(60), wait.follower.listening():
         outcome = asyncio.create_task(wait.outcome())
         await until_connected(wait)
         wait.server.end(wait.upload, "released")

@@ -61,7 +61,7 @@ def files(folder: Path, count: int) -> list[Source]:
 async def test_each_file_gets_a_result_in_order(server: FakeServer, tmp_path: Path) -> None:
     sources = files(tmp_path, 20)
     board = Notes()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         results = await job_for(server, tmp_path, parallel=3).run(sources, board)
     assert [(one.file, one.phase, one.error) for one in results] == [
         (source.shown, "released", "") for source in sources
@@ -85,7 +85,7 @@ async def test_one_that_fails_does_not_stop_the_others(server: FakeServer, tmp_p
     server.received = lambda upload: server.end(
         upload, "deleted" if upload.metadata["filename"] == "file2.bin" else "released", "infected"
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         results = await job_for(server, tmp_path).run(sources, Notes())
     assert [one.phase for one in results] == ["released", "", "deleted", "released"]
     assert results[1].error == "file1.bin: there is no such file"
@@ -100,16 +100,16 @@ async def test_what_was_sent_is_remembered_until_its_outcome_is_known(server: Fa
     server.received = vanish
     (source,) = files(tmp_path, 1)
     job = job_for(server, tmp_path)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         (first,) = await job.run([source], Notes())
     assert (first.phase, first.error != "") == ("processing", True)
     server.faults = []
     server.uploads[first.upload].phase = "released"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         (second,) = await job.run([source], Notes())
     assert (second.upload, second.phase, second.error) == (first.upload, "released", "")
     assert len(server.asked("POST")) == 1
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         (third,) = await job.run([source], Notes())
     assert third.upload != first.upload
 

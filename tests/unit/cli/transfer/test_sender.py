@@ -106,6 +106,13 @@ async def test_a_server_that_is_busy_is_waited_for(way: Way, status: int) -> Non
     assert 7 <= way.clock.seconds < 9
 
 
+async def test_a_server_that_is_busy_for_long_has_forgotten_nothing(way: Way) -> None:
+    way.server.faults = [Fault("POST", "/uploads/", Answer.problem(503, "busy")) for _ in range(6)]
+    await way.send()
+    assert way.only_upload.data == CONTENT
+    assert way.troubles == ["busy"] * 6
+
+
 async def test_an_answer_that_tells_no_offset_is_asked_about(way: Way) -> None:
     way.server.faults = [Fault("PATCH", "/uploads/", Answer(204))]
     await way.send()
