@@ -227,7 +227,7 @@ async def test_a_slow_disk_slows_the_sender_down(blobs: LocalBlobs, monkeypatch:
     real = os.pwritev
 
     def slow(*arguments: object) -> int:
-        assert disk_is_free.wait(20)
+        assert disk_is_free.wait(60)
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "pwritev", slow)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import timedelta
@@ -13,6 +12,7 @@ from penstock.delivery.base import BytesGone, BytesUnavailable, DeliveryRefused
 from penstock.delivery.stream import StreamDelivery
 from penstock.events.types import StartPostprocessingStep
 from tests.servers.storage import Page, Storage, running_storage
+from tests.unit.conftest import LetPass
 
 BODY = bytes(range(256)) * 4000
 
@@ -144,15 +144,13 @@ async def test_a_server_that_stops_sending_is_given_up(storage: Storage, monkeyp
         await read(start(storage.put("/a", BODY, stalls=True)))
 
 
-async def test_the_time_that_the_reader_takes_is_its_own(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "_WAIT_SECONDS", 0.2)
-    monkeypatch.setattr(body, "_SLOWEST_BYTES_PER_SECOND", 10**9)
+async def test_the_time_that_the_reader_takes_is_its_own(storage: Storage, let_pass: LetPass) -> None:
     async with StreamDelivery() as delivery, delivery.deliver(start(storage.put("/a", BODY))) as delivered:
         got = 0
         async with aclosing(delivered.stream()) as pieces:
             async for piece in pieces:
                 if not got:
-                    await asyncio.sleep(0.4)
+                    let_pass(10 * body._WAIT_SECONDS)
                 got += len(piece)
     assert got == len(BODY)
 

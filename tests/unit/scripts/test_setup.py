@@ -43,7 +43,7 @@ def machine(clone: Path, tmp_path: Path) -> Machine:
             env={"PATH": str(path), "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=240,
             check=False,
         )
 

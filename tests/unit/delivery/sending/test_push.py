@@ -64,7 +64,7 @@ def pushing(blobs: LocalBlobs, **more: Any) -> Pushing:
         "tls": True,
         "secret": "s3cret",
         "tries": 3,
-        "stall_limit": timedelta(seconds=5),
+        "stall_limit": timedelta(seconds=60),
     }
     return Pushing(blobs=blobs, digests=Digests(blobs), **(how | more))
 
@@ -144,7 +144,7 @@ class Unruly(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if status == "hang":
-            server.ending.wait(20)
+            server.ending.wait(120)
             return
         if status == "endless":
             self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -70,11 +70,11 @@ async def test_while_etcd_is_away_all_calls_say_so_and_afterwards_all_work(own_e
 
 
 async def test_an_etcd_that_hangs_is_not_waited_for_longer_than_the_limit(own_etcd: EtcdNode) -> None:
-    async with store_at(own_etcd.address, seconds=0.3) as store:
+    async with store_at(own_etcd.address, seconds=1) as store:
         own_etcd.freeze()
         began = time.monotonic()
         results = await asyncio.gather(*(call(store) for call in CALLS), return_exceptions=True)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
         assert {type(result) for result in results} == {StoreUnavailable}
         own_etcd.thaw()
         await eventually(lambda: _works(store))
@@ -136,7 +136,7 @@ async def test_a_node_that_is_away_is_passed_over(tmp_path: Path, etcd: EtcdNode
 
 async def test_another_node_takes_over_when_one_dies_or_hangs(tmp_path: Path) -> None:
     with running_cluster(tmp_path) as nodes:
-        async with store_at(*(node.address for node in nodes), seconds=15) as store:
+        async with store_at(*(node.address for node in nodes), seconds=60) as store:
             revision = await store.save(record("u1"), expected=None)
             nodes[0].kill()
             assert await store.get("u1") is not None  # no error: reading is tried again elsewhere
@@ -198,7 +198,7 @@ async def test_an_etcd_that_is_away_at_the_start_is_told() -> None:
     with pytest.raises(StoreUnavailable, match="is not reached"):
         async with store_at(f"127.0.0.1:{free_ports(1)[0]}"):
             pass
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("node", ["http://", "not an address", "127.0.0.1:99999"])

@@ -120,7 +120,7 @@ async def test_an_answer_that_is_none_is_no_answer(requests: Requests, client: C
     await client.flush()  # as above
     stream = Stream(requests, config_of("x", "", [new_bucket], max_age=None, persistent=True))
     asking = asyncio.create_task(stream.append(new_bucket, b"", expected=None))
-    await (await listening.next_msg(5)).respond(b"what?")
+    await (await listening.next_msg(60)).respond(b"what?")
     with pytest.raises(StoreUnavailable, match="cannot be read"):
         await asking
 
@@ -130,7 +130,7 @@ async def test_a_cancelled_question_is_forgotten(requests: Requests, client: Cli
     await client.flush()
     await client.flush()  # the first one may overtake the subscription, which nats-py sends a moment later
     asking = asyncio.create_task(requests.ask("slow"))
-    question = await listening.next_msg(5)
+    question = await listening.next_msg(60)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
