@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer.main
 
 from penstock.cli.exits import Status
-from penstock.cli.main import app
+from penstock.cli.main import build
 from scripts.generated import write_or_compare
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ serve` listens by the settings at hand.
 def page() -> str:
     """Return the page."""
     statuses = (f"| {status.value} | {status.meaning} |\n" for status in Status)
-    return "".join([HEAD, *statuses, *_commands(typer.main.get_command(app), "penstock")])
+    return "".join([HEAD, *statuses, *_commands(typer.main.get_command(build()), "penstock")])
 
 
 def _commands(command: Any, path: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The tables of a new SQLite database: recorded when they are made for the first time, then made without Alembic."""
+"""The tables of a new SQLite database: recorded when they are made for the first time, then made from the record."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def _recorded(migrate: Callable[[Connection], None]) -> list[str]:
-    """Return the statements that make what the migrations make."""
+def _recorded(create: Callable[[Connection], None]) -> list[str]:
+    """Return the statements that make what `create` makes."""
     engine = create_engine("sqlite://")
     with engine.begin() as connection:
-        migrate(connection)
+        create(connection)
         made = connection.exec_driver_sql(
             "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
         )
@@ -34,16 +34,13 @@ def _recorded(migrate: Callable[[Connection], None]) -> list[str]:
 @contextmanager
 def made_once() -> Iterator[None]:
     """Have new databases of this process get their tables so, while the context is open."""
-    migrate = schema._migrate
-    recorded = cache(lambda: _recorded(migrate))
+    create = schema._create
+    recorded = cache(lambda: _recorded(create))
 
     def make(connection: Connection) -> None:
-        if connection.dialect.name != "sqlite" or schema.current_revision(connection) is not None:
-            migrate(connection)
-            return
         for statement in recorded():
             connection.exec_driver_sql(statement)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "_migrate", make)
+        patch.setattr(schema, "_create", make)
         yield

@@ -10,12 +10,14 @@ Other packages add choices through entry points of the group `penstock.<kind>`, 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
 from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +86,14 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
 
 def names(kind: str) -> list[str]:
     """Return the names that may be chosen for a kind, those of other packages included."""
-    return sorted({*TABLE[kind], *(entry.name for entry in entry_points(group=f"penstock.{kind}"))})
+    return sorted({*TABLE[kind], *(entry.name for entry in _added(kind))})
+
+
+def _added(kind: str) -> EntryPoints:
+    """Return what other packages add."""
+    from importlib.metadata import entry_points  # it loads what reads e-mail, for what few have
+
+    return entry_points(group=f"penstock.{kind}")
 
 
 def load(kind: str, name: str) -> Any:
@@ -97,7 +106,7 @@ def load(kind: str, name: str) -> Any:
     """
     backend = TABLE[kind].get(name)
     if backend is None:
-        for entry in entry_points(group=f"penstock.{kind}"):
+        for entry in _added(kind):
             if entry.name == name:
                 return entry.load()
         raise ConfigurationError(f"{kind}={name}: not known. Choose one of {', '.join(names(kind))}.")

@@ -14,7 +14,6 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Self
 
-import httpx
 import msgspec
 import structlog
 
@@ -22,6 +21,8 @@ from ..antivirus.alert import Alert, AlertKind
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import httpx
+
     from ..clock import Clock
     from ..telemetry import Metrics
 
@@ -74,10 +75,14 @@ class Alerts:
         self._one_at_a_time = asyncio.Lock()
         self._quiet_until = float("-inf")
         self._said_not_used = False
+        self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
-        # Certificates are read here, and only where something is to be posted: that takes a while.
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False) if self._url else None
+        if self._url is not None:
+            # Loading it, and the certificates that a client reads, takes a while: only who posts waits for that.
+            import httpx
+
+            self._client = httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False)
         self._posting = asyncio.create_task(self._post_all())
         return self
 

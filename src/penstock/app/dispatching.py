@@ -15,15 +15,12 @@ from ..delivery.sending.digests import Digests
 from ..delivery.sending.dispatch import Dispatcher
 from ..delivery.sending.home import HomeWay
 from ..delivery.sending.ledger import Ledger
+from ..delivery.sending.on_request import PushOnRequestWay
 from ..delivery.sending.once import Once
-from ..delivery.sending.posting import Posting
 from ..delivery.sending.presigned import PresignedWay, Returns
 from ..delivery.sending.pull import PullWay
-from ..delivery.sending.push import Pushing, PushOnRequestWay, PushWay
-from ..delivery.sending.putting import Putting
 from ..delivery.sending.targets import TargetRefused, Targets
 from ..delivery.sending.tokens import KEY_BYTES, Tokens
-from ..delivery.sending.tus import Tus
 from ..delivery.sending.volume import VolumeWay
 from ..errors import ConfigurationError
 from ..settings.deliveries import FORM, ONE_TIME, TUS
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
     from ..db import Database
     from ..delivery.sending.base import Way
     from ..delivery.sending.parcel import Manner
+    from ..delivery.sending.push import Pushing
     from ..settings import Settings
     from ..settings.deliveries import Chosen
     from ..store.base import ProgressStore
@@ -116,11 +114,19 @@ class Dispatching:
             case _:
                 raise self._wrong(step, chosen, "this server cannot do that")
 
-    def _push(self, step: str, chosen: Chosen) -> PushWay:
+    def _push(self, step: str, chosen: Chosen) -> Way:
+        # With these comes an HTTP client, for which nobody else has to wait.
+        from ..delivery.sending.posting import Posting
+        from ..delivery.sending.push import PushWay
+        from ..delivery.sending.putting import Putting
+        from ..delivery.sending.tus import Tus
+
         manners: dict[str, Manner] = {FORM: Posting(), TUS: Tus(self._ledger)}
         return PushWay(chosen.place, self._pushing(step, chosen), manners.get(chosen.manner, Putting()))
 
     def _pushing(self, step: str, chosen: Chosen) -> Pushing:
+        from ..delivery.sending.push import Pushing
+
         settings, parts = self._settings, urlsplit(chosen.place)
         targets = Targets(settings.delivery_push_allow)
         try:

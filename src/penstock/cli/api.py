@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -49,7 +50,9 @@ class Api:
         self.url = url
         self._pause = pause
         timeout = httpx.Timeout(timeout_seconds, connect=min(_CONNECT_SECONDS, timeout_seconds))
-        self._client = httpx.Client(base_url=url + PREFIX, timeout=timeout, trust_env=goes_far(url))
+        self._client = httpx.Client(
+            base_url=url + PREFIX, timeout=timeout, trust_env=goes_far(url), verify=trusted_by(url)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -217,6 +220,15 @@ def goes_far(url: str) -> bool:
         return not ip_address(host).is_loopback
     except ValueError:
         return host != "localhost"
+
+
+def trusted_by(url: str) -> ssl.SSLContext | bool:
+    """Return what `verify` of a client is to be, for a server that is known by its address.
+
+    To read all certificates of the system takes longer than the rest of a request: plain HTTP has no use for them,
+    and nobody is trusted there should it come to TLS all the same.
+    """
+    return urlsplit(url).scheme != "http" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _is_problem(answer: httpx.Response) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -95,9 +94,9 @@ class EventDesk:
         return _documents(self._with(asked))
 
     def _with(self, use: Callable[[Requests], Awaitable[T]]) -> T:
-        from ..app.desk import open_requests
+        import asyncio
 
-        quiet_logs()
+        from ..app.desk import open_requests
 
         async def used() -> T:
             async with open_requests(self._settings) as requests:

@@ -3,24 +3,69 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
 from .. import __version__
 from ..errors import PenstockError
-from . import antivirus, config, doctor, files, gc, postprocessing, serve, sessions, step, upload, usage
 from .exits import Status
 from .show import complain
 
-app = typer.Typer(
-    name="penstock",
-    help="Receives files, holds each one back until it is checked and processed, then lets people at it.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COMMANDS: Final = {
+    "serve": "serve:serve",
+    "upload": "upload:upload",
+    "config": "config:config",
+    "doctor": "doctor:doctor",
+}
+"""Where the commands are: `module:function`."""
+_GROUPS: Final = {
+    "uploads": "uploads:app",
+    "files": "files:app",
+    "postprocessing": "postprocessing:app",
+    "antivirus": "antivirus:app",
+    "step": "step:app",
+    "storage-users": "uploads:storage_users",
+}
+"""Where the groups of commands are."""
+
+
+def build(only: str | None = None) -> typer.Typer:
+    """Return the command `penstock` with everything below it, or with one command or group.
+
+    A start has to wait for all that is built; most are about one thing.
+    """
+    app = typer.Typer(
+        name="penstock",
+        help="Receives files, holds each one back until it is checked and processed, then lets people at it.",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, path in _COMMANDS.items():
+        if only in (None, name):
+            app.command(name)(_loaded(path))
+    for name, path in _GROUPS.items():
+        if only in (None, name):
+            app.add_typer(_loaded(path), name=name)
+    return app
+
+
+def _loaded(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(f".{module}", __package__), attribute)
+
+
+def _asked_for(arguments: Sequence[str]) -> str | None:
+    """Return the command or group that the arguments begin with; None where others may have to be shown."""
+    first = arguments[0] if arguments else ""
+    return first if first in _COMMANDS or first in _GROUPS else None
 
 
 def _show_version(wanted: bool) -> None:
@@ -29,8 +74,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def root(
+def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -39,29 +83,10 @@ def root(
     del version  # its callback has done what there is to do
 
 
-app.command("serve")(serve.serve)
-app.command("upload")(upload.upload)
-sessions.app.command("gc")(gc.gc)
-sessions.app.command("unfinished")(usage.unfinished)
-sessions.app.command("usage")(usage.usage)
-app.add_typer(sessions.app, name="uploads")
-app.add_typer(files.app, name="files")
-app.add_typer(postprocessing.app, name="postprocessing")
-app.add_typer(antivirus.app, name="antivirus")
-app.add_typer(step.app, name="step")
-app.command("config")(config.config)
-app.command("doctor")(doctor.doctor)
-_storage_users = typer.Typer(
-    help="The same as `uploads`, by the name that oCIS administrators type.", no_args_is_help=True
-)
-_storage_users.add_typer(sessions.app, name="uploads")
-app.add_typer(_storage_users, name="storage-users")
-
-
 def run() -> NoReturn:
     """Run the command; what goes wrong is a line on standard error, or one for each thing that is wrong."""
     try:
-        app(prog_name="penstock")
+        build(_asked_for(sys.argv[1:]))(prog_name="penstock")
     except PenstockError as error:
         _complain_about(error)
     except ExceptionGroup as group:

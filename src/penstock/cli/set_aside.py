@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import typer
@@ -110,6 +109,8 @@ async def _everything(kept: KeptAside) -> list[SetAsideEvent]:
 
 
 def _with(config: Path | None, use: Callable[[KeptAside], Awaitable[T]]) -> T:
+    import asyncio
+
     from ..app.desk import open_set_aside
 
     quiet_logs()

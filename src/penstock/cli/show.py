@@ -11,8 +11,6 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from ..sizes import readable_size
 
 if TYPE_CHECKING:
@@ -61,6 +59,8 @@ class JsonRows:
 
     def add(self, row: dict[str, Any]) -> None:
         """Print one more."""
+        import msgspec
+
         try:
             text = msgspec.json.format(msgspec.json.encode(row))
         except UnicodeEncodeError:

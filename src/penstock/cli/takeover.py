@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -47,6 +46,8 @@ def takeover(
     Exit status: 0 done, 1 something is not as it should be (with --dry-run), 2 an instance is still connected, or a
     server is away, and nothing was changed, 4 some uploads could not be resumed.
     """
+    import asyncio
+
     quiet_logs()
     settings = settings_from(config, "postprocessing")
     options = {"dry_run": dry_run, "while_it_runs": while_it_runs, "replace_consumer": replace_consumer}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import inspect, text
 
 from ..errors import ConfigurationError
-from .tables import SCHEMA_REVISION
+from .tables import SCHEMA_REVISION, metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -19,6 +19,11 @@ _LOCK: Final = int.from_bytes(b"penstock")
 """The key of the lock, of which a PostgreSQL database has one set for all that use it."""
 _LOCK_MILLISECONDS: Final = 60_000
 """How long another process may take to upgrade before this one gives up."""
+_VERSION_TABLE: Final = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+    "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
+"""As the migration tool makes it."""
 
 
 class NewerSchema(ConfigurationError):
@@ -50,7 +55,9 @@ def upgrade(engine: Engine, name: str) -> None:
         found = current_revision(connection)
         if found is not None and found > SCHEMA_REVISION:
             raise NewerSchema(name, found)
-        if found != SCHEMA_REVISION:
+        if found is None and connection.dialect.name == "sqlite":
+            _create(connection)
+        elif found != SCHEMA_REVISION:
             _migrate(connection)
 
 
@@ -67,6 +74,16 @@ def current_revision(connection: Connection) -> str | None:
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return revision
+
+
+def _create(connection: Connection) -> None:
+    """Make the tables of an empty database as all migrations would leave them, which a test compares.
+
+    That is what `penstock serve` meets at its first start, and saves it loading the migration tool.
+    """
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(text(_VERSION_TABLE))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": SCHEMA_REVISION})
 
 
 def _migrate(connection: Connection) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
 from ..delivery.sending.claims import StepOver, TokenUsed, WrongToken
+from ..delivery.sending.on_request import PushOnRequestWay
 from ..delivery.sending.presigned import PresignedWay
 from ..delivery.sending.pull import ASK, PATH, PullWay
-from ..delivery.sending.push import PushOnRequestWay
 from ..errors import NotFound, PenstockError, Unavailable
 from ..uploads.upload import Phase
 from .asgi import Answer, Receive, Scope, Send, exchange_of, headers_of, send_answer

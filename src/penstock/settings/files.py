@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -53,6 +52,8 @@ def read_toml(config: Path | None, environ: Mapping[str, str], folder: Path, rea
     path, why = next(_candidates(config, environ, folder), (None, ""))
     if path is None:
         return None
+    import tomllib
+
     try:
         with path.open("rb") as file:
             keys = tomllib.load(file)

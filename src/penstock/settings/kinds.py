@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -106,7 +105,11 @@ class Choice(Kind[str]):
         return word
 
     def _added(self) -> list[str]:
-        return sorted(entry.name for entry in entry_points(group=self.group)) if self.group else []
+        if not self.group:
+            return []
+        from importlib.metadata import entry_points  # it loads what reads e-mail
+
+        return sorted(entry.name for entry in entry_points(group=self.group))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,6 +33,8 @@ class Tables(Kind[Written]):
         """Read the file whose path it is."""
         if not text.strip():
             return Written()
+        import tomllib
+
         path = folder / Path(text.strip())
         try:
             with path.open("rb") as file:

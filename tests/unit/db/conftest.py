@@ -6,10 +6,10 @@ import pytest
 
 from penstock.db import schema
 
-MIGRATE = schema._migrate
+CREATE = schema._create
 
 
 @pytest.fixture(autouse=True)
 def migrated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo `tables_made_once`."""
-    monkeypatch.setattr(schema, "_migrate", MIGRATE)
+    monkeypatch.setattr(schema, "_create", CREATE)

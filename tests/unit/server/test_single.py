@@ -72,7 +72,7 @@ try:
     main()
 finally:
     import penstock.bus.nats.bus, penstock.store.nats_kv
-    print(*sorted({name.partition(".")[0] for name in sys.modules}))
+    print(*sorted({name.partition(".")[0] for name, module in sys.modules.items() if module is not None}))
 """
 
 

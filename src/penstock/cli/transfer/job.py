@@ -12,7 +12,7 @@ import httpx
 
 from ...clock import Clock
 from ...errors import NotFound, PenstockError
-from ..api import PREFIX, away, document, goes_far
+from ..api import PREFIX, away, document, goes_far, trusted_by
 from .follower import Follower
 from .remembered import Memory
 from .sender import Sender
@@ -89,7 +89,9 @@ class Job:
         """
         async with AsyncExitStack() as stack:
             limits = httpx.Limits(max_connections=self.parallel + _FURTHER_CONNECTIONS)
-            client = await stack.enter_async_context(httpx.AsyncClient(limits=limits, trust_env=goes_far(self.url)))
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(limits=limits, trust_env=goes_far(self.url), verify=trusted_by(self.url))
+            )
             await self._greet(client)
             sender = Sender(client, self.url, space=self.space, patience=self.patience, clock=self.clock)
             follower = Follower(client, self.url, patience=self.patience, clock=self.clock)

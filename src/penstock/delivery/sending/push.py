@@ -17,7 +17,6 @@ from ..addresses import server_of
 from .base import NotDelivered, Way
 from .line import Failed, Refused, open_line
 from .parcel import Parcel
-from .pull import ASK, PullWay
 from .targets import TargetRefused, TargetUnknown
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from .digests import Digests
     from .parcel import Manner
     from .targets import Targets
-    from .tokens import Tokens
 
 log = structlog.get_logger(__name__)
 
@@ -111,17 +109,6 @@ class PushWay(Way):
             f"the file could not reach the worker at {server_of(self._url)}: tried {times}; the last time, {error}",
             told=f"the file could not reach the worker: tried {times}; the last time, {_told(error)}",
         )
-
-
-class PushOnRequestWay(PullWay):
-    """Tells the step where to ask for its file, which is then sent by `push`."""
-
-    name = "push-on-request"
-
-    def __init__(self, url: str, tokens: Tokens, push: Way) -> None:
-        """`url` is where steps reach this server; `push` sends a file."""
-        super().__init__(url, tokens, below=f"/{ASK}")
-        self.push = push
 
 
 def _told(error: Exception) -> str:
