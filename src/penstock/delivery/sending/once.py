@@ -6,6 +6,7 @@ is known to this process only: after a restart it counts from the beginning.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
@@ -34,14 +35,18 @@ class Once:
         self._ledger = ledger
         self._store = store
         self._read: OrderedDict[tuple[str, str], list[tuple[int, int]] | None] = OrderedDict()
+        self._noting: dict[tuple[str, str], asyncio.Event] = {}
+        """What is being noted in the ledger right now."""
 
     async def check(self, claim: Claim) -> None:
-        """Make sure that a file was not read yet.
+        """Make sure that a file was not read yet. Who hears that it was hears so after a kill, too.
 
         Raises:
             TokenUsed: it was.
             DatabaseUnavailable: nobody can tell now.
         """
+        if (noting := self._noting.get((claim.upload_id, claim.start_id))) is not None:
+            await noting.wait()
         if self.is_used_up(claim) or await self._ledger.is_used_up(claim.upload_id, claim.start_id):
             raise TokenUsed(
                 f"this address was good for one reading, and upload {claim.upload_id} was read. Another attempt of the "
@@ -65,10 +70,14 @@ class Once:
         if len(self._read) > _KEPT:
             self._read.popitem(last=False)
         if whole:
+            self._noting[key] = noted = asyncio.Event()
             try:
                 await self._use_up(claim)
             except Unavailable as error:  # this process knows it; after a restart the step's end will be the end of it
                 log.warning("used_up_address_not_noted", upload=claim.upload_id, error=str(error))
+            finally:
+                del self._noting[key]
+                noted.set()
 
     async def _use_up(self, claim: Claim) -> None:
         """Note it in the ledger, unless the step is over by now.

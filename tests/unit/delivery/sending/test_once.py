@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from penstock.delivery.sending.claims import Claim, TokenUsed
 from penstock.delivery.sending.ledger import Ledger
 from penstock.delivery.sending.once import Once, joined
 from penstock.store.memory import MemoryStore
+from penstock.testing import eventually
 
 UPLOAD = "a" * 32
 PROGRESS = Progress(upload_id=UPLOAD, status=Status("ocr"), steps=("ocr", "thumbs"))
@@ -56,6 +58,30 @@ async def test_an_address_dies_when_all_was_read_in_whatever_ranges(ledger: Ledg
     with pytest.raises(TokenUsed):
         await Once(ledger, store).check(CLAIM)
     await Once(ledger, store).check(CLAIM._replace(start_id="another"))
+
+
+async def test_who_hears_that_an_address_is_used_up_would_hear_so_after_a_kill(
+    ledger: Ledger, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once, noted, gate = Once(ledger, store), ledger.use_up, asyncio.Event()
+
+    async def late(upload_id: str, start_id: str, *, instead_of: str | None) -> bool:
+        await gate.wait()
+        return await noted(upload_id, start_id, instead_of=instead_of)
+
+    monkeypatch.setattr(ledger, "use_up", late)
+    reading = asyncio.create_task(once.note(CLAIM, 0, 1, 1))
+    await eventually(lambda: once.is_used_up(CLAIM))
+    asking = asyncio.create_task(once.check(CLAIM))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not asking.done()
+    gate.set()
+    with pytest.raises(TokenUsed):
+        await asking
+    with pytest.raises(TokenUsed):
+        await Once(ledger, store).check(CLAIM)
+    await reading
 
 
 async def test_it_takes_the_place_of_what_was_said_of_an_earlier_step(ledger: Ledger, store: MemoryStore) -> None:
