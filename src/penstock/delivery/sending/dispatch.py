@@ -125,6 +125,8 @@ class Dispatcher(Publisher):
                 await self.catch_up()
             except Unavailable as error:
                 log.warning("deliveries_wait", error=str(error))
+            except Exception:  # whatever is wrong with one record, the server is to go on
+                log.exception("deliveries_not_looked_at")
             await self._time.sleep(_LOOK)
 
     async def catch_up(self) -> None:

@@ -157,6 +157,8 @@ class Returns:
                 await self.collect()
             except Unavailable as error:
                 log.warning("lent_copies_wait", error=str(error))
+            except Exception:  # a copy that stays is not worth the end of the server
+                log.exception("lent_copies_not_removed")
             await self._clock.sleep(_LOOK)
 
     async def collect(self) -> int:

@@ -16,7 +16,7 @@ from penstock.clock import SystemClock
 from penstock.core.emit import awaited
 from penstock.core.progress import Progress, Status
 from penstock.db import Database
-from penstock.delivery.sending import lanes
+from penstock.delivery.sending import dispatch, lanes
 from penstock.delivery.sending.base import NotDelivered, Report, Way
 from penstock.delivery.sending.dispatch import Dispatcher
 from penstock.delivery.sending.ledger import Ledger
@@ -26,6 +26,7 @@ from penstock.events.types import (
     PostprocessingStepFinished,
     StartPostprocessingStep,
 )
+from penstock.store.base import Saved
 from penstock.store.memory import MemoryStore
 from penstock.testing import eventually
 
@@ -256,3 +257,24 @@ async def test_those_that_were_said_are_looked_up_once_and_none_while_there_is_n
         for _ in range(2):
             await dispatcher.catch_up()
     assert (looked_up, way.asked, world.heard) == ([UPLOAD], [], [])
+
+
+async def test_a_mistake_is_not_the_end_of_looking_for_what_is_held_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_LOOK", timedelta(milliseconds=1))
+    way, in_step, looked = Counting(), world.store.in_step, list[str]()
+
+    def failing(step: str) -> AsyncIterator[Saved]:
+        looked.append(step)
+        if len(looked) == 1:
+            raise ValueError("no such record was expected")
+        return in_step(step)
+
+    monkeypatch.setattr(world.store, "in_step", failing)
+    async with world.dispatching(way) as dispatcher:
+        looking = asyncio.ensure_future(dispatcher.run())
+        await eventually(lambda: world.heard)
+        looking.cancel()
+        await asyncio.wait([looking])
+    assert len(way.asked) == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import timedelta
@@ -18,7 +19,7 @@ from penstock.delivery.sending.presigned import PresignedWay, Returns
 from penstock.delivery.sending.tokens import Tokens
 from penstock.events.types import StartPostprocessingStep
 from penstock.store.memory import MemoryStore
-from penstock.testing import ManualClock
+from penstock.testing import ManualClock, eventually
 
 
 class Shelf(Lending):
@@ -105,6 +106,26 @@ async def test_a_copy_that_cannot_be_removed_holds_up_no_other() -> None:
         with pytest.raises(BlobUnavailable, match="away"):
             await Returns(shelf, store, ManualClock()).collect()
     assert list(shelf.content) == ["first"]
+
+
+async def test_a_mistake_is_not_the_end_of_looking() -> None:
+    class BadShelf(Shelf):
+        looked = 0
+
+        async def kept(self) -> list[str]:
+            self.looked += 1
+            if self.looked == 1:
+                raise ValueError("no such answer was expected")
+            return await super().kept()
+
+    shelf, clock = BadShelf("unknown"), ManualClock()
+    async with MemoryStore() as store:
+        looking = asyncio.ensure_future(Returns(shelf, store, clock).run())
+        await clock.advance(timedelta(minutes=2))
+        await eventually(lambda: not shelf.content)
+        assert not looking.done()
+        looking.cancel()
+        await asyncio.wait([looking])
 
 
 UPLOAD, BODY = "a" * 32, b"0123456789" * 100
