@@ -50,7 +50,7 @@ def test_a_request_that_does_not() -> None:
         standing.check_begins(4)
     with pytest.raises(TooLarge, match="lacks only 7 of its 10"):
         standing.check_fits(8, max_size_bytes=None)
-    with pytest.raises(TooLarge, match="max_size_bytes"):
+    with pytest.raises(TooLarge, match="max_size is 7"):
         Standing(upload(size=None), 0).check_fits(8, max_size_bytes=7)
 
 
