@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import PenstockError
@@ -11,6 +13,8 @@ from .problems import answer_to, answer_to_failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .services import Services
+
 
 class Work(Protocol):
     """Does what one request asks for."""
@@ -18,6 +22,28 @@ class Work(Protocol):
     async def __call__(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         """Return the answer, which is sent when all is done."""
         ...
+
+
+class Endpoint(ABC):
+    """A way to upload: a subclass does what a request asks for."""
+
+    def __init__(self, services: Services) -> None:
+        self._receiver = services.receiver
+        self._address = services.address
+        self._callers = services.callers
+        self._cors = services.cors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
+        """Answer one request."""
+        await respond(self._answer, scope, receive, send, headers, always=partial(self._always, scope["method"]))
+
+    @abstractmethod
+    async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
+        """Return the answer to a request."""
+
+    @abstractmethod
+    def _always(self, method: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the headers that no answer to such a request goes without."""
 
 
 async def respond(

@@ -18,8 +18,8 @@ from ..uploads.metadata import media_type_of
 from ..uploads.places import Place
 from ..uploads.resumable import Part
 from ..uploads.standing import Standing
-from .asgi import EXCHANGE, Answer, Body, Receive, Scope, Send
-from .endpoint import respond
+from .asgi import EXCHANGE, Answer, Body, Scope
+from .endpoint import Endpoint
 from .preconditions import check_upload
 from .problems import answer_to, method_not_allowed
 from .put import check_whole, metadata_of, name_of, said_by_digests, space_of
@@ -41,24 +41,16 @@ _TELLING_SECONDS: Final = 1.0
 """How often a client hears how much of its body is kept."""
 
 
-class Resumable:
+class Resumable(Endpoint):
     """The endpoint."""
 
     def __init__(self, services: Services) -> None:
+        super().__init__(services)
         self._files = services.files
-        self._receiver = services.receiver
-        self._address = services.address
-        self._callers = services.callers
-        self._cors = services.cors
         self._clock = services.clock
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
-        """Answer one request."""
-
-        def always(headers: Mapping[str, str]) -> Mapping[str, str]:
-            return {**resumable.echo(resumable.dialect_of(headers)), **self._cors.headers(scope["method"], headers)}
-
-        await respond(self._answer, scope, receive, send, headers, always=always)
+    def _always(self, method: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        return {**resumable.echo(resumable.dialect_of(headers)), **self._cors.headers(method, headers)}
 
     async def is_owner(self, upload_id: str) -> bool:
         """Return whether an upload was begun by this protocol; of one that nobody knows, this is who says so."""

@@ -13,8 +13,8 @@ from ..uploads.digests import REPR_DIGEST, WISHES
 from ..uploads.errors import BadHeader
 from ..uploads.expected import TUS_FIELDS
 from ..uploads.metadata import UNKNOWN_TYPE
-from .asgi import Answer, Body, Receive, Scope, Send
-from .endpoint import respond
+from .asgi import Answer, Body, Scope
+from .endpoint import Endpoint
 from .problems import method_not_allowed
 from .received import links
 
@@ -22,29 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..uploads.standing import Standing
-    from .services import Services
 
 ROOT: Final = "/uploads"
 _COLLECTION: Final = ("OPTIONS", "POST")
 _ITEM: Final = ("OPTIONS", "HEAD", "PATCH", "DELETE")
 
 
-class Tus:
+class Tus(Endpoint):
     """The tus endpoint."""
 
-    def __init__(self, services: Services) -> None:
-        self._receiver = services.receiver
-        self._address = services.address
-        self._callers = services.callers
-        self._cors = services.cors
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
-        """Answer one request."""
-
-        def always(headers: Mapping[str, str]) -> Mapping[str, str]:
-            return {"Tus-Resumable": tus.VERSION, **self._cors.headers(scope["method"], headers)}
-
-        await respond(self._answer, scope, receive, send, headers, always=always)
+    def _always(self, method: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        return {"Tus-Resumable": tus.VERSION, **self._cors.headers(method, headers)}
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         method = tus.method_of(scope["method"], headers)

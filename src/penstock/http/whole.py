@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..errors import PenstockError
-from .asgi import Answer, Body, Receive, Scope, Send
+from .asgi import Scope
 from .cors import SENDING
-from .endpoint import respond
+from .endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping
@@ -20,31 +20,15 @@ if TYPE_CHECKING:
     from ..uploads.expected import Expected
     from ..uploads.proviso import Proviso
     from ..uploads.standing import Standing
-    from .services import Services
 
 log = structlog.get_logger(__name__)
 
 
-class WholeFiles:
+class WholeFiles(Endpoint):
     """An endpoint for whole files: a subclass says what is in a request."""
 
-    def __init__(self, services: Services) -> None:
-        self._receiver = services.receiver
-        self._address = services.address
-        self._callers = services.callers
-        self._cors = services.cors
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
-        """Answer one request."""
-
-        def always(headers: Mapping[str, str]) -> Mapping[str, str]:
-            return self._cors.headers(scope["method"], headers, methods=SENDING)
-
-        await respond(self._answer, scope, receive, send, headers, always=always)
-
-    async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
-        """Return the answer to a request."""
-        raise NotImplementedError
+    def _always(self, method: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        return self._cors.headers(method, headers, methods=SENDING)
 
     async def _whole(
         self,
