@@ -77,7 +77,7 @@ class Tidying:
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the service does."""
         locks, gateway, clock = self._uploading.locks, self._uploading.gateway, self._clock
-        all_the_time = [self._sweeper.run, self.garbage.run, self._uploading.files.removal.run]
+        all_the_time = [self._sweeper.run, self.garbage.run, self._uploading.removal.run]
         if locks is None:
             return [run() for run in all_the_time]
         alone: list[Callable[[], Coroutine[Any, Any, None]]] = [

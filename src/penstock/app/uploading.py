@@ -12,6 +12,7 @@ from ..uploads.gateway import Gateway
 from ..uploads.quota import Ledger
 from ..uploads.receiver import Receiver
 from ..uploads.remembered import RememberedTime
+from ..uploads.removal import Removal
 from ..uploads.shared_locks import SharedLocks
 from ..uploads.steady import SteadyTime
 from ..uploads.usage import Usages
@@ -44,6 +45,7 @@ class Uploading:
     remembered: RememberedTime
     receiver: Receiver
     files: Files
+    removal: Removal
 
 
 async def open_uploading(
@@ -95,12 +97,10 @@ async def open_uploading(
         allowances=allowances,
         locks=locks,
     )
-    files = Files(
+    removal = Removal(
         database=database,
         catalogue=catalogue,
         receiver=receiver,
-        blobs=blobs,
-        ledger=ledger,
         clock=clock,
         kept_versions=settings.file_versions or None,
     )
@@ -113,5 +113,6 @@ async def open_uploading(
         time=time,
         remembered=remembered,
         receiver=receiver,
-        files=files,
+        files=Files(database=database, receiver=receiver, blobs=blobs, ledger=ledger, removal=removal),
+        removal=removal,
     )

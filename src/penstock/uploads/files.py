@@ -20,7 +20,6 @@ from .folders import Listing, listing
 from .listing import number_of
 from .metadata import file_checksum
 from .proviso import NO_FILE
-from .removal import Removal
 from .upload import Upload
 
 if TYPE_CHECKING:
@@ -29,12 +28,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ..blobs.base import BlobStore
-    from ..clock import Clock
     from ..db import Database
-    from .catalogue import Catalogue
     from .places import Place
     from .quota import Ledger
     from .receiver import Receiver
+    from .removal import Removal
     from .standing import Standing
 
 log = structlog.get_logger(__name__)
@@ -54,32 +52,26 @@ class Files:
 
     Args:
         database: where the catalogue is.
-        catalogue: knows all uploads.
-        receiver: removes what is to be removed, and takes in what is copied.
+        receiver: takes in what is copied.
         blobs: copies bytes.
         ledger: keeps the accounts of quotas.
-        clock: waits.
-        kept_versions: how many versions of a file are kept, the present one included; None: all.
+        removal: takes away what is deleted.
     """
 
     def __init__(
         self,
         *,
         database: Database,
-        catalogue: Catalogue,
         receiver: Receiver,
         blobs: BlobStore,
         ledger: Ledger,
-        clock: Clock,
-        kept_versions: int | None = None,
+        removal: Removal,
     ) -> None:
         self._database = database
         self._receiver = receiver
         self._blobs = blobs
         self._ledger = ledger
-        self.removal = Removal(
-            database=database, catalogue=catalogue, receiver=receiver, clock=clock, kept_versions=kept_versions
-        )
+        self._removal = removal
 
     async def list(
         self, space: str, *, prefix: str = "", delimiter: str = "", limit: int = 100, cursor: str | None = None
@@ -278,6 +270,6 @@ class Files:
             OtherVersion: the file has another version than `match`.
         """
         if version is None:
-            await self.removal.delete(place, match=match)
+            await self._removal.delete(place, match=match)
         else:
-            await self.removal.delete_version(place, version, match=match)
+            await self._removal.delete_version(place, version, match=match)

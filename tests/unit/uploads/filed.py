@@ -10,6 +10,7 @@ from penstock.telemetry import Metrics
 from penstock.uploads.files import Files
 from penstock.uploads.places import Place
 from penstock.uploads.receiver import Receiver
+from penstock.uploads.removal import Removal
 from penstock.uploads.upload import Phase, Upload
 
 if TYPE_CHECKING:
@@ -37,14 +38,15 @@ class World:
             metrics=Metrics(),
             expiration=timedelta(days=1),
         )
-        self.files = Files(
+        self.removal = Removal(
             database=database,
             catalogue=alive.catalogue,
             receiver=self.receiver,
-            blobs=alive.blobs,
-            ledger=ledger,
             clock=alive.clock,
             kept_versions=kept,
+        )
+        self.files = Files(
+            database=database, receiver=self.receiver, blobs=alive.blobs, ledger=ledger, removal=self.removal
         )
 
     async def create(

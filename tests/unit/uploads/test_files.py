@@ -203,10 +203,10 @@ async def test_only_so_many_versions_are_kept(tmp_path: Path) -> None:
         world = World(alive, database, Ledger(), kept=2)
         versions = [await world.put() for _ in range(4)]
         other = await world.put("b.txt")
-        assert await world.files.removal.prune() == 2
+        assert await world.removal.prune() == 2
         assert await world.versions() == [versions[3], versions[2]]
         assert await world.versions(Place("default", "b.txt")) == [other]
-        assert await world.files.removal.prune() == 0
+        assert await world.removal.prune() == 0
         assert await phase(world, versions[0]) is Phase.CANCELLED
 
 
@@ -270,11 +270,10 @@ async def test_thousands_of_versions_move_list_and_restore(world: World, databas
 
     files = Files(
         database=database,
-        catalogue=world.alive.catalogue,
         receiver=world.receiver,
         blobs=world.alive.blobs,
         ledger=Ledger(),
-        clock=world.alive.clock,
+        removal=world.removal,
     )
     await database.write(insert)
     target = Place("lab", "folder/b.txt")

@@ -21,6 +21,7 @@ from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.files import Files
 from penstock.uploads.places import Place
 from penstock.uploads.quota import Ledger
+from penstock.uploads.removal import Removal
 from penstock.uploads.upload import Phase, Upload
 
 if TYPE_CHECKING:
@@ -73,9 +74,8 @@ class Parts(NamedTuple):
         clock, others = ManualClock(), Silent()
         anybody: Any = others
         catalogue = Catalogue(database, anybody, clock)
-        files = Files(
-            database=database, catalogue=catalogue, receiver=anybody, blobs=anybody, ledger=Ledger(), clock=clock
-        )
+        removal = Removal(database=database, catalogue=catalogue, receiver=anybody, clock=clock)
+        files = Files(database=database, receiver=anybody, blobs=anybody, ledger=Ledger(), removal=removal)
         return cls(catalogue, files, clock)
 
 

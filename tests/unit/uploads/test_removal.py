@@ -52,7 +52,7 @@ async def test_a_version_that_was_restored_meanwhile_is_not_pruned(tmp_path: Pat
     async with meddled(tmp_path, kept=2) as (world, database):
         versions = [await world.put() for _ in range(4)]
         database.meddle = lambda: world.files.restore(HERE, versions[0])
-        assert await world.files.removal.prune() == 2
+        assert await world.removal.prune() == 2
         assert await world.versions() == [versions[0], versions[3]]
 
 
@@ -108,7 +108,7 @@ async def test_a_file_of_many_versions_goes_in_several_turns(
         assert await world.versions() == []
         assert {await phase(world, one) for one in gone} == {Phase.CANCELLED}
         assert await world.versions(THERE) == other[::-1]
-        assert await world.files.removal.prune() == 3
+        assert await world.removal.prune() == 3
         assert await world.versions(THERE) == other[-1:]
         assert await world.alive.to_discard_is_empty()
 
