@@ -10,7 +10,7 @@ import requests
 from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError
 
-TRIES = 60
+TRIES = 600
 
 
 def main() -> None:

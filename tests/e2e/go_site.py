@@ -118,7 +118,7 @@ class Site:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)

@@ -64,7 +64,7 @@ def released(client: Client, address: str) -> Response:
         answer = client.ask("GET", address, {})
         return None if answer.status == 425 else answer
 
-    answer = asyncio.run(eventually(look, timeout_seconds=20))
+    answer = asyncio.run(eventually(look, timeout_seconds=60))
     assert answer is not None
     return answer
 
@@ -91,7 +91,7 @@ def without_effect(server: PenstockServer) -> Iterator[None]:
 
 def status_of(client: Client, raw: bytes) -> int:
     """The status of the first answer to what is sent; 0: the connection was closed without one."""
-    with socket.create_connection(("127.0.0.1", client.port), timeout=10) as own:
+    with socket.create_connection(("127.0.0.1", client.port), timeout=120) as own:
         own.sendall(raw)
         answer = b""
         try:

@@ -52,7 +52,7 @@ def penstock(*arguments: str, home: Path | None = None, **environment: str) -> s
         [sys.executable, "-m", "penstock", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
         env=clean | environment,
     )

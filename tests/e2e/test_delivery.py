@@ -74,7 +74,7 @@ def phase(server: PenstockServer, upload_id: str) -> str:
 
 async def ask(method: str, url: str, **more: Any) -> httpx.Response:
     async with httpx.AsyncClient(trust_env=False) as client:
-        return await client.request(method, url, timeout=20, **more)
+        return await client.request(method, url, timeout=120, **more)
 
 
 async def is_over(url: str) -> bool:
@@ -144,7 +144,7 @@ async def test_pull_dies_with_whatever_ends_the_step(nats: NatsServer, tmp_path:
             large = bytes(48 * 1024 * 1024)
             upload_id = await asyncio.to_thread(put, server, "large.bin", large)
             url = (await start_of(listener, upload_id, "one")).payload["URL"]
-            async with httpx.AsyncClient(trust_env=False) as client, client.stream("GET", url, timeout=20) as answer:
+            async with httpx.AsyncClient(trust_env=False) as client, client.stream("GET", url, timeout=120) as answer:
                 pieces = answer.aiter_raw()
                 await anext(pieces)
                 await listener.say(answered(upload_id, step="one"))
@@ -183,12 +183,12 @@ async def test_an_address_that_is_good_for_one_reading(nats: NatsServer, tmp_pat
                 assert delivered.path.read_bytes() == BODY
             assert (await ask("GET", second)).status_code == 410
             await listener.say(answered(upload_id, step="one"))
-            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=20)
+            await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=60)
             # What a connection that broke has swallowed was not read.
             large = bytes(48 * 1024 * 1024)
             upload_id = await asyncio.to_thread(put, server, "large.bin", large)
             url = (await start_of(listener, upload_id, "one")).payload["URL"]
-            async with httpx.AsyncClient(trust_env=False) as client, client.stream("GET", url, timeout=20) as answer:
+            async with httpx.AsyncClient(trust_env=False) as client, client.stream("GET", url, timeout=120) as answer:
                 await anext(answer.aiter_raw())
             assert (await ask("GET", url)).content == large
             assert (await ask("GET", url)).status_code == 410
@@ -252,7 +252,7 @@ async def test_the_server_runs_such_steps_itself(tmp_path: Path) -> None:
 def test_pull_without_an_address_is_refused_at_the_start(tmp_path: Path) -> None:
     server = PenstockServer(tmp_path)
     server.environment = {"PENSTOCK_DELIVERY": "virusscan=pull"}
-    assert server.launch().wait(timeout=30) == 2
+    assert server.launch().wait(timeout=120) == 2
     assert "set delivery_url" in server.last_words()
 
 

@@ -147,7 +147,7 @@ def test_too_many_in_a_minute(server: PenstockServer) -> None:
     refusal = TusClient(server.port).request("PUT", "/files/a", {"X-User": "slow"}, b"x")
     assert refusal.status == 429
     assert refusal.problem["resource"] == "creations"
-    assert 50 <= int(refusal.headers["retry-after"]) <= 60
+    assert 0 < int(refusal.headers["retry-after"]) <= 60
 
 
 def test_too_many_at_the_same_moment(server: PenstockServer) -> None:

@@ -105,7 +105,7 @@ def send(server: PenstockServer, name: str, body: bytes) -> str:
     return str(uploader.url).rpartition("/")[2]
 
 
-def until(server: PenstockServer, upload_id: str, phase: str, seconds: float = 30) -> None:
+def until(server: PenstockServer, upload_id: str, phase: str, seconds: float = 120) -> None:
     ends_at = time.monotonic() + seconds
     while (view := httpx.get(f"{server.url}/api/v1/uploads/{upload_id}").json())["phase"] != phase:
         assert time.monotonic() < ends_at, (view, server.last_words())
@@ -161,7 +161,7 @@ def test_files_are_taken_in_while_the_store_is_away(tmp_path: Path) -> None:
         with server:
             assert s3.process is not None
             s3.process.terminate()
-            s3.process.wait(10)
+            s3.process.wait(120)
             upload_id = send(server, "patient.txt", b"patient")
             until(server, upload_id, "processing")
             ends_at = time.monotonic() + 60

@@ -155,7 +155,7 @@ async def test_a_worker_that_speaks_tus_gets_the_rest_and_not_all_again(
                 there = start.payload["URL"].rpartition("/")[2]
                 assert line.cuts == 1
                 assert line.passed_bytes < 1.4 * len(LARGE)  # from zero: 1.6; a reset loses what is under way
-                await eventually(lambda: asyncio.to_thread(is_released, worker, there), timeout_seconds=20)
+                await eventually(lambda: asyncio.to_thread(is_released, worker, there), timeout_seconds=60)
                 content = (await ask("GET", f"{worker.url}/api/v1/files/{there}/content")).content
                 assert content == LARGE
                 assert (await ask("GET", f"{worker.url}/api/v1/uploads/{there}")).json()["filename"] == "large.bin"
@@ -208,5 +208,5 @@ async def test_a_push_on_request_that_fails_is_the_step_s_failure(nats_server: N
 def test_a_target_inside_is_refused_at_the_start(tmp_path: Path) -> None:
     server = PenstockServer(tmp_path)
     server.environment = {"PENSTOCK_DELIVERY": "virusscan=push:http://169.254.169.254/latest"}
-    assert server.launch().wait(timeout=30) == 2
+    assert server.launch().wait(timeout=120) == 2
     assert "169.254.169.254 is not out in the world" in server.last_words()

@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, hook: Webhook) -> Iterator[
 
 @pytest.fixture
 def client(server: PenstockServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=120) as client:
         yield client
 
 
@@ -192,7 +192,7 @@ def test_the_commands(client: httpx.Client, server: PenstockServer) -> None:
 
 def test_it_stays_there_over_a_kill(tmp_path: Path) -> None:
     environment = {"ANTIVIRUS_INFECTED_FILE_HANDLING": "quarantine"}
-    with PenstockServer(tmp_path, **environment) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+    with PenstockServer(tmp_path, **environment) as server, httpx.Client(base_url=server.url, timeout=120) as client:
         upload_id = quarantined(client, "stays.txt")
         server.kill()
         server.start()

@@ -77,5 +77,5 @@ class Commands:
         command = [sys.executable, "-m", "penstock", "postprocessing", *arguments]
         environment = {"PATH": os.environ["PATH"], "COLUMNS": "200", **self.settings}
         return await asyncio.to_thread(
-            subprocess.run, command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60
+            subprocess.run, command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=240
         )

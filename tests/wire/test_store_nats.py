@@ -46,7 +46,7 @@ def target(config: dict[str, str], database: str) -> StoreTarget:
 
 
 async def api(client: Client, verb: str, body: object = None) -> Any:
-    answer = await client.request(f"$JS.API.{verb}", b"" if body is None else json.dumps(body).encode(), timeout=5)
+    answer = await client.request(f"$JS.API.{verb}", b"" if body is None else json.dumps(body).encode(), timeout=60)
     return json.loads(answer.data)
 
 
