@@ -32,6 +32,6 @@ class TestNatsBus(BusContract):
         return NatsBus(
             self.server.servers,
             SystemClock(),
-            ack_wait=timedelta(seconds=2),
+            ack_wait=timedelta(seconds=30),
             look_every=timedelta(milliseconds=100),
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..bus.base import Bus
 
-SLOW_SECONDS = 30.0
+SLOW_SECONDS = 90.0
 """For what comes after a pause of the bus, whose length is its own choice."""
 
 
