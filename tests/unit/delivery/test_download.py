@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from penstock.delivery import download
+from penstock.delivery import body, download
 from penstock.delivery.base import BytesUnavailable
 from penstock.delivery.stream import StreamDelivery
 from tests.servers.nats import Certificate
@@ -33,6 +33,7 @@ LARGE = BODY * 4
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(body, "_LOOK_SECONDS", 0.01)
 
 
 @pytest.fixture
