@@ -146,10 +146,13 @@ class NatsClient(Client):
             asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
-        """Hand everything that waits to the connection, if there is one."""
+        """Hand everything that waits to the connection, if there is one.
+
+        One that has just been lost takes nothing any more, also before nats-py hears of it: then it waits for the next.
+        """
         self._write_is_due = False
         writer = self._connection._io_writer
-        if self._pending and self.is_connected and writer is not None:
+        if self._pending and self.is_connected and writer is not None and not writer.transport.is_closing():
             said, self._pending = self._pending, []
             self._pending_data_size = 0
             writer.transport.write(b"".join(said))

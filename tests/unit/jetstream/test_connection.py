@@ -162,6 +162,16 @@ async def test_an_error_of_the_server_does_not_end_the_connection_for_good(plain
         assert await _answers(client)
 
 
+async def test_what_is_said_to_a_connection_that_was_just_lost_is_said_on_the_next(plain: NatsServer) -> None:
+    async with connect(plain.servers, name="test") as client:
+        heard: list[bytes] = []
+        client.listen("a.subject", lambda _subject, _reply, data, _headers: heard.append(data))
+        client.abort()
+        assert client.is_connected  # as far as it knows
+        client.send(b"a.subject", b"still here")
+        await eventually(lambda: heard == [b"still here"])
+
+
 async def test_a_frozen_server_is_given_up_for_another(
     plain: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
