@@ -15,7 +15,7 @@ import httpx
 from penstock.antivirus.eicar import eicar
 
 TUS = {"Tus-Resumable": "1.0.0"}
-GIVE_UP_SECONDS = 240.0
+GIVE_UP_SECONDS = 400.0
 PAUSE_SECONDS = 0.25
 """Between two tries at a server that is not there. It needs the machine to come up."""
 

@@ -31,7 +31,7 @@ from penstock.logs import configure
 from .life import Order, live
 from .scanner import InstantScanner
 
-LONGEST_SECONDS = 60
+LONGEST_SECONDS = 200
 ROOT = Path(__file__).parents[2]
 
 
@@ -49,7 +49,7 @@ class Forks:
         process.stdin.write(msgspec.json.encode(order) + b"\n")
         process.stdin.flush()
         answer = process.stdout.readline()
-        assert answer, f"the process that is copied has ended with status {process.wait(timeout=10)}"
+        assert answer, f"the process that is copied has ended with status {process.wait(timeout=60)}"
         return int(answer)
 
     def __enter__(self) -> Self:

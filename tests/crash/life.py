@@ -34,7 +34,7 @@ from penstock.uploads.upload import Phase, ScanMark, Upload
 from .files import FILES, PIECE_BYTES, UNWANTED, File
 from .points import Death, Deaths
 
-SETTLE_SECONDS = 20.0
+SETTLE_SECONDS = 90.0
 SWEEP = timedelta(minutes=1)
 """How often a server tidies up, and compares what is saved with what should be happening."""
 LOOK = timedelta(milliseconds=10)
