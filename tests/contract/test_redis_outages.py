@@ -78,14 +78,14 @@ async def test_connections_that_were_lost_meanwhile_do_not_fail_a_call(server: R
 
 
 async def test_a_server_that_stands_still_is_waited_for_no_longer_than_agreed(server: RedisProcess) -> None:
-    async with store_on(server.node, timeout=timedelta(milliseconds=200)) as store:
+    async with store_on(server.node, timeout=timedelta(seconds=1)) as store:
         revision = await store.save(record("u0"), expected=None)
         server.pause()
         began = time.monotonic()
         calls = [store.get("u0"), store.save(record("u0", failures=1), expected=revision), store.count_by_step()] * 20
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(result) for result in results} == {StoreUnavailable}
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 60
         server.go_on()
         await eventually(lambda: answers(store))
         saved = await store.get("u0")
