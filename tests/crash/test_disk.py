@@ -16,11 +16,19 @@ from tests.servers.penstock import PenstockServer
 from .inventory import check_inventory
 
 BODY = random.Random(8).randbytes(8 * MIB)
-PAUSE = {
-    "POSTPROCESSING_STEPS": "delay",
-    "POSTPROCESSING_DELAY": "1s",
-    "POSTPROCESSING_RETRY_BACKOFF_DURATION": "100ms",
-}
+GATE = """
+import time
+from pathlib import Path
+
+from penstock import Outcome, StepUpload, step
+
+
+@step("gate")
+def gate(upload: StepUpload) -> Outcome:
+    while not Path(__file__).with_name("open").exists():
+        time.sleep(0.01)
+    return Outcome.CONTINUE
+"""
 
 
 def within(seconds: float, check: Callable[[], bool], server: PenstockServer) -> None:
@@ -33,7 +41,7 @@ def within(seconds: float, check: Callable[[], bool], server: PenstockServer) ->
 def content(server: PenstockServer, path: str) -> bytes:
     """Wait until an upload is released; return the file."""
     url = f"{server.url}/api/v1/files/{path.rpartition('/')[2]}/content"
-    within(10, lambda: httpx.get(url).status_code == 200, server)
+    within(60, lambda: httpx.get(url).status_code == 200, server)
     return httpx.get(url).content
 
 
@@ -70,11 +78,16 @@ def test_a_disk_that_fills_up_in_mid_body(tmp_path: Path) -> None:
 
 def test_a_folder_that_becomes_read_only(tmp_path: Path) -> None:
     """While one file comes in, another one is about to be released, and a third one is read."""
-    with PenstockServer(tmp_path, **PAUSE) as server:
+    (tmp_path / "gate.py").write_text(GATE)
+    is_open = tmp_path / "open"
+    is_open.touch()
+    steps = {"POSTPROCESSING_STEPS": "gate", "POSTPROCESSING_RETRY_BACKOFF_DURATION": "100ms"}
+    with PenstockServer(tmp_path, "--steps", str(tmp_path / "gate.py"), **steps) as server:
         client, half = TusClient(server.port), len(BODY) // 2
         released = client.create(3)
         client.patch(released, 0, b"abc")
         assert content(server, released) == b"abc"
+        is_open.unlink()
         unfinished, waiting = client.create(len(BODY)), client.create(3)
         assert client.patch(unfinished, 0, BODY[:half]).status == 204
         assert client.patch(waiting, 0, b"def").status == 204
@@ -91,7 +104,8 @@ def test_a_folder_that_becomes_read_only(tmp_path: Path) -> None:
             ready = httpx.get(f"{server.url}/readyz")
             assert (ready.status_code, ready.text.partition(":")[0]) == (503, "folder")
             assert failures(server, "blob-unavailable") == 1
-            within(10, lambda: "event_handler_failed" in server.log_path.read_text(), server)
+            is_open.touch()
+            within(60, lambda: "event_handler_failed" in server.log_path.read_text(), server)
         assert httpx.get(f"{server.url}/readyz").status_code == 200
         assert client.patch(unfinished, half, BODY[half:]).status == 204
         assert content(server, unfinished) == BODY

@@ -36,7 +36,7 @@ def settings_for(bus: NatsServer, store: NatsServer) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("run", [True, False], ids=["that run", "that are down"])
 async def test_the_stream_is_lost_under_instances(
     servers: tuple[NatsServer, NatsServer], tmp_path: Path, *, run: bool
@@ -61,6 +61,6 @@ async def test_the_stream_is_lost_under_instances(
                 for instance in instances:
                     instance.start_again()
             platform.listens = True
-            await platform.settled(60)
+            await platform.settled(180)
             assert not platform.wrong()
             assert all(len(upload.starts["virusscan"]) == 1 for upload in platform.uploads.values())

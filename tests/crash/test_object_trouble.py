@@ -70,7 +70,7 @@ async def test_clients_and_operators_are_told(tmp_path: Path, s3: S3Server) -> N
                 async def released() -> bool:
                     return (await client.get(url)).status_code == 200
 
-                await eventually(released, timeout_seconds=20)
+                await eventually(released)
                 assert hashlib.sha256((await client.get(url)).content).digest() == hashlib.sha256(BODY).digest()
             assert await asyncio.to_thread(server.stop) == 0
             check_inventory(server.data_dir, s3, bucket, staged_here=False)
@@ -91,7 +91,7 @@ async def test_parts_that_a_killed_process_has_left_go(tmp_path: Path, s3: S3Ser
             async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
                 answer = await client.put("/files/large.bin", content=body)
                 upload = answer.json()["id"]
-                await eventually(lambda: s3.unfinished(bucket) == [upload], timeout_seconds=20)
+                await eventually(lambda: s3.unfinished(bucket) == [upload])
                 server.kill()
                 proxy.always = {}
                 await asyncio.to_thread(server.start)
@@ -99,8 +99,8 @@ async def test_parts_that_a_killed_process_has_left_go(tmp_path: Path, s3: S3Ser
                 async def released() -> bool:
                     return (await client.get(f"/api/v1/files/{upload}/content")).status_code == 200
 
-                await eventually(released, timeout_seconds=20)
-                await eventually(lambda: not server.staging, timeout_seconds=20)
+                await eventually(released)
+                await eventually(lambda: not server.staging)
                 assert s3.unfinished(bucket) == [upload]
                 report = (await client.post("/api/v1/uploads/gc", json={"older_than": "5m"})).json()
             assert kinds(report) == {"parts": (1, 1, 0)}
