@@ -1,4 +1,4 @@
-"""A walk through a stream for who keeps no index: a command reads it once, instead of twice to fill an index first."""
+"""Walks through a whole stream."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..base import Saved
     from .bucket import Bucket, Found
+    from .index import Index
 
 _ROUNDS: Final = 20
 """Each reads what was written during the one before, so from the second on they take some milliseconds."""
@@ -21,7 +22,7 @@ _ROUNDS: Final = 20
 async def pass_through(
     bucket: Bucket, *, read: Callable[[Found], Saved | None], wanted: Callable[[Saved], bool]
 ) -> AsyncGenerator[Saved, None]:
-    """Yield the wanted records, each once.
+    """Yield the wanted records, each once, for who keeps no index: it is read once, not twice to fill an index first.
 
     A record that is written again while we are on the way moves to the end of the stream, and is met there: in the
     next round, if it was written since this one began. Only one that moves in each round is never met.
@@ -44,5 +45,30 @@ async def pass_through(
                             yield saved
             if reader.position == begun_at:
                 return
+    finally:
+        await reader.close()
+
+
+async def read_through(
+    bucket: Bucket, index: Index, wanted: set[str], *, read: Callable[[Found], Saved | None]
+) -> AsyncGenerator[Saved, None]:
+    """Yield the wanted records that are met, each once, and take them out of `wanted`.
+
+    Of what is written again while we are on the way, nothing may be met. Where a former version lies beside the latest,
+    as it does for a moment, or for longer after a kill, the index knows better.
+    """
+    reader, interpreter = Reader(bucket.stream), bucket.interpreter()
+    try:
+        async with aclosing(reader.pages()) as pages, aclosing(ahead(pages)) as coming:
+            async for page in coming:
+                for message in page:
+                    found = interpreter(message)
+                    if found is None or found.elsewhere or index.seq_of(found.upload_id) > found.seq:
+                        continue
+                    saved = read(found)
+                    if found.data is not None and found.upload_id in wanted:
+                        wanted.discard(found.upload_id)
+                        if saved is not None:
+                            yield saved
     finally:
         await reader.close()

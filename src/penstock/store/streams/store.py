@@ -7,6 +7,7 @@ from abc import abstractmethod
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Self
 
@@ -15,27 +16,25 @@ import structlog
 from ...clock import SystemClock
 from ...jetstream import NatsUnavailable, connect
 from .. import layout
-from ..ahead import ahead
 from ..base import ProgressStore, Revision, Saved, StoreUnavailable
 from .answers import Answers
 from .bucket import Bucket, checked_name
 from .follower import Follower
 from .index import Index
 from .markers import Markers
-from .passing import pass_through
-from .reader import Reader
+from .passing import pass_through, read_through
+from .records import decode, noted, tell_unreadable
 from .requests import Requests
 from .stream import keeps_conditions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable
     from datetime import datetime
 
     from ...clock import Clock
     from ...core.progress import Progress
     from ...jetstream import NatsServers
     from ..target import StoreTarget
-    from .bucket import Found
 
 log = structlog.get_logger(__name__)
 
@@ -140,7 +139,7 @@ class StreamStore(ProgressStore):
         bucket, index = self._make_bucket(requests), Index()
         answers = Answers(requests, self._target.database, persistent=self._target.persistent)
         markers = Markers(bucket.stream, self._clock)
-        follower = Follower(bucket, index, markers, decode=_decode, clock=self._clock)
+        follower = Follower(bucket, index, markers, decode=decode, clock=self._clock)
         return _Parts(bucket, answers, index, markers, follower)
 
     @property
@@ -178,7 +177,7 @@ class StreamStore(ProgressStore):
         try:
             return await self.get(upload_id)
         except layout.BadRecord as error:
-            _tell_unreadable(upload_id, error)
+            tell_unreadable(upload_id, error)
             return None
 
     async def save(self, progress: Progress, *, expected: Revision | None) -> Revision:
@@ -249,7 +248,7 @@ class StreamStore(ProgressStore):
             return self._walk_by_index(parts, step)
         return pass_through(
             parts.bucket,
-            read=lambda found: _noted(parts.follower, found),
+            read=partial(noted, parts.follower),
             wanted=lambda saved: step is None or saved.progress.status.current_step == step,
         )
 
@@ -257,7 +256,8 @@ class StreamStore(ProgressStore):
         await parts.follower.catch_up()
         left = set(parts.index.ids() if step is None else parts.index.ids_in_step(step))
         if len(left) * _FEW > len(parts.index):
-            async with aclosing(self._read_through(parts, left)) as through:
+            through = read_through(parts.bucket, parts.index, left, read=partial(noted, parts.follower))
+            async with aclosing(through):
                 async for saved in through:
                     if step is None or saved.progress.status.current_step == step:
                         yield saved
@@ -267,24 +267,6 @@ class StreamStore(ProgressStore):
             for saved in (await self.get_many(batch)).values():
                 if step is None or saved.progress.status.current_step == step:
                     yield saved
-
-    async def _read_through(self, parts: _Parts, wanted: set[str]) -> AsyncGenerator[Saved, None]:
-        """Yield the wanted records that are met on a way through the stream, and take them out of `wanted`."""
-        reader, interpreter = Reader(parts.bucket.stream), parts.bucket.interpreter()
-        try:
-            async with aclosing(reader.pages()) as pages, aclosing(ahead(pages)) as coming:
-                async for page in coming:
-                    for message in page:
-                        found = interpreter(message)
-                        if found is None or found.elsewhere or parts.index.seq_of(found.upload_id) > found.seq:
-                            continue  # a former version lies there for a moment, or after a kill for longer
-                        saved = _noted(parts.follower, found)
-                        if found.data is not None and found.upload_id in wanted:
-                            wanted.discard(found.upload_id)
-                            if saved is not None:
-                                yield saved
-        finally:
-            await reader.close()
 
 
 @asynccontextmanager
@@ -297,29 +279,3 @@ async def _running(follower: Follower) -> AsyncIterator[None]:
         while not task.done():  # nats-py may swallow a cancellation
             task.cancel()
             await asyncio.wait({task}, timeout=_PAUSE_SECONDS)
-
-
-def _decode(found: Found) -> Progress:
-    """Read a record.
-
-    Raises:
-        BadRecord: it is none, or is about another upload.
-    """
-    progress = layout.decode(found.data or b"")
-    if progress.upload_id != found.upload_id:
-        raise layout.BadRecord(f"not the record of upload {found.upload_id}: it is about {progress.upload_id!r}")
-    return progress
-
-
-def _noted(follower: Follower, found: Found) -> Saved | None:
-    """Note what was met on the way; return it if it is a record."""
-    try:
-        progress = follower.note(found)
-    except layout.BadRecord as error:
-        _tell_unreadable(found.upload_id, error)
-        return None
-    return None if progress is None else Saved(progress, Revision(found.seq))
-
-
-def _tell_unreadable(upload_id: str, error: layout.BadRecord) -> None:
-    log.error("record_unreadable", upload=upload_id, error=str(error))
