@@ -12,6 +12,7 @@ from penstock.core.policy import Policy
 from penstock.db import Database
 from penstock.postprocessing.foregone import Foregone
 from penstock.telemetry import Metrics
+from penstock.uploads.catalogue import Catalogue
 from penstock.uploads.file_errors import FileThere, OtherVersion
 from penstock.uploads.places import Place
 from penstock.uploads.proviso import ANY, NO_FILE, Proviso
@@ -91,16 +92,29 @@ async def test_of_two_that_want_a_path_for_themselves_the_one_that_ends_first_ge
     assert steps == [("step_finished", "continue"), ("decided", "file-exists"), ("rejected", "file-exists")]
 
 
-async def test_one_that_was_rejected_for_its_path_may_have_it_when_it_is_free(world: World) -> None:
+@pytest.mark.parametrize("at_the_last_moment", [False, True])
+async def test_one_that_was_rejected_for_its_path_may_have_it_when_it_is_free(
+    world: World, monkeypatch: pytest.MonkeyPatch, at_the_last_moment: bool
+) -> None:
+    """Also where the other one came while its bytes were put into their final place."""
+
+    async def nothing_is_there_yet(*_: object) -> None:
+        pass
+
+    if at_the_last_moment:
+        monkeypatch.setattr(Catalogue, "check_proviso", nothing_is_there_yet)
     first, second = [await world.begin(proviso=NO_FILE) for _ in range(2)]
     for one in (first, second):
         await world.fill(one)
     for one in (first, second):
         await world.end(one)
+    assert await world.versions() == [first]
+    assert (await upload(world, second)).outcome == "file-exists"
     await world.files.delete(HERE)
     await world.alive.gateway.restart(second)
     await world.end(second)
     assert await world.versions() == [second]
+    assert b"".join([piece async for piece in world.alive.blobs.read(second)]) == b"content"
 
 
 async def test_nothing_is_kept_of_what_comes_too_late_with_its_last_byte(world: World) -> None:
