@@ -28,23 +28,23 @@ def resident_mib(pid: int) -> float:
 
 def send(server: PenstockServer, count: int, connections: int) -> None:
     command = [sys.executable, str(CLIENT), str(server.port), str(count), str(connections)]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=280)
 
 
 def wait_for(server: PenstockServer, released: int) -> None:
     """Wait until so many are released, and nobody has anything to do for them any more."""
-    end = time.monotonic() + 120
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    end = time.monotonic() + 300
+    with httpx.Client(base_url=server.url, timeout=120) as client:
         while time.monotonic() < end:
             open_uploads = client.get("/api/v1/uploads", params={"sessions": True, "limit": 1}).json()["uploads"]
-            if not open_uploads and not client.get("/api/v1/postprocessing").json()["records"]:
-                assert f'penstock_uploads{{phase="released"}} {released:.1f}' in client.get("/metrics").text
+            counted = f'penstock_uploads{{phase="released"}} {released:.1f}' in client.get("/metrics").text
+            if not open_uploads and not client.get("/api/v1/postprocessing").json()["records"] and counted:
                 return
             time.sleep(0.25)
     raise AssertionError(f"of {released} uploads some do not end: {server.last_words()}")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_thousands_of_uploads_end_and_memory_stays_flat(tmp_path: Path) -> None:
     with PenstockServer(tmp_path, PENSTOCK_LOG_LEVEL="warning") as server:
         send(server, WARM_UP, 16)

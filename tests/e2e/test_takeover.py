@@ -33,14 +33,14 @@ async def site(server: NatsServer, tmp_path: Path) -> AsyncIterator[Site]:
     await client.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("options", "consumer"), [([], GROUP), (["--replace-consumer"], f"{GROUP}-pull")], ids=["its consumer", "a new one"]
 )
 async def test_everything_that_a_go_service_left_ends_with_ours(site: Site, options: list[str], consumer: str) -> None:
     async with Platform(site.server.endpoint) as platform:
         await platform.put(3)  # before the Go service ever came: nobody knows of these any more
-        await platform.settled(0.5)
+        await platform.sent()
         platform.uploads.clear()
         inbox = await site.leave_consumer()
         await site.leave_records()
@@ -49,12 +49,13 @@ async def test_everything_that_a_go_service_left_ends_with_ours(site: Site, opti
         # One is handled, and the next ones are not: the Go service was stopped in between.
         subscription = await site.client.subscribe(inbox, queue=GROUP)
         await platform.put(1)
-        first = await subscription.next_msg(timeout=5)
+        first = await subscription.next_msg(timeout=60)
         await first.ack_sync()
         handled = first.metadata.sequence.stream
         known = {*platform.uploads} - {DECIDED}
         await subscription.unsubscribe()
         await platform.put(5)
+        await platform.sent()
 
         looked = await site.take_over("--dry-run", "--json")
         assert looked.status == 0, looked.err
@@ -82,7 +83,7 @@ async def test_everything_that_a_go_service_left_ends_with_ours(site: Site, opti
         for upload in lost:
             del platform.uploads[upload]
         with running_services(site.folder, 2, GROUP, "server", **site.settings):
-            await platform.settled(60)
+            await platform.settled(120)
             assert not platform.open
         # The decision about one was said by nobody else; the others are decided once.
         assert not platform.wrong()

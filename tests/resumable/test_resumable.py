@@ -6,6 +6,7 @@ Sections are those of draft 12.
 from __future__ import annotations
 
 import json
+import time
 from base64 import b64encode
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -509,15 +510,22 @@ def test_progress_is_told_of_what_would_survive(client: Client, storage: str) ->
     """Not before a second has passed, and without the address. An object store is written to in larger pieces."""
     path = create(client, Upload_Length=3 * MIB)
     with client.connect() as connection:
+        began, left = time.monotonic(), 3 * MIB
         connection.begin("PATCH", path, adding(10, 0, complete=True) | {"Content-Length": 3 * MIB})
-        connection.send(bytes(2 * MIB))
-        assert connection.quiet(1.1)
-        connection.send(bytes(MIB))
-        told = connection.answer(to="PATCH")
+        for piece in (2 * MIB, *[1] * 1000):
+            connection.send(bytes(piece))
+            left -= piece
+            if not connection.quiet(0.1) or (storage != "local" and time.monotonic() - began > 1.2):
+                break
         if storage == "local":
+            told = connection.answer(to="PATCH")
             assert told.status == 104
-            assert MIB <= int(told["upload-offset"]) < 3 * MIB
+            assert time.monotonic() - began >= 1
+            assert 0 < int(told["upload-offset"]) < 3 * MIB
             assert "location" not in told
+        connection.send(bytes(left))
+        told = connection.answer(to="PATCH")
+        while storage == "local" and told.status == 104:
             told = connection.answer(to="PATCH")
         assert told.status == 202
 
