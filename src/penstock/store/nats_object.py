@@ -10,8 +10,8 @@ one. That the meta is still the one that was read is the condition under which a
 `nats-js-kv`: an index in memory, filled by reading the bucket.
 
 Former versions that this instance has written are removed by their numbers; others, whose numbers it does not know,
-by purging their subjects. After a kill in between, a former meta lies beside the latest until the next write: only
-the last one of a subject counts.
+by purging their subjects. After a kill in between, a former meta lies beside the latest until the next write, or the
+next start of an instance: only the last one of a subject counts.
 """
 
 from __future__ import annotations

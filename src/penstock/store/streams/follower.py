@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -49,6 +50,9 @@ class Follower:
         """Uploads whose records are not in the messages that tell of them."""
         self._life = ""
         self._turn = asyncio.Lock()
+        self._outlived: dict[str, int] | None = None if bucket.each_says_all else {}
+        """Uploads of which a former version was met on the first way through, with the latest; None afterwards, and
+        where the server keeps no former ones."""
 
     async def catch_up(self) -> None:
         """Bring the index up to what the stream says now.
@@ -63,6 +67,8 @@ class Follower:
                     if self._bucket.each_says_all and self._index.is_written_here(message.seq):
                         continue
                     found = self._interpreter(message)
+                    if found is not None and self._outlived is not None:
+                        self._look_for_former(found, self._outlived)
                     if found is not None and found.elsewhere:
                         self._unread.add(found.upload_id)
                     elif found is not None:
@@ -71,6 +77,18 @@ class Follower:
                 await self._read_by_themselves()
             self._begin_again_if_replaced()
             await self._read_by_themselves()
+            await self._purge_former()
+
+    def _look_for_former(self, found: Found, outlived: dict[str, int]) -> None:
+        if 0 < self._index.seq_of(found.upload_id) < found.seq:
+            outlived[found.upload_id] = found.seq
+
+    async def _purge_former(self) -> None:
+        """Take away what somebody left who was killed: a command that reads the stream once would meet it first."""
+        outlived, self._outlived = self._outlived or {}, None
+        for upload_id, seq in outlived.items():
+            with suppress(StoreUnavailable):  # only the last one counts, so it may lie there
+                await self._bucket.stream.purge(self._bucket.subject_of(upload_id), before=seq)
 
     def note(self, found: Found) -> Progress | None:
         """Put what the stream says of an upload into the index; return its record, None when it was removed.
@@ -136,6 +154,7 @@ class Follower:
             self._index.clear()
             self._markers.clear()
             self._unread.clear()
+            self._outlived = None
             self._bucket.forget()
             self._interpreter = self._bucket.interpreter()
         self._life = self._reader.life
