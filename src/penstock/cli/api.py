@@ -94,13 +94,19 @@ class Api:
             before = reached
             try:
                 with self._client.stream("GET", self.url + path, headers=_rest(reached, tag)) as answer:
-                    if answer.status_code != (206 if reached else 200):
+                    if answer.status_code not in ((200, 206) if reached else (200,)):
                         answer.read()
                         document(self.url, answer)
+                    if reached and answer.headers.get("etag", "") != tag:
+                        raise Refused(f"what is at {self.url} is another file by now. Begin anew.")
                     tag = answer.headers.get("etag", "")
+                    # A proxy may not do parts, and send all of it once more.
+                    position = reached if answer.status_code == 206 else 0
                     for piece in answer.iter_raw():
-                        reached += len(piece)
-                        yield piece
+                        lacking = piece[max(0, reached - position) :]
+                        position += len(piece)
+                        reached += len(lacking)
+                        yield lacking
                     return
             except (httpx.TransportError, ServerAway) as error:
                 tries = 0 if reached > before else tries + 1
@@ -241,8 +247,9 @@ def _is_problem(answer: httpx.Response) -> bool:
 
 
 def _rest(reached: int, tag: str) -> dict[str, str]:
-    """Return the headers that ask for the bytes from there on, of the same file."""
-    return {"Range": f"bytes={reached}-", "If-Match": tag} if reached else {}
+    """Return the headers that ask for the bytes from there on, of the same file, and as they are: for a proxy, too."""
+    rest = {"Range": f"bytes={reached}-", "If-Match": tag} if reached else {}
+    return {"Accept-Encoding": "identity", **rest}
 
 
 def _said(values: dict[str, Any]) -> dict[str, Any]:

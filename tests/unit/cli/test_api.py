@@ -75,6 +75,28 @@ def test_a_file_that_breaks_off_goes_on_from_there(server: FakeServer) -> None:
     assert pauses == [0.5, 0.5, 1.0]
 
 
+def whole_file_of(body: bytes, *tags: str) -> Callable[[Request], Answer]:
+    """Answer with all of a file, whatever part is asked for, as some proxies do; with another ETag each time."""
+    remaining = iter(tags)
+    return lambda _: Answer(200, body, {"ETag": next(remaining)})
+
+
+@pytest.mark.parametrize("body", [bytes(range(256)) * 40, b'{"n": "%s"}' % (b"x" * 5000)], ids=["bytes", "json"])
+def test_of_a_file_that_comes_from_its_beginning_again_only_the_rest_is_taken(server: FakeServer, body: bytes) -> None:
+    server.routes = {("GET", "/file"): whole_file_of(body, '"one"', '"one"')}
+    server.faults = [Fault("GET", "/file", cut_answer_after_bytes=4000)]
+    with Api(server.url, pause=lambda _: None) as api:
+        assert b"".join(api.content("/file")) == body
+    assert {request.headers["accept-encoding"] for request in server.requests} == {"identity"}
+
+
+def test_parts_of_two_files_are_not_put_together(server: FakeServer) -> None:
+    server.routes = {("GET", "/file"): whole_file_of(bytes(10_000), '"one"', '"two"')}
+    server.faults = [Fault("GET", "/file", cut_answer_after_bytes=4000)]
+    with Api(server.url, pause=lambda _: None) as api, pytest.raises(Refused, match="another file by now"):
+        list(api.content("/file"))
+
+
 def test_a_file_that_never_goes_on_is_given_up(server: FakeServer) -> None:
     server.routes = {("GET", "/file"): file_of(bytes(10_000))}
     lost = [Fault("GET", "/file", lose_answer=True) for _ in range(7)]
