@@ -184,7 +184,8 @@ def gone_on_with_after_the_connection_broke(server: PenstockServer, name: str, f
     upload_id = created(client, name)
     with client.connect() as connection:
         sent: dict[str, str | int] = {**BYTES, "Upload-Offset": 0, "Content-Length": len(BODY)}
-        connection.head("PATCH", f"/uploads/{upload_id}", sent)
+        connection.head("PATCH", f"/uploads/{upload_id}", {**sent, "Expect": "100-continue"})
+        assert connection.response().status == 100
         connection.send(BODY[:CUT])
     return patched(client, upload_id, client.offset(f"/uploads/{upload_id}"))
 
