@@ -32,9 +32,10 @@ Running: TypeAlias = "tuple[str, PenstockServer, Counter[str], dict[str, str]]"
 
 SIZE_BYTES = 300_000
 """More than a preview, and than one chunk of a stream."""
-SCAN_SECONDS = 3
+SCAN_SECONDS = 4
+"""Less than the 5 s for which it is waited that a clamd closes the connection behind its answer."""
 TRIES = 2
-BOUND_SECONDS = 45
+BOUND_SECONDS = 150
 """By when everything has ended, on a machine that has a lot else to do: all tries, the pauses between, and as much."""
 
 
@@ -238,7 +239,10 @@ def test_what_becomes_of_a_file(running: Callable[[str], Running], kind: str, fa
                 break
             assert time.monotonic() < ends_at, view
             time.sleep(0.02)
-        assert (view["phase"], scans[fault]) == (expected.phase, expected.tries), view
+        assert view["phase"] == expected.phase, view
+        # What breaks off on a connection that was kept from another file is done once more on a new one.
+        most = expected.tries * (2 if kind == "icap" and fault in ("resets", "closes") else 1)
+        assert expected.tries <= scans[fault] <= most, (scans, view)
         assert expected.reason in view["reason"]
         if expected is RELEASED:
             assert client.get(paths[0]).content == file_for(fault)
