@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import tables
 from tests.memory import folder_in_memory
+from tests.servers import copies
 from tests.servers.azurite import AzuriteServer, running_azurite
 from tests.servers.fake_gcs import FakeGcs, running_fake_gcs
 from tests.servers.nats import NatsServer, running_nats
@@ -116,12 +117,19 @@ def _group(item: pytest.Item, file: str, number: int) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def tables_made_once() -> Iterator[None]:
-    """Make the tables of a new SQLite database as the first one got them, without the migration tool.
+    """Make the tables of a new SQLite database as the first one got them.
 
-    `tests/unit/db`, and every server that is a process of its own, have theirs migrated.
+    `tests/unit/db`, and every server that is a process of its own, make theirs as everybody does.
     """
     with tables.made_once():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def original_ended() -> Iterator[None]:
+    """End the process that servers are copied from, if there was one."""
+    yield
+    copies.ORIGINAL.end()
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,6 @@ import asyncio
 import json
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -20,6 +18,7 @@ from typing import Any
 import pytest
 
 from penstock.testing import eventually
+from tests.servers import copies
 from tests.servers.etcd import running_etcd
 from tests.servers.nats import NatsServer, running_nats
 from tests.servers.platform import Platform
@@ -69,11 +68,16 @@ def services(folder: Path, count: int, settings: dict[str, str]) -> AbstractCont
     return running_services(folder, count, *SERVICE, **settings)
 
 
-async def kill_now_and_then(instances: Sequence[SingleService], *, seed: int = 5) -> None:
-    """Kill one of several instances each second, unless it has not come up yet, and start it again."""
+async def decided(platform: Platform, number: int) -> None:
+    """Wait until so many uploads have a decision."""
+    await eventually(lambda: platform.done >= number, timeout_seconds=SETTLE_SECONDS)
+
+
+async def kill_now_and_then(platform: Platform, instances: Sequence[SingleService], *, seed: int = 5) -> None:
+    """Kill one of several instances, once it has come up, after each tenth of the uploads, and start it again."""
     chance = random.Random(seed)
     while True:
-        await asyncio.sleep(1.0)
+        await decided(platform, platform.done + UPLOADS // 10)
         victim = chance.choice(instances)
         await asyncio.to_thread(victim.ready)
         await asyncio.to_thread(victim.kill)
@@ -95,16 +99,8 @@ async def meanwhile(trouble: Any) -> AsyncIterator[None]:
 
 def left(settings: dict[str, str], folder: Path) -> list[dict[str, Any]]:
     """Return the records that are left, as an operator lists them."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK", "POST", "OC"))}
-    listed = subprocess.run(
-        [sys.executable, "-m", "penstock", "postprocessing", "list", "--json"],
-        env={**kept, **settings},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environ = copies.without_settings() | settings
+    listed = copies.run(["postprocessing", "list", "--json"], environment=environ, folder=folder)
     assert listed.returncode == 0, listed.stderr
     records: list[dict[str, Any]] = json.loads(listed.stdout)
     return records
@@ -136,7 +132,7 @@ async def test_instances_lose_and_double_nothing(
     spread = 0.3 if twice else 0.0
     with services(tmp_path, instances, settings) as running:
         async with Platform(nats.endpoint, twice=twice, spread_seconds=spread) as platform:
-            async with meanwhile(kill_now_and_then(running) if kills else asyncio.sleep(0)):
+            async with meanwhile(kill_now_and_then(platform, running) if kills else asyncio.sleep(0)):
                 await platform.put(UPLOADS, window=WINDOW, plan=mixed)
             await platform.settled(SETTLE_SECONDS)
             await check(platform, settings, tmp_path)

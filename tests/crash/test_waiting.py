@@ -32,6 +32,7 @@ from penstock.postprocessing.survey import Survey
 from penstock.store.base import ProgressStore
 from penstock.telemetry import Metrics
 from penstock.testing import eventually
+from tests.servers.copies import installed
 from tests.servers.platform import Platform
 from tests.servers.single import SingleService, running_services
 from tests.servers.waiting import POLICY, STEP, STORES, Environment, fill, running, settings_of
@@ -65,9 +66,10 @@ async def test_nothing_is_held_up(place: tuple[int, Environment], tmp_path: Path
     # A record takes some 2 KiB of memory, and a page of them is held at a time; an index takes some 300 bytes.
     assert many.peak_bytes < 4 * MIB + 0.7 * KIB * WAITING
 
-    with running_services(tmp_path, 1, "postprocessing", "server", OCIS_LOG_LEVEL="warning", **environment) as [
-        service
-    ]:
+    with (
+        installed(),
+        running_services(tmp_path, 1, "postprocessing", "server", OCIS_LOG_LEVEL="warning", **environment) as [service],
+    ):
         assert len(await asyncio.to_thread(_command, environment, tmp_path, "list")) == WAITING
         between = await _resume_all(port, environment, tmp_path, service)
     assert sorted(between)[MEANWHILE // 2] < 300

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StreamConfig
 
+from tests.servers import copies
 from tests.servers.nats import NatsServer
 
 DATA = Path(__file__).parents[1] / "data" / "wire"
@@ -110,16 +108,11 @@ class Site:
         return {info.name: info for info in infos if info.name.startswith(GROUP)}
 
     async def take_over(self, *options: str) -> Ended:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK", "POST", "OC"))}
         ended = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "penstock", "postprocessing", "takeover", *options],
-            env={**kept, **self.settings},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
+            copies.run,
+            ["postprocessing", "takeover", *options],
+            environment={**copies.without_settings(), **self.settings},
+            folder=self.folder,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 

@@ -12,6 +12,7 @@ import pytest
 from penstock.antivirus.eicar import eicar
 from penstock.testing import eventually
 from tests.servers.clamd import Clamd
+from tests.servers.copies import installed
 from tests.servers.nats import NatsServer
 from tests.servers.process import halt
 from tests.servers.single import SingleService, running_services
@@ -73,7 +74,7 @@ async def test_bytes_pass_through_without_a_file_and_in_constant_memory(
 ) -> None:
     url = storage.put("/big", bytes(SIZE_BYTES - 68) + eicar())
     limits = {f"PENSTOCK_ANTIVIRUS_CLAMAV_{name}": str(SIZE_BYTES) for name in ("MAX_FILE_SIZE", "STREAM_MAX_LENGTH")}
-    with running_services(tmp_path, 1, *COMMAND, **environment | limits) as [service]:
+    with installed(), running_services(tmp_path, 1, *COMMAND, **environment | limits) as [service]:
         await platform.scan(storage.put("/small", b"harmless"), 8)
         process = psutil.Process(service.process.pid)
         idle = process.memory_info().rss

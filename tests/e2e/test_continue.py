@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
+from tests.servers import copies
 from tests.servers.penstock import PenstockServer
 
 from .raw_http import TusClient
@@ -51,10 +49,8 @@ class Ended(NamedTuple):
 
 def penstock(server: PenstockServer, state: Path, *arguments: str | Path) -> Ended:
     """Run a command as on a machine that knows nothing of earlier ones."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "OC"))}
-    command = [sys.executable, "-m", "penstock", *map(str, arguments), "--url", server.url]
-    environ = inherited | {"XDG_STATE_HOME": str(state / "state")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=environ)
+    environ = copies.without_settings() | {"XDG_STATE_HOME": str(state / "state")}
+    done = copies.run([*map(str, arguments), "--url", server.url], environment=environ)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from penstock.testing import eventually
 from tests.e2e.test_delivery import BODY, is_released, put, serving, start_of
 from tests.e2e.test_object_storage import settings_of as s3_settings
+from tests.servers.copies import installed
 from tests.servers.nats import NatsServer
 from tests.servers.receiver import running_receiver
 from tests.servers.s3 import S3Server
@@ -57,7 +58,7 @@ async def test_every_way_reaches_a_step_of_the_kit(nats_server: NatsServer, s3: 
                 "PENSTOCK_DELIVERY_VOLUMES": f"penstock={server.data_dir / 'blobs'}",
                 "PENSTOCK_DELIVERY_INBOX": str(receiver.folder),
             }
-            with running_services(tmp_path, 1, "step", "run", str(steps), **worker):
+            with installed(), running_services(tmp_path, 1, "step", "run", str(steps), **worker):
                 async with Listener(nats_server.endpoint) as listener:
                     upload_id = await asyncio.to_thread(put, server)
                     await eventually(lambda: asyncio.to_thread(is_released, server, upload_id), timeout_seconds=60)

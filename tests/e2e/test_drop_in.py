@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ import pytest
 from nats.js.api import StreamConfig
 
 from penstock.testing import eventually
+from tests.servers import copies
 from tests.servers.nats import NatsServer, running_nats
 from tests.servers.single import SingleService
 from tests.wire.captures import capture
@@ -72,16 +70,11 @@ class DropIn:
 
     async def penstock(self, *arguments: str, **changed: str) -> tuple[int, str]:
         """Run any command of ours with that environment, but for what is `changed`."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK", "POST", "OC"))}
         ended = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "penstock", *arguments],
-            env={**kept, **self.environment, **changed},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
+            copies.run,
+            arguments,
+            environment={**copies.without_settings(), **self.environment, **changed},
+            folder=self.folder,
         )
         return ended.returncode, ended.stdout + ended.stderr
 

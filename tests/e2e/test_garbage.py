@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +16,7 @@ from penstock.ids import new_upload_id
 from tests.e2e.raw_http import TusClient
 from tests.e2e.test_files import put
 from tests.e2e.test_object_storage import settings_of
+from tests.servers import copies
 from tests.servers.disks import read_only
 from tests.servers.penstock import PenstockServer
 from tests.servers.s3 import S3Server
@@ -27,10 +26,10 @@ DAY = 24 * 3600
 
 def gc(server: PenstockServer, *arguments: str, status: int = 0) -> dict[str, Any]:
     """Run the command, as an administrator does on the server's machine."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "OC"))}
-    environment |= server.environment | {"PENSTOCK_HTTP_ADDR": f"{server.host}:{server.port}"}
-    command = [sys.executable, "-m", "penstock", "uploads", "gc", "--json", "--data-dir", str(server.data_dir)]
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
+    environment = copies.without_settings() | server.environment
+    environment |= {"PENSTOCK_HTTP_ADDR": f"{server.host}:{server.port}"}
+    command = ["uploads", "gc", "--json", "--data-dir", str(server.data_dir)]
+    done = copies.run([*command, *arguments], environment=environment)
     assert done.returncode == status, done.stderr
     report: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
     return report

@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.servers.copies import installed
 from tests.servers.penstock import PenstockServer
 
 WARM_UP = 640
@@ -46,7 +47,7 @@ def wait_for(server: PenstockServer, released: int) -> None:
 
 @pytest.mark.timeout(900)
 def test_thousands_of_uploads_end_and_memory_stays_flat(tmp_path: Path) -> None:
-    with PenstockServer(tmp_path, PENSTOCK_LOG_LEVEL="warning") as server:
+    with installed(), PenstockServer(tmp_path, PENSTOCK_LOG_LEVEL="warning") as server:
         send(server, WARM_UP, 16)
         wait_for(server, WARM_UP)
         before = resident_mib(server.pid)

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.e2e.test_object_storage import settings_of
+from tests.servers import copies
 from tests.servers.penstock import PenstockServer
 from tests.servers.s3 import S3Server
 
@@ -66,9 +67,7 @@ def versions(server: PenstockServer, path: str, space: str = "default") -> list[
 
 
 def penstock(server: PenstockServer, *arguments: str, status: int = 0) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "OC"))}
-    command = [sys.executable, "-m", "penstock", "files", *arguments, "--url", server.url]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = copies.run(["files", *arguments, "--url", server.url], environment=copies.without_settings())
     assert done.returncode == status, done.stderr
     return done.stdout
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import httpx
 import pytest
 
 from penstock.antivirus.eicar import eicar
+from tests.servers import copies
 from tests.servers.penstock import PenstockServer
 from tests.servers.webhook import Webhook, running_webhook
 
@@ -68,8 +68,8 @@ def unreadable(client: httpx.Client, upload_id: str, name: str) -> None:
 
 
 def command(server: PenstockServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "penstock", "antivirus", "quarantine", *arguments, "--url", server.url]
-    return subprocess.run(line, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    line = ["antivirus", "quarantine", *arguments, "--url", server.url]
+    return copies.run(line, environment=copies.without_settings())
 
 
 def acts(client: httpx.Client, upload_id: str) -> list[tuple[str, str, str]]:

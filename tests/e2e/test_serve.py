@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.servers.copies import installed
 from tests.servers.penstock import PenstockServer
 
 SLOW_STEP = """
@@ -74,7 +75,8 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
         taken.listen()
         server = PenstockServer(tmp_path)
         server.port = taken.getsockname()[1]
-        assert server.launch().wait(timeout=120) == 2
+        with installed():
+            assert server.launch().wait(timeout=120) == 2
         assert f"127.0.0.1:{server.port}" in server.last_words()
         assert not server.data_dir.exists()
 
@@ -99,7 +101,7 @@ def test_sigterm_ends_within_the_grace_period_and_loses_nothing(tmp_path: Path) 
     steps.write_text(SLOW_STEP)
     environment = {"POSTPROCESSING_STEPS": "virusscan,slow", "PENSTOCK_GRACE_PERIOD": "3s"}
     server = PenstockServer(tmp_path, "--steps", str(steps), **environment)
-    with server:
+    with installed(), server:
         names = [f"file-{number}.txt" for number in range(20)]
         for name in names:
             assert httpx.put(f"{server.url}/files/{name}", content=b"some bytes").status_code == 202

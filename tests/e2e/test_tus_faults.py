@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.e2e.raw_http import BYTES, TUS, Connection, TusClient
+from tests.servers.copies import installed
 from tests.servers.penstock import PenstockServer
 
 MIB = 1024 * 1024
@@ -26,8 +27,13 @@ HALF = len(BODY) // 2
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]:
-    with PenstockServer(tmp_path_factory.mktemp("faults"), **STAY) as running:
-        yield running
+    server = PenstockServer(tmp_path_factory.mktemp("faults"), **STAY)
+    with installed():
+        server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
-"""A real `penstock serve`, as an operator would start it, to be killed and started again."""
+"""A real `penstock serve`, to be killed and started again."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Self
 
+from .copies import Process, start, without_settings
 from .ports import free_port
 from .readiness import is_ready
 
@@ -17,7 +15,10 @@ READY_SECONDS = 120.0
 
 
 class PenstockServer:
-    """One server on a port and a data folder that outlive its process."""
+    """One server on a port and a data folder that outlive its process.
+
+    It is a copy of one that has imported everything (`copies`), unless the test has it `installed`.
+    """
 
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         self.host = "127.0.0.1"
@@ -26,7 +27,7 @@ class PenstockServer:
         self.log_path = folder / "server.log"
         self.arguments = arguments
         self.environment = environment
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
         self.starts = 0
 
     @property
@@ -43,24 +44,14 @@ class PenstockServer:
         folder = self.data_dir / "blobs" / "staged"
         return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
 
-    def launch(self) -> subprocess.Popen[bytes]:
+    def launch(self) -> Process:
         """Start the process; do not wait for it."""
-        command = [
-            sys.executable,
-            "-m",
-            "penstock",
-            "serve",
-            "--data-dir",
-            str(self.data_dir),
-            "--http-addr",
-            f"{self.host}:{self.port}",
-            *self.arguments,
-        ]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "OC"))}
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, env=inherited | self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+        address = f"{self.host}:{self.port}"
+        self.process = start(
+            ["serve", "--data-dir", str(self.data_dir), "--http-addr", address, *self.arguments],
+            log=self.log_path,
+            environment=without_settings() | self.environment,
+        )
         self.starts += 1
         return self.process
 

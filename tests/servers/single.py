@@ -1,11 +1,9 @@
-"""Services that run by themselves, such as `penstock postprocessing server`, as an operator would start them."""
+"""Services that run by themselves, such as `penstock postprocessing server`."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .copies import Process, start, without_settings
 from .ports import free_port
 from .readiness import is_ready
 
@@ -24,7 +23,10 @@ STOP_SECONDS = 60.0
 
 
 class SingleService:
-    """One process of `penstock …`, with a debug address that outlives it."""
+    """One process of `penstock …`, with a debug address that outlives it.
+
+    It is a copy of one that has imported everything (`copies`), unless the test has it `installed`.
+    """
 
     def __init__(
         self, folder: Path, *arguments: str, name: str = "service", debug_variable: str = "", **environment: str
@@ -43,17 +45,18 @@ class SingleService:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def _launch(self) -> subprocess.Popen[bytes]:
-        command, address = [sys.executable, "-m", "penstock", *self._arguments], f"127.0.0.1:{self.port}"
+    def _launch(self) -> Process:
+        arguments, address = list(self._arguments), f"127.0.0.1:{self.port}"
         told = {self._debug_variable: address} if self._debug_variable else {}
         if not told:
-            command += ["--debug-addr", address]
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
+            arguments += ["--debug-addr", address]
         self.starts += 1
-        with self.log_path.open("ab") as log:
-            return subprocess.Popen(
-                command, cwd=self._folder, stdout=log, stderr=log, env={**kept, **self._environment, **told}
-            )
+        return start(
+            arguments,
+            log=self.log_path,
+            environment={**without_settings(), **self._environment, **told},
+            folder=self._folder,
+        )
 
     def start_again(self) -> None:
         """Start it after it has ended; do not wait for it."""
@@ -88,9 +91,6 @@ class SingleService:
     def last_words(self) -> str:
         """What it logged last, for the message of a test that fails."""
         return self.log_path.read_text(errors="replace")[-3000:]
-
-
-_PREFIXES = ("PENSTOCK_", "POSTPROCESSING_", "ANTIVIRUS_", "OCIS_", "OC_", "STORAGE_USERS_")
 
 
 @contextmanager
