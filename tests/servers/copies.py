@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[2]
 LONGEST_MESSAGE_BYTES = 128 * 1024
 ANSWER_SECONDS = 240.0
 IMPORTED = (
+    "alembic.command",
+    "alembic.op",
     "penstock.cli.api",
     "penstock.server.serve",
     "penstock.server.single",

@@ -65,6 +65,8 @@ def _take_the_lock(connection: Connection) -> None:
     """Keep other processes from changing the tables until the transaction ends. In SQLite its begin does it."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
+        # A busy machine may take seconds to load the migrations, which the server would take for our death.
+        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {_LOCK_MILLISECONDS}"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 

@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, insert, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from penstock.db import Database, DatabaseUnavailable, postgres
+from penstock.db import Database, DatabaseUnavailable, postgres, schema
 from penstock.db.schema import NewerSchema, current_revision, upgrade
 from penstock.db.tables import SCHEMA_REVISION, metadata, step_answers
 from penstock.errors import ConfigurationError
@@ -93,6 +93,21 @@ def _indexes(connection: Connection) -> set[str]:
     """Their definitions, with the conditions that Alembic's comparison does not look at."""
     rows = connection.execute(text("SELECT indexdef FROM pg_indexes WHERE tablename <> 'alembic_version'"))
     return set(rows.scalars())
+
+
+def test_the_server_waits_for_a_machine_that_loads_the_migrations_slowly(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[str | None] = []
+
+    def look(connection: Connection) -> None:
+        limits.append(connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar())
+
+    monkeypatch.setattr(schema, "_migrate", look)
+    upgrade(engine, "test")
+    with engine.begin() as connection:
+        look(connection)
+    assert limits == ["1min", "3s"]
 
 
 def test_those_that_start_together_take_turns(url: URL) -> None:
