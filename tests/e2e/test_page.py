@@ -126,6 +126,22 @@ def test_who_waits_is_told_what_for(page: Page, tmp_path: Path) -> None:
     expect(notice).to_have_count(0)
 
 
+def test_an_answer_that_breaks_off_loses_no_file(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "broken-answer.txt"
+    file.write_text("x")
+    page.evaluate("""() => {
+        const real = window.fetch;
+        const text = () => Promise.reject(new TypeError("network error"));
+        const broken = { ok: false, status: 503, headers: new Headers(), text };
+        window.fetch = (url, options) => options?.method === "POST" ? Promise.resolve(broken) : real(url, options);
+        window.mend = () => { window.fetch = real; };
+    }""")
+    choose(page, file)
+    expect(page.locator("#notices li")).to_have_text("broken-answer.txt: The server answered 503. Trying again.")
+    page.evaluate("() => window.mend()")
+    expect(page.locator("tr", has_text=file.name)).to_have_attribute("data-phase", "released", timeout=15_000)
+
+
 def test_older_ones_are_shown_when_somebody_asks(page: Page, server: PenstockServer) -> None:
     """The page asks for a hundred at a time; here for two."""
     for number in range(4):

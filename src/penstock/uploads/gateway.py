@@ -182,7 +182,7 @@ class Gateway:
         Raises:
             NotFound: there is no such upload.
             InvalidRequest: it is not in quarantine, or no reason is given.
-            FileThere, OtherVersion: its proviso does not hold (RFC 9110, 13); nothing was changed.
+            FileThere, OtherVersion: its proviso does not hold (RFC 9110, 13); it stays in quarantine.
             BlobMissing: its bytes are gone.
             BusUnavailable: nothing was changed.
         """

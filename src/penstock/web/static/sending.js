@@ -75,7 +75,7 @@ export class Sender {
         this.tell(file, null);
         return answer.headers.get("Location");
       }
-      const status = answer?.status ?? 0, why = reason(status, answer ? await answer.text() : "");
+      const status = answer?.status ?? 0, why = reason(status, await answer?.text().catch(() => ""));
       const isOver = !passes(status) || status === 507;   // somebody has to make room first
       this.tell(file, `${folder}${file.name}: ${why}${isOver ? "" : " Trying again."}`, isOver);
       if (isOver) return null;
