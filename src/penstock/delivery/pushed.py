@@ -3,7 +3,8 @@
 A file is sent to `<worker's address>/<ID of the start event>`::
 
     PUT    the whole file            Content-Length, Repr-Digest, Penstock-Upload, Penstock-Step
-    HEAD   how much is there?        → Upload-Offset, Upload-Complete; with all of it, Repr-Digest
+    HEAD   how much is there?        → Upload-Offset, Upload-Complete; with all of it, Repr-Digest, or Retry-After
+                                       while that is not known yet
     PATCH  the rest, from an offset  Upload-Offset, Upload-Complete: ?1, Upload-Length, and as for PUT
 
 HEAD and PATCH are those of the IETF's resumable uploads (draft-ietf-httpbis-resumable-upload). The offset may be less

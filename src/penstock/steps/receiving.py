@@ -134,7 +134,7 @@ class Receiving:
         whole = arrived(self._folder, name, self._hashes, may_go_on)
         if whole is not None:
             size, sha256 = whole
-            more = {} if sha256 is None else {"Repr-Digest": written_digest(sha256)}
+            more = {"Retry-After": "1"} if sha256 is None else {"Repr-Digest": written_digest(sha256)}
             return _Answer(204, {"Upload-Offset": str(size), "Upload-Complete": "?1", **more})
         so_far = arrived_so_far(self._folder, name, self._hashes, may_go_on)
         if so_far is None:

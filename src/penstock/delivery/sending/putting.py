@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from ..pushed import PARTIAL, number, read_digest, written_digest
 from .parcel import Manner
@@ -10,6 +11,9 @@ from .parcel import Manner
 if TYPE_CHECKING:
     from .line import Line
     from .parcel import Parcel
+
+_PAUSE_SECONDS: Final = 1.0
+"""Before a receiver is asked again that is still reading what it has."""
 
 
 class Putting(Manner):
@@ -34,8 +38,15 @@ class Putting(Manner):
         return url
 
     async def _offset(self, line: Line, url: str, parcel: Parcel) -> int | None:
-        """Return from where on to send; None when all of it is there."""
+        """Return from where on to send; None when all of it is there.
+
+        A receiver that has all of it, and is still reading that to tell its digest, says Retry-After. How long it is
+        asked is limited by who sends (`PushWay`).
+        """
         answer = await line.ask("HEAD", url, {})
+        while "Retry-After" in answer.headers and answer.taken and "Repr-Digest" not in answer.headers:
+            await asyncio.sleep(_PAUSE_SECONDS)
+            answer = await line.ask("HEAD", url, {})
         offset = number(answer.headers.get("Upload-Offset"))
         if not answer.taken or offset is None or offset > parcel.size_bytes:
             return 0

@@ -20,6 +20,7 @@ from multipart import MultipartParser  # type: ignore[import-untyped]
 
 from penstock.blobs.local import LocalBlobs
 from penstock.clock import SystemClock
+from penstock.delivery.pushed import written_digest
 from penstock.delivery.sending.base import NotDelivered
 from penstock.delivery.sending.digests import Digests
 from penstock.delivery.sending.posting import Posting, form_around
@@ -132,7 +133,11 @@ class Unruly(BaseHTTPRequestHandler):
     """Does what `script` says, one request after the other."""
 
     def do_HEAD(self) -> None:
-        self.send_response(404)
+        server: Any = self.server
+        known = server.known.pop(0) if server.known else None
+        self.send_response(404 if known is None else 204)
+        for name, value in (known or {}).items():
+            self.send_header(name, value)
         self.end_headers()
 
     def do_PUT(self) -> None:
@@ -180,7 +185,7 @@ def unruly(*script: int | str) -> Iterator[Any]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Unruly) as server:
         running: Any = server
         running.handle_error = lambda *_: None  # clients go away: that is what is tried here
-        running.raw, running.talked_bytes = [], 0
+        running.raw, running.talked_bytes, running.known = [], 0, []
         running.script, running.requests, running.bodies, running.ending = list(script), [], [], Event()
         running.daemon_threads, running.block_on_close = True, False
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -195,6 +200,19 @@ def unruly(*script: int | str) -> Iterator[Any]:
 
 def to(server: Any, host: str = "127.0.0.1") -> str:
     return f"http://{host}:{server.server_port}/in"
+
+
+async def test_a_receiver_that_still_reads_what_it_has_is_waited_for(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was started anew since the file came, and the file is large."""
+    monkeypatch.setattr("penstock.delivery.sending.putting._PAUSE_SECONDS", 0.0)
+    there = {"Upload-Offset": str(len(BODY)), "Upload-Complete": "?1"}
+    digest = written_digest(hashlib.sha256(BODY).hexdigest())
+    with unruly() as server:
+        server.known = [{**there, "Retry-After": "1"}, {**there, "Retry-After": "1"}, {**there, "Repr-Digest": digest}]
+        await put(to(server), blobs).address(start(), str(uuid.uuid4()), Reports().take)
+    assert (server.known, server.bodies) == ([], [])
 
 
 async def test_what_passes_is_tried_again(blobs: LocalBlobs) -> None:
