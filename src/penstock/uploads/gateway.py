@@ -202,8 +202,8 @@ class Gateway:
     async def expire(self, upload: Upload, *, dry_run: bool = False) -> bool:
         """Give an upload up because its time is over; return whether it was, or (`dry_run`) would be.
 
-        One whose bytes have all arrived is completed instead: who sent them could not know better. One that was
-        completed or removed meanwhile is left alone.
+        One whose bytes have all arrived is completed instead: who sent them could not know better; unless its client
+        was to say that this is all. One that was completed or removed meanwhile is left alone.
         """
         async with self._turns.of(upload.id):
             present = await self._catalogue.get(upload.id)

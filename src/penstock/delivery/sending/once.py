@@ -76,7 +76,8 @@ class Once:
             except Unavailable as error:  # this process knows it; after a restart the step's end will be the end of it
                 log.warning("used_up_address_not_noted", upload=claim.upload_id, error=str(error))
             finally:
-                del self._noting[key]
+                if self._noting.get(key) is noted:
+                    del self._noting[key]
                 noted.set()
 
     async def _use_up(self, claim: Claim) -> None:

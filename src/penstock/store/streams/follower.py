@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 INTERVAL: Final = timedelta(seconds=2)
 """After how long this instance knows what others have written. What it writes itself, it knows at once."""
+_MOST_PURGED: Final = 100
+"""Former versions that a start takes the time to remove. A kill leaves as many as were being written."""
 
 
 class Follower:
@@ -86,8 +89,8 @@ class Follower:
     async def _purge_former(self) -> None:
         """Take away what somebody left who was killed: a command that reads the stream once would meet it first."""
         outlived, self._outlived = self._outlived or {}, None
-        for upload_id, seq in outlived.items():
-            with suppress(StoreUnavailable):  # only the last one counts, so it may lie there
+        with suppress(StoreUnavailable):  # only the last one counts, so they may lie there
+            for upload_id, seq in islice(outlived.items(), _MOST_PURGED):
                 await self._bucket.stream.purge(self._bucket.subject_of(upload_id), before=seq)
 
     def note(self, found: Found) -> Progress | None:
