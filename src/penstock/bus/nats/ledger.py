@@ -69,6 +69,26 @@ class Ledger:
         held.entry = self._group.admit(envelope, members)
         self._entries[held.entry.number] = held
 
+    def repeat(self, held: Held, event_id: str) -> None:
+        """Answer a message whose event waits or is being handled already: what follows is the answer to another one.
+
+        There is none where the event is being handled and its message was forgotten. Then this one takes that place:
+        were it acknowledged, the event would be lost if its handler failed.
+        """
+        unanswered = self._being_handled_unanswered(event_id)
+        if unanswered is None:
+            self.done(held)
+        else:
+            unanswered.delivery, unanswered.heard_at = held.delivery, held.heard_at
+            self._held[held.delivery.sequence] = unanswered
+
+    def _being_handled_unanswered(self, event_id: str) -> Held | None:
+        """Return the message of an event that is being handled, if it was forgotten; else None."""
+        for held in self._entries.values():
+            if held.entry is not None and held.entry.event_id == event_id:
+                return None if self._held.get(held.delivery.sequence) is held else held
+        return None
+
     def begin(self, entry: Entry) -> Held:
         """Take down that an event is being handled; return the message that has brought it."""
         held = self._entries[entry.number]
@@ -138,7 +158,7 @@ class Ledger:
     def forget(self) -> None:
         """Forget all messages: the consumer that they came from is gone, and nobody waits for an answer.
 
-        What is being handled goes on, and may come again.
+        What is being handled goes on, and may come again: see `repeat`.
         """
         for held in self.waiting():
             self._withdraw(held)

@@ -245,7 +245,7 @@ class Reader:
             pause = BACK_FOR if self.group.members else AT_ONCE  # with none, it cannot come to us again
             self._ledger.answer(held, again_after(pause) if was_wanted else ACK, final=not was_wanted)
         elif envelope.event_id and self.group.holds(envelope.event_id):
-            self._ledger.done(held)  # a repeat of one that we have and will answer for
+            self._ledger.repeat(held, envelope.event_id)
         else:
             self._ledger.admit(held, envelope, members)
             wake_one(members)

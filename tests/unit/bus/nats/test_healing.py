@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from penstock.bus.nats import NatsBus
 from penstock.bus.nats.streams import make_events_stream
 from penstock.clock import SystemClock
-from penstock.events.types import BytesReceived, PostprocessingStepFinished
+from penstock.events.types import BytesReceived, Envelope, PostprocessingStepFinished
 from penstock.testing.bus_contract import Listener, finished, received
 from penstock.testing.eventually import eventually
 from tests.servers.nats import NatsServer, running_nats
@@ -122,6 +122,32 @@ async def test_a_consumer_that_is_deleted_is_made_again_and_misses_nothing(
         await bus.publish(received("u4"))
         listener.gate.set()
         await eventually(lambda: {f"u{number}" for number in range(5)} <= set(listener.uploads))
+
+
+async def test_what_is_in_work_while_its_consumer_is_made_again_comes_again_if_it_fails(
+    new_bus: NewBus, manager: JetStreamManager
+) -> None:
+    """The new consumer brings it while its handler still runs, and nobody waits for an answer to the first delivery."""
+    tries: list[str] = []
+    come_again = asyncio.Event()
+
+    async def handle(envelope: Envelope) -> None:
+        tries.append(envelope.event.upload_id)
+        if len(tries) == 1:
+            await come_again.wait()
+            raise ConnectionError("the store went with the server")
+
+    async with new_bus() as bus, bus.subscribe("g", [BytesReceived], handle, workers=2):
+        await bus.publish(received("u"))
+        await eventually(lambda: tries == ["u"])
+        with capture_logs() as logs:
+            await manager.delete_consumer("main-queue", "g-pull")
+            await eventually(lambda: any(line["event"] == "consumer_bound" for line in logs))
+        ledger = bus._readers["g"]._ledger
+        await eventually(lambda: len(ledger) + ledger.settled == 1)
+        come_again.set()
+        await eventually(lambda: tries == ["u", "u"])
+        await eventually(lambda: bus.pending("g") == 0)
 
 
 async def test_a_server_that_freezes_for_a_while(own_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
