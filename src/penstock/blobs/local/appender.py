@@ -11,8 +11,8 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ...errors import PenstockError
+from ...threads import to_the_end
 from ..base import Appender, SupportsSealedRelease
-from ..endings import to_the_end
 
 if TYPE_CHECKING:
     import asyncio

@@ -6,8 +6,8 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
+from ...threads import to_the_end
 from ..base import BlobUnavailable
-from ..endings import to_the_end
 from .tree import errors_about
 
 if TYPE_CHECKING:

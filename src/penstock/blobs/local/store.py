@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from ...threads import to_the_end
 from ..base import BlobStore, BlobUnavailable, SupportsPath, not_as_released
-from ..endings import to_the_end
 from ..inventory import Found, SupportsInventory
 from ..sharing import SupportsFences
 from .appender import LocalAppender

@@ -12,8 +12,8 @@ from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from ...errors import PenstockError
+from ...threads import to_the_end
 from ..base import Appender, BlobMissing, OffsetConflict
-from ..endings import to_the_end
 from .head import TAIL_BYTES, Head, Segment, name_of, with_segment
 from .heads import Superseded, new_mark
 from .sending import AT_ONCE, Sending
