@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI
 
 from penstock.blobs.base import BlobMissing
 from penstock.core.policy import Policy
+from penstock.errors import Unavailable
 from penstock.http.uploads import Action, _act, router
 from penstock.postprocessing.foregone import Foregone
 from penstock.telemetry import Metrics
+from penstock.uploads.upload import Phase
 from tests.unit.uploads.way_in import EXPIRATION, WayIn, body, way_in
 
 if TYPE_CHECKING:
@@ -28,9 +32,9 @@ def services_of(parts: WayIn) -> Any:
 
 
 @asynccontextmanager
-async def serving(parts: WayIn) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(services: Any) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
-    app.include_router(router(services_of(parts)))
+    app.include_router(router(services))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         yield client
 
@@ -59,7 +63,7 @@ async def test_what_does_not_match_any_more_is_not_cleaned(tmp_path: Path, filte
 
 
 async def test_a_clock_that_jumps_makes_nothing_expired_that_is_cleaned(tmp_path: Path) -> None:
-    async with way_in(tmp_path) as parts, serving(parts) as client:
+    async with way_in(tmp_path) as parts, serving(services_of(parts)) as client:
         upload = (await parts.receiver.create("a.jpg", size_bytes=5)).upload
         expired = {"action": "clean", "expired": True}
         parts.clock.jump(timedelta(days=365))
@@ -68,3 +72,35 @@ async def test_a_clock_that_jumps_makes_nothing_expired_that_is_cleaned(tmp_path
         await parts.clock.advance(EXPIRATION)
         (result,) = (await client.post("/uploads/actions", json=expired)).json()["results"]
         assert (result["id"], result["ok"]) == (upload.id, True)
+
+
+async def test_two_who_take_note_of_an_end_at_once_are_both_told_that_it_is_done(tmp_path: Path) -> None:
+    async with way_in(tmp_path) as parts:
+        services, both_have_looked = services_of(parts), asyncio.Barrier(2)
+
+        async def upload(upload_id: str) -> Any:
+            found = await parts.catalogue.get(upload_id)
+            await both_have_looked.wait()
+            return found
+
+        services.upload = upload
+        async with serving(services) as client:
+            upload_id = (await parts.receiver.create("a.jpg", size_bytes=5)).upload.id
+            await parts.receiver.terminate(upload_id)
+            note = f"/uploads/{upload_id}/acknowledge"
+            answers = await asyncio.gather(client.post(note), client.post(note))
+            assert [answer.status_code for answer in answers] == [204, 204]
+            assert await parts.catalogue.get(upload_id) is None
+
+
+async def test_an_end_is_not_taken_note_of_before_the_bytes_are_gone(tmp_path: Path) -> None:
+    async with way_in(tmp_path) as parts:
+        services = services_of(parts)
+        services.upload = parts.catalogue.get
+        async with serving(services) as client:
+            upload = (await parts.receiver.create("a.jpg", size_bytes=5)).upload
+            gone = msgspec.structs.replace(upload, phase=Phase.CANCELLED, ended_at=parts.clock.now())
+            assert await parts.catalogue.change(upload, gone)
+            with pytest.raises(Unavailable, match="could not be removed yet"):
+                await client.post(f"/uploads/{upload.id}/acknowledge")
+            assert await parts.catalogue.get(upload.id) is not None

@@ -88,7 +88,8 @@ async function remove(upload, action) {
   if (action === "Delete" && !confirm(`Delete ${upload.path} for good?`)) return;
   const [url, method] = action === "Dismiss" ? [`${upload.links.self}/acknowledge`, "POST"] : [upload.links.self, "DELETE"];
   const answer = await fetch(url, { method }).catch(() => null);
-  if (answer?.ok && action === "Dismiss") return refresh(upload.id);
+  // What is not there any more was dismissed elsewhere meanwhile.
+  if (answer?.status === 404 || (answer?.ok && action === "Dismiss")) return refresh(upload.id);
   if (!answer?.ok) alert(`${upload.path} is still there: ${answer ? (await answer.json()).detail : "the server does not answer"}.`);
 }
 
