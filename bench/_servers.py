@@ -51,22 +51,31 @@ def _resumable_upload(port: int, folder: Path) -> tuple[list[str], str]:
     return [sys.executable, str(PEERS / "resumable_upload_python.py"), str(port), str(folder)], "/files"
 
 
+def _bare_granian(port: int, folder: Path) -> tuple[list[str], str]:
+    return [sys.executable, str(PEERS / "bare_granian.py"), str(port), str(folder)], "/files/"
+
+
 SERVERS: dict[str, Callable[[int, Path], tuple[list[str], str]]] = {
     "penstock": _penstock,
     "@tus/server": _tus_node,
     "tuspyserver": _tus_python,
     "resumable-upload": _resumable_upload,
 }
+BARE = "bare granian"
+"""Under this name runs what is no server for uploads: the least that one can do."""
 
 
 @contextmanager
 def running(name: str, *, steps: str = "", fill: Callable[[Path], None] | None = None) -> Iterator[Target]:
-    """Run one of `SERVERS` in a folder in memory while the context is open; `fill` puts something into it before."""
+    """Run one of `SERVERS`, or `BARE`, while the context is open; `fill` puts something into its folder before.
+
+    The folder is in memory.
+    """
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108  tmpfs is the point
     if fill is not None:
         fill(folder)
     port = free_port()
-    command, path = SERVERS[name](port, folder)
+    command, path = (_bare_granian if name == BARE else SERVERS[name])(port, folder)
     environment = {"POSTPROCESSING_STEPS": steps, "PENSTOCK_LOG_LEVEL": "error"}
     with _process(command, port, environment, folder, cwd=PEERS, quiet=False) as process:
         yield Target(name, port, path, process.pid)

@@ -5,7 +5,9 @@
 Penstock is measured with no steps: an upload is on disk, processed and released at the end, not only received. The
 servers take turns; the best round says what a server can do, the median what it did beside whatever else ran here.
 What the driver itself takes of the same cores is told as well: each connection has a process of its own, which sends
-bytes that were put together before.
+bytes that were put together before. Beside them runs an application under granian that does nothing but write the body
+to a file: each rate is also told as a share of its rate in the same round, the median of the rounds, and so can be
+compared with what was measured on another machine.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from _load import SmallUploads, Target
-from _servers import SERVERS, cpu_seconds, running
+from _servers import BARE, SERVERS, cpu_seconds, running
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -39,23 +41,26 @@ class Round(NamedTuple):
 def main() -> None:
     """Measure all servers, in turns."""
     count, rounds = [*map(int, sys.argv[1:3]), *(500, 5)[len(sys.argv) - 1 :]]
-    found: dict[str, list[Round]] = {name: [] for name in sys.argv[3:] or SERVERS}
+    found: dict[str, list[Round]] = {name: [] for name in [*(sys.argv[3:] or SERVERS), BARE]}
     for _ in range(rounds):
         for name, measured in found.items():
             with running(name) as target:
                 measured.append(_measure(target, count))
     heads = ("uploads/s", "CPU ms each", "driver's")
-    print(
-        f"{'':14}" + "".join(f" {head:>20}" for head in heads) + f"\n{'server':14}" + f" {'best':>10} {'median':>9}" * 3
-    )
+    print(f"{'':16}" + "".join(f" {head:>20}" for head in heads) + f" {'of bare':>9}")
+    print(f"{'server':16}" + f" {'best':>10} {'median':>9}" * 3 + f" {'granian':>9}")
     for name, measured in found.items():
         rates, costs, drivers = zip(*measured, strict=True)
         print(
-            f"{name:14} {max(rates):10.0f} {statistics.median(rates):9.0f} "
+            f"{name:16} {max(rates):10.0f} {statistics.median(rates):9.0f} "
             f"{min(costs):10.2f} {statistics.median(costs):9.2f} "
-            f"{min(drivers):10.2f} {statistics.median(drivers):9.2f}",
+            f"{min(drivers):10.2f} {statistics.median(drivers):9.2f} {_share(measured, found[BARE]):9.2f}",
             flush=True,
         )
+
+
+def _share(measured: list[Round], bare: list[Round]) -> float:
+    return statistics.median(one.per_second / other.per_second for one, other in zip(measured, bare, strict=True))
 
 
 def _measure(target: Target, count: int) -> Round:
