@@ -206,6 +206,21 @@ class BlobStore(Staging, Protocol):
         """
         ...
 
+    async def withdraw(self, upload_id: str, size_bytes: int) -> None:
+        """Remove what `release` has copied of a blob that is not to be released after all; it stays staged.
+
+        Does nothing when nothing was copied, nor where a release moves bytes: then they are the only ones.
+
+        Args:
+            upload_id: the blob. Nobody may be releasing it meanwhile.
+            size_bytes: how many bytes it has.
+
+        Raises:
+            BlobMissing: nothing is staged, so nothing was removed.
+            BlobUnavailable: other bytes are staged, and nothing was removed; or the copy may still be there.
+        """
+        ...
+
     async def put_right(self, upload_id: str, size_bytes: int, *, dry_run: bool = False) -> None:
         """Have a blob that was released be in its final place, and nowhere else.
 

@@ -152,6 +152,16 @@ class MovingBlobs(BlobStore, SupportsInventory):
             )
         await self._staging.discard(upload_id)
 
+    async def withdraw(self, upload_id: str, size_bytes: int) -> None:
+        """Remove the copy in the final place, once all that it is a copy of is seen to be staged."""
+        staged_bytes = await self._staging.length(upload_id)
+        if staged_bytes != size_bytes:
+            raise BlobUnavailable(
+                f"upload {upload_id} has {size_bytes} bytes, but {staged_bytes} are staged: what {self._final.name} "
+                "has of it may be the only copy, and stays."
+            )
+        await self._final.remove(upload_id)
+
     async def put_right(self, upload_id: str, size_bytes: int, *, dry_run: bool = False) -> None:
         """Remove the staged bytes of what the final place has; bring it there if it has not."""
         try:

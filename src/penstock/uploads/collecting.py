@@ -255,6 +255,8 @@ class Collecting:
         if verdict is Verdict.PUT_RIGHT:
             await self._put_right(upload)
             return True
+        if verdict is Verdict.WITHDRAW:
+            return await self._means.gateway.withdraw(found.upload_id)
         removed = await blobs.remove_found(found)
         if removed:
             log.info("garbage_removed", upload=found.upload_id, stage=found.stage, size_bytes=found.size_bytes)

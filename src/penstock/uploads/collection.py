@@ -54,7 +54,8 @@ class Kind(StrEnum):
     STRAY = "stray"
     """Released bytes that no entry names."""
     LEFTOVER = "leftover"
-    """Bytes of an upload that was given up, or staged ones of one that was released: what a death has left."""
+    """Bytes of an upload that was given up, staged ones of one that was released, or a copy where released files lie of
+    one that was rejected: what a death has left."""
     TEMPORARY = "temporary"
     """A file that somebody was about to remove who died."""
     PARTS = "parts"
@@ -72,6 +73,8 @@ class Verdict(StrEnum):
     """It goes."""
     PUT_RIGHT = "put right"
     """It is of an upload that was released, and goes if the final place has all of that, else it comes there."""
+    WITHDRAW = "withdraw"
+    """It lies where released bytes do, of an upload that was rejected: it goes if all of that is staged."""
 
 
 class Find(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +216,9 @@ def judge(
         if upload.phase in _NEEDED_IN[found.stage]:
             return Verdict.ALIVE
         return Verdict.REMOVE if old else Verdict.YOUNG
+    if found.stage is Stage.RELEASED and upload.phase is Phase.REJECTED:
+        aged = now - found.changed_at >= LEAST_AGE  # whoever is releasing it holds it (`Gateway.withdraw`)
+        return Verdict.WITHDRAW if aged and found.place and upload.size_bytes is not None else Verdict.ALIVE
     if found.stage is Stage.STAGED and upload.phase is Phase.RELEASED:
         return Verdict.PUT_RIGHT if old and upload.size_bytes is not None else Verdict.ALIVE
     if upload.phase.holds_bytes and not (found.stage is Stage.MARK and upload.phase is Phase.RELEASED):

@@ -12,7 +12,7 @@ import structlog
 
 from ..blobs.base import BlobMissing
 from ..bus.base import BusUnavailable
-from ..errors import InvalidRequest, NotFound, Unavailable
+from ..errors import InvalidRequest, NotFound, PenstockError, Unavailable
 from ..events.types import Outcome, PostprocessingFinished, PostprocessingStepFinished
 from ..ids import derived_id
 from . import notices
@@ -78,9 +78,12 @@ class Endings:
         if phase is Phase.RELEASED:
             return await self._release(upload, decided.outcome)
         reason = upload.reason or unexplained(decided.outcome)
-        return await self._end(
+        ended = await self._end(
             upload, msgspec.structs.replace(upload, phase=phase, outcome=decided.outcome, reason=reason)
         )
+        if upload.run > 1:  # an earlier run may have been about to release it when something died
+            await self._withdraw(ended)
+        return ended
 
     async def _release(self, upload: Upload, outcome: str) -> Upload:
         """Have an upload be the file at its path; return it. One whose proviso does not hold keeps its bytes aside."""
@@ -96,7 +99,9 @@ class Endings:
             rejected = msgspec.structs.replace(
                 upload, phase=Phase.REJECTED, outcome=error.code, reason=f"when it could be released, {error}"
             )
-            return await self._end(upload, rejected, said=outcome)
+            ended = await self._end(upload, rejected, said=outcome)
+            await self._withdraw(ended)
+            return ended
         await self._unstage(ended)
         return ended
 
@@ -162,11 +167,16 @@ class Endings:
         await self._blobs.length(upload.id)
         forget = notices.cancel(upload.id, f"{upload.run}:released")
         await self._publisher.emit(forget, trace_parent=upload.trace_parent)
-        await self._blobs.release(upload.id)
-        released = msgspec.structs.replace(
-            upload, phase=Phase.RELEASED, outcome=Outcome.CONTINUE.value, reason="", ended_at=self._clock.now()
-        )
-        if not await self._catalogue.change(upload, released, doer=doer):
+        released = msgspec.structs.replace(upload, phase=Phase.RELEASED, outcome=Outcome.CONTINUE.value, reason="")
+        try:
+            await self._blobs.release(upload.id)
+            released = msgspec.structs.replace(released, ended_at=self._clock.now())
+            changed = await self._catalogue.change(upload, released, doer=doer)
+        except PenstockError:
+            # Nobody has said yet that it is harmless for those who read the final place itself.
+            await self._withdraw_unless_released(upload)
+            raise
+        if not changed:
             present = await self.get(upload.id)
             if not present.phase.holds_bytes:  # deleted at another instance, before the final place had all of it
                 await self.give_up(present)
@@ -176,6 +186,19 @@ class Endings:
         ready = notices.ready(released, derived_id(upload.id, f"{upload.run}", "released"), None, self._clock.now())
         await self._said(ready, trace_parent=upload.trace_parent)
         return released
+
+    async def withdraw(self, upload: Upload) -> bool:
+        """Remove what a release that came to nothing has left in the final place of a rejected upload.
+
+        Returns whether the upload was rejected, and so nothing of it is there any more.
+
+        Raises:
+            BlobMissing, BlobUnavailable: it may be there.
+        """
+        if upload.phase is not Phase.REJECTED or upload.size_bytes is None:
+            return False
+        await self._blobs.withdraw(upload.id, upload.size_bytes)
+        return True
 
     async def delete_from_quarantine(self, upload: Upload, doer: Doer) -> Upload:
         """Remove what was kept aside, for good; return the upload.
@@ -232,6 +255,23 @@ class Endings:
                 await self._blobs.unstage(upload.id)
             except Unavailable as error:
                 log.warning("staged_bytes_left_for_later", upload=upload.id, error=str(error))
+
+    async def _withdraw(self, upload: Upload) -> None:
+        """Do what `withdraw` does; leave it to garbage collection if that does not work now."""
+        try:
+            await self.withdraw(upload)
+        except PenstockError as error:
+            log.warning("released_copy_left_for_later", upload=upload.id, error=str(error))
+
+    async def _withdraw_unless_released(self, upload: Upload) -> None:
+        """Do what `_withdraw` does, if the upload is rejected: somebody else may have been faster."""
+        try:
+            present = await self._catalogue.get(upload.id)
+        except PenstockError as error:
+            log.warning("released_copy_left_for_later", upload=upload.id, error=str(error))
+            return
+        if present is not None:
+            await self._withdraw(present)
 
     def _forget(self, upload_id: str) -> None:
         self.recorder.ended(upload_id)

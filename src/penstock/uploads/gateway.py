@@ -185,8 +185,9 @@ class Gateway:
             FileThere, OtherVersion: its proviso does not hold (RFC 9110, 13); it stays in quarantine.
             BlobMissing: its bytes are gone.
             BusUnavailable: nothing was changed.
+            Locked: another instance is doing something with it.
         """
-        async with self._turns.of(upload_id):
+        async with self._locks.alone(upload_id), self._turns.of(upload_id):
             return await self._deeds.release_from_quarantine(await self._deeds.get(upload_id), doer)
 
     async def delete_from_quarantine(self, upload_id: str, doer: Doer) -> Upload:
@@ -198,6 +199,19 @@ class Gateway:
         """
         async with self._turns.of(upload_id):
             return await self._deeds.delete_from_quarantine(await self._deeds.get(upload_id), doer)
+
+    async def withdraw(self, upload_id: str) -> bool:
+        """Remove from the final place what a release that came to nothing has left of a rejected upload.
+
+        Returns whether the upload is rejected, and so nothing of it is there any more. It stays staged.
+
+        Raises:
+            NotFound: there is no such upload.
+            Locked: another instance is doing something with it.
+            BlobMissing, BlobUnavailable: it may be there.
+        """
+        async with self._locks.alone(upload_id, ask=False), self._turns.of(upload_id):
+            return await self._deeds.withdraw(await self._deeds.get(upload_id))
 
     async def expire(self, upload: Upload, *, dry_run: bool = False) -> bool:
         """Give an upload up because its time is over; return whether it was, or (`dry_run`) would be.

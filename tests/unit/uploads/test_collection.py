@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.blobs.inventory import Found, Stage
 from penstock.errors import InvalidRequest
-from penstock.uploads.collection import LISTED, Find, Kind, Tally, Verdict, checked_age, judge, kind_of
+from penstock.uploads.collection import LEAST_AGE, LISTED, Find, Kind, Tally, Verdict, checked_age, judge, kind_of
 from penstock.uploads.upload import Phase, Upload
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -18,8 +18,8 @@ DAY = timedelta(days=1)
 ID = "a" * 32
 
 
-def found(stage: Stage, age: timedelta = 400 * DAY, size_bytes: int = 7) -> Found:
-    return Found(stage, "" if stage is Stage.PROBE else ID, size_bytes, NOW - age, "", "key")
+def found(stage: Stage, age: timedelta = 400 * DAY, size_bytes: int = 7, place: str = "") -> Found:
+    return Found(stage, "" if stage is Stage.PROBE else ID, size_bytes, NOW - age, place, "key")
 
 
 def upload(phase: Phase) -> Upload:
@@ -65,6 +65,16 @@ def test_staged_bytes_of_a_released_upload_are_put_right_once_they_are_old() -> 
     assert verdict(found(Stage.STAGED), upload(Phase.RELEASED)) is Verdict.PUT_RIGHT
     assert verdict(found(Stage.STAGED, DAY / 2), upload(Phase.RELEASED)) is Verdict.ALIVE
     assert verdict(found(Stage.STAGED, size_bytes=0), upload(Phase.RELEASED)) is Verdict.PUT_RIGHT
+
+
+def test_copies_of_what_was_rejected_are_withdrawn_from_where_released_bytes_lie() -> None:
+    for phase in Phase:
+        expected = Verdict.WITHDRAW if phase is Phase.REJECTED else Verdict.ALIVE
+        if phase.holds_bytes:
+            assert verdict(found(Stage.RELEASED, 2 * LEAST_AGE, place="the bucket"), upload(phase)) is expected
+    assert verdict(found(Stage.RELEASED, LEAST_AGE / 2, place="the bucket"), upload(Phase.REJECTED)) is Verdict.ALIVE
+    # In a folder of ours it was moved there, and is the only one.
+    assert verdict(found(Stage.RELEASED), upload(Phase.REJECTED)) is Verdict.ALIVE
 
 
 def test_a_mark_says_which_bytes_count_for_as_long_as_there_are_some() -> None:

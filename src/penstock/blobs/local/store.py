@@ -150,6 +150,9 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
     async def unstage(self, upload_id: str) -> None:
         """Do nothing: a file that is released was moved, and is staged no more."""
 
+    async def withdraw(self, upload_id: str, size_bytes: int) -> None:
+        """Do nothing: what was moved is the only one, in a folder that nobody reads but through us."""
+
     async def put_right(self, upload_id: str, size_bytes: int, *, dry_run: bool = False) -> None:
         """Remove what is staged beside a released file; move it there if there is none."""
         await to_the_end(self._run(lambda: self._put_right(upload_id, size_bytes, dry_run=dry_run)))
@@ -269,10 +272,11 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
             os.close(descriptor)
         return length
 
-    def _release(self, upload_id: str) -> None:
+    def _release(self, upload_id: str, *, over: bool = False) -> None:
+        """Move a staged file to the released ones; `over` what is there, which is not it."""
         with errors_about(upload_id):
             released = self._tree.released(upload_id)
-            if not (self._fenced and os.path.exists(released)):
+            if over or not (self._fenced and os.path.exists(released)):
                 try:
                     os.rename(self._places.last(upload_id).path, released)
                 except FileNotFoundError:
@@ -292,12 +296,12 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
                 kept_bytes = None
             if kept_bytes != size_bytes:
                 staged_bytes = self._length(upload_id)
-                if kept_bytes is not None or staged_bytes != size_bytes:
+                if staged_bytes != size_bytes:
                     raise not_as_released(upload_id, size_bytes, kept_bytes=kept_bytes, staged_bytes=staged_bytes)
             if dry_run:
                 return
-            if kept_bytes is None:
-                self._release(upload_id)
+            if kept_bytes != size_bytes:
+                self._release(upload_id, over=kept_bytes is not None)
                 return
             sync_folder(self._tree.folder(RELEASED, upload_id))
             remove_all(self._tree, upload_id)

@@ -106,6 +106,51 @@ class Ending(OpensBlobs):
             assert self.peek(upload) == body
             assert await read(blobs, upload) == body
 
+    async def test_a_release_that_has_come_to_something_else_is_done_again(self) -> None:
+        """Of two lengths, it is the right one that is kept, though it is not the one in the final place."""
+        async with self.open() as blobs:
+            upload = await new_blob(blobs, b"bytes")
+            await blobs.seal(upload)
+            await blobs.release(upload)
+            await blobs.unstage(upload)
+            await blobs.create(upload)
+            await append(blobs, upload, 0, b"others")
+            await blobs.seal(upload)
+            await blobs.put_right(upload, 6, dry_run=True)
+            assert upload in await blobs.staged()
+            await blobs.put_right(upload, 6)
+            assert upload not in await blobs.staged()
+            assert self.peek(upload) == b"others"
+            assert await read(blobs, upload) == b"others"
+
+    async def test_what_is_not_to_be_released_after_all_is_staged_as_before(self) -> None:
+        async with self.open() as blobs:
+            upload = await new_blob(blobs, b"bytes")
+            await blobs.seal(upload)
+            for _ in range(2):
+                await blobs.release(upload)
+                for _ in range(2):
+                    await blobs.withdraw(upload, 5)
+                    assert await read(blobs, upload) == b"bytes"
+            await blobs.release(upload)
+            await blobs.unstage(upload)
+            assert self.peek(upload) == await read(blobs, upload) == b"bytes"
+
+    async def test_the_only_copy_is_never_withdrawn(self) -> None:
+        async with self.open() as blobs:
+            upload = await new_blob(blobs, b"bytes")
+            await blobs.seal(upload)
+            await blobs.release(upload)
+            await blobs.unstage(upload)
+            with suppress(BlobMissing):  # a store may notice
+                await blobs.withdraw(upload, 5)
+            assert self.peek(upload) == b"bytes"
+            await blobs.create(upload)  # a request that comes too late makes it anew
+            with suppress(BlobUnavailable):
+                await blobs.withdraw(upload, 5)
+            await blobs.discard(upload, only_staged=True)
+            assert self.peek(upload) == b"bytes"
+
     @pytest.mark.parametrize("dry_run", [True, False])
     async def test_what_is_not_as_it_was_released_is_left_alone(self, *, dry_run: bool) -> None:
         async with self.open() as blobs:

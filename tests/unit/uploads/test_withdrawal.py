@@ -1,0 +1,244 @@
+"""What a release that comes to nothing has left in the final place does not stay there."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from obstore.store import MemoryStore
+
+from penstock.blobs.base import BlobMissing, BlobUnavailable
+from penstock.blobs.local import LocalBlobs
+from penstock.blobs.moving import MovingFiles
+from penstock.blobs.objects.place import ObjectPlace
+from penstock.db import Database, DatabaseUnavailable
+from penstock.events.types import Envelope, Outcome, PostprocessingFinished
+from penstock.ids import new_upload_id
+from penstock.uploads.collecting import Means
+from penstock.uploads.collection import Kind
+from penstock.uploads.collector import Collector
+from penstock.uploads.file_errors import FileThere
+from penstock.uploads.orphans import Orphans
+from penstock.uploads.proviso import NO_FILE, Proviso
+from penstock.uploads.quarantine import Doer
+from penstock.uploads.steady import SteadyTime
+from penstock.uploads.upload import Phase, Upload
+
+from .way_in import WayIn, way_in
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+BODY = b"infected bytes"
+ANNA = Doer(name="anna", reason="a false positive")
+
+
+class Site:
+    """The parts, and the bucket that files are released into."""
+
+    def __init__(self, parts: WayIn, final: ObjectPlace, folder: Path) -> None:
+        self.parts = parts
+        self.final = final
+        self.folder = folder
+
+    async def arrived(self, proviso: Proviso | None = None) -> Upload:
+        parts, now = self.parts, self.parts.clock.now()
+        upload = Upload(
+            id=new_upload_id(),
+            filename="f.txt",
+            size_bytes=len(BODY),
+            created_at=now,
+            expires_at=now + timedelta(hours=1),
+            proviso=proviso,
+        )
+        await parts.blobs.create(upload.id)
+        await parts.catalogue.add(upload)
+        async with parts.blobs.append(upload.id, 0) as appender:
+            await appender.write(BODY)
+        return await parts.gateway.received(upload, size_bytes=await parts.blobs.seal(upload.id))
+
+    async def decide(self, upload: Upload, outcome: Outcome) -> Upload:
+        await self.parts.gateway.handle(Envelope(event=PostprocessingFinished(upload_id=upload.id, outcome=outcome)))
+        return await self.now(upload)
+
+    async def now(self, upload: Upload) -> Upload:
+        found = await self.parts.catalogue.get(upload.id)
+        assert found is not None
+        return found
+
+    async def is_copied(self, upload: Upload) -> bool:
+        try:
+            return await self.final.size(upload.id) == len(BODY)
+        except BlobMissing:
+            return False
+
+    async def check_only_staged(self, upload: Upload) -> None:
+        assert not await self.is_copied(upload)
+        assert upload.id in await self.parts.blobs.staged()
+        assert await self.parts.content(upload.id) == BODY
+
+    async def collect(self, *, dry_run: bool = False) -> dict[Kind, tuple[int, int]]:
+        """Collect garbage; return how much of each kind was found and done."""
+        parts = self.parts
+        async with Database(f"sqlite:///{self.folder / 'penstock.db'}") as database:
+            means = Means(
+                catalogue=parts.catalogue,
+                blobs=parts.blobs,
+                gateway=parts.gateway,
+                receiver=parts.gateway,
+                noticed=Orphans(database),
+                time=SteadyTime(parts.clock, believed_after=timedelta(0)),
+                retention=timedelta(days=7),
+            )
+            report = await Collector(means, older_than=timedelta(days=1)).collect(dry_run=dry_run)
+        assert not report.notes
+        return {total.kind: (total.found, total.done) for total in report.totals}
+
+
+@asynccontextmanager
+async def on_a_bucket(folder: Path) -> AsyncIterator[Site]:
+    store = MemoryStore()
+    final = ObjectPlace(store, store, name="the bucket", prefix="")
+    async with way_in(folder, MovingFiles(LocalBlobs(folder / "blobs"), final)) as parts:
+        parts.clock.jump(datetime.now(UTC) - parts.clock.now())  # that is how old the bucket says that objects are
+        yield Site(parts, final, folder)
+
+
+async def fails(*arguments: Any, **options: Any) -> Any:
+    raise DatabaseUnavailable("away")
+
+
+async def test_a_release_from_quarantine_that_finds_its_path_taken_leaves_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        parts = site.parts
+        kept_aside = await site.decide(await site.arrived(NO_FILE), Outcome.QUARANTINE)
+        release = parts.blobs.release
+
+        async def and_somebody_is_faster(upload_id: str) -> None:
+            await release(upload_id)
+            if upload_id == kept_aside.id:
+                assert await site.is_copied(kept_aside)
+                faster = await site.decide(await site.arrived(), Outcome.CONTINUE)
+                assert faster.phase is Phase.RELEASED
+
+        monkeypatch.setattr(parts.blobs, "release", and_somebody_is_faster)
+        with pytest.raises(FileThere):
+            await parts.gateway.release_from_quarantine(kept_aside.id, ANNA)
+        assert await site.now(kept_aside) == kept_aside
+        await site.check_only_staged(kept_aside)
+
+
+async def test_who_is_second_to_release_from_quarantine_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another instance has released it: then what lies in the final place is the only copy."""
+    async with on_a_bucket(tmp_path) as site:
+        parts = site.parts
+        kept_aside = await site.decide(await site.arrived(NO_FILE), Outcome.QUARANTINE)
+        change = parts.catalogue.change
+
+        async def and_somebody_is_faster(before: Upload, after: Upload, **options: Any) -> bool:
+            assert await change(before, after, **options)
+            await parts.blobs.unstage(before.id)
+            return await change(before, after, **options)  # the file at its path is itself
+
+        monkeypatch.setattr(parts.catalogue, "change", and_somebody_is_faster)
+        with pytest.raises(FileThere):
+            await parts.gateway.release_from_quarantine(kept_aside.id, ANNA)
+        assert (await site.now(kept_aside)).phase is Phase.RELEASED
+        assert await parts.content(kept_aside.id) == BODY
+        assert await site.is_copied(kept_aside)
+
+
+async def test_a_release_that_finds_its_path_taken_leaves_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        parts = site.parts
+        upload = await site.arrived(NO_FILE)
+        release = parts.blobs.release
+
+        async def and_somebody_is_faster(upload_id: str) -> None:
+            await release(upload_id)
+            if upload_id == upload.id:
+                await site.decide(await site.arrived(), Outcome.CONTINUE)
+
+        monkeypatch.setattr(parts.blobs, "release", and_somebody_is_faster)
+        rejected = await site.decide(upload, Outcome.CONTINUE)
+        assert (rejected.phase, rejected.outcome) == (Phase.REJECTED, "file-exists")
+        await site.check_only_staged(upload)
+
+
+async def test_what_is_rejected_in_another_run_has_no_copy_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        upload = await site.arrived()
+        with monkeypatch.context() as patch:
+            patch.setattr(site.parts.catalogue, "change", fails)
+            with pytest.raises(DatabaseUnavailable):
+                await site.decide(upload, Outcome.CONTINUE)
+        assert await site.is_copied(upload)
+        await site.parts.gateway.restart(upload.id)
+        rejected = await site.decide(upload, Outcome.ABORT)
+        assert rejected.phase is Phase.REJECTED
+        await site.check_only_staged(upload)
+
+
+@pytest.mark.parametrize("interrupted", ["by a death", "while the store was away"])
+async def test_garbage_collection_finds_what_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str
+) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        parts = site.parts
+        upload = await site.decide(await site.arrived(NO_FILE), Outcome.QUARANTINE)
+        if interrupted == "by a death":
+            await parts.blobs.release(upload.id)
+        else:
+            remove = site.final.remove
+
+            async def away(upload_id: str) -> None:
+                raise BlobUnavailable("the bucket is away")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(parts.catalogue, "change", fails)
+                patch.setattr(site.final, "remove", away)
+                with pytest.raises(DatabaseUnavailable):
+                    await parts.gateway.release_from_quarantine(upload.id, ANNA)
+            assert site.final.remove == remove
+        assert await site.is_copied(upload)
+        assert await site.collect() == {}  # somebody may be about to say that it is released
+        await parts.clock.advance(timedelta(minutes=6))
+        assert await site.collect(dry_run=True) == {Kind.LEFTOVER: (1, 0)}
+        assert await site.is_copied(upload)
+        assert await site.collect() == {Kind.LEFTOVER: (1, 1)}
+        await site.check_only_staged(upload)
+        assert await site.collect() == {}
+        assert (await parts.gateway.release_from_quarantine(upload.id, ANNA)).phase is Phase.RELEASED
+        assert await site.is_copied(upload)
+
+
+async def test_garbage_collection_leaves_the_only_copy(tmp_path: Path) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        parts = site.parts
+        upload = await site.decide(await site.arrived(), Outcome.QUARANTINE)
+        await parts.blobs.release(upload.id)
+        await parts.blobs.discard(upload.id, only_staged=True)  # as a disk that was lost
+        await parts.clock.advance(timedelta(days=2))
+        assert (await site.collect())[Kind.LEFTOVER] == (0, 0)
+        assert await site.is_copied(upload)
+
+
+async def test_what_was_released_meanwhile_is_not_withdrawn(tmp_path: Path) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        upload = await site.arrived()
+        assert not await site.parts.gateway.withdraw(upload.id)
+        released = await site.decide(upload, Outcome.CONTINUE)
+        assert not await site.parts.gateway.withdraw(upload.id)
+        assert released.phase is Phase.RELEASED
+        assert await site.is_copied(upload)
