@@ -146,6 +146,28 @@ def test_an_answer_that_breaks_off_loses_no_file(page: Page, tmp_path: Path) -> 
     expect(page.locator("tr", has_text=file.name)).to_have_attribute("data-phase", "released", timeout=15_000)
 
 
+def test_nothing_is_stale_after_a_server_was_away(page: Page, server: PenstockServer, gates: Path) -> None:
+    """Behind a proxy, which answers in its place: browsers never ask again for a stream that was answered with 502."""
+    (gates / "held.txt").touch()
+    httpx.put(f"{server.url}/files/held.txt", content=b"x", trust_env=False)
+    held = page.locator("tr", has_text="held.txt")
+    expect(held).to_have_attribute("data-phase", "processing")
+    one = re.compile("/api/v1/uploads/[0-9a-f]{32}$")
+    page.route(one, lambda route: route.fulfill(status=502))
+    with page.expect_response(one):
+        (gates / "held.txt").unlink()
+    page.route("**/api/v1/events", lambda route: route.fulfill(status=502))
+    expect(held).to_have_attribute("data-phase", "processing")
+    page.unroute(one)
+    expect(held).to_have_attribute("data-phase", "released")
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("connection lost, trying again …")
+    httpx.put(f"{server.url}/files/meanwhile.txt", content=b"x", trust_env=False)
+    page.unroute("**/api/v1/events")
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("tr", has_text="meanwhile.txt")).to_have_attribute("data-phase", "released")
+
+
 def test_older_ones_are_shown_when_somebody_asks(page: Page, server: PenstockServer) -> None:
     """The page asks for a hundred at a time; here for two."""
     for number in range(4):

@@ -3,7 +3,8 @@ import { element, size } from "./elements.js";
 import { Sender, filesIn } from "./sending.js";
 import { showVersions } from "./versions.js";
 
-const list = document.getElementById("uploads");
+const list = document.getElementById("uploads"), empty = document.getElementById("empty");
+const usage = document.getElementById("usage");
 const rows = new Map();      // upload ID -> its row
 const sender = new Sender({ changed: (id) => refresh(id), moved, tell });
 
@@ -47,7 +48,7 @@ function render(upload, isOlder = false) {
   const old = rows.get(upload.id);
   if (old) old.replaceWith(row); else if (isOlder) list.append(row); else list.prepend(row);
   rows.set(upload.id, row);
-  document.getElementById("empty").hidden = rows.size > 0;
+  empty.hidden = rows.size > 0;
 }
 
 // What another page, or this one before a reload, has begun: whoever picks the same file again goes on with it.
@@ -96,13 +97,13 @@ async function remove(upload, action) {
 // How much is left, where there is a quota; where there is none, that is asked once.
 let usageDue = null;
 function usageChanged() {
-  if (!usageDue && document.getElementById("usage")?.hasChildNodes()) usageDue = setTimeout(showUsage, 300);
+  if (!usageDue && usage.hasChildNodes()) usageDue = setTimeout(showUsage, 300);
 }
 async function showUsage() {
   usageDue = null;
   const answer = await fetch("/api/v1/usage/mine");
   const limited = answer.ok ? (await answer.json()).usage.filter((one) => one.limit != null) : [];
-  document.getElementById("usage").replaceChildren(...limited.map((one) => {
+  usage.replaceChildren(...limited.map((one) => {
     const whose = one.kind === "instance" ? "All files" : one.name ? `${one.kind} ${one.name}` : "Users without a name";
     const taken = one.used + one.reserved;
     const text = `${whose}: ${size(one.used)} used, ${size(one.reserved)} reserved, ${size(one.free)} of ${size(one.limit)} free`;
@@ -111,17 +112,30 @@ async function showUsage() {
   }));
 }
 
-const waiting = new Set();
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const AGAIN = 2000;             // ms until the server is asked again that did not answer
+const waiting = new Map();      // upload ID that is being asked for -> whether it has changed meanwhile
+const asked = new Set();        // those that were asked for since the list was
 async function refresh(id) {
-  if (waiting.has(id)) return;           // one request per upload at a time; events come in bursts
-  waiting.add(id);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  asked.add(id);
+  if (waiting.has(id)) return waiting.set(id, true);   // one request per upload at a time; events come in bursts
+  do {
+    waiting.set(id, false);
+    await sleep(100);
+    usageChanged();
+    const answer = await fetch(`/api/v1/uploads/${id}`).catch(() => null);
+    const upload = answer?.ok ? await answer.json().catch(() => null) : null;
+    if (upload) {
+      render(upload);
+    } else if (answer?.status === 404) {
+      rows.get(id)?.remove();
+      rows.delete(id);
+    } else {                    // nobody knows: its row stays as it is until somebody does
+      waiting.set(id, true);
+      await sleep(AGAIN);
+    }
+  } while (waiting.get(id));
   waiting.delete(id);
-  usageChanged();
-  const answer = await fetch(`/api/v1/uploads/${id}`);
-  if (answer.ok) return render(await answer.json());
-  rows.get(id)?.remove();
-  rows.delete(id);
 }
 
 const older = document.getElementById("older");
@@ -134,21 +148,32 @@ function offerOlder(cursor) {
   };
 }
 
-async function follow() {
+// What is there. Events tell only what happens from now on, so it is asked for whenever their stream begins anew.
+async function load() {
+  asked.clear();
   const newest = await (await fetch("/api/v1/uploads?limit=100")).json();
-  newest.uploads.reverse().forEach((upload) => render(upload));
-  offerOlder(newest.next);
+  const isGap = !newest.uploads.some((upload) => rows.has(upload.id));
+  newest.uploads.reverse().filter((upload) => !asked.has(upload.id)).forEach((upload) => render(upload));
+  if (isGap) offerOlder(newest.next);
+  const listed = new Set(newest.uploads.map((upload) => upload.id));
+  rows.forEach((row, id) => { if (!listed.has(id) && row.dataset.phase in { receiving: 1, processing: 1 }) refresh(id); });
   const mine = await fetch("/api/v1/uploads?unfinished=true&mine=true&limit=100");
   if (mine.ok) (await mine.json()).uploads.reverse().filter((upload) => !rows.has(upload.id)).forEach((upload) => render(upload));
   showUsage();
+}
+
+const KINDS = ["created", "received", "step_started", "step_finished", "retry", "decided", "released", "rejected",
+  "deleted", "cancelled", "expired", "restarted"];
+function follow() {
   const events = new EventSource("/api/v1/events");
   const status = document.getElementById("connection");
-  events.onopen = () => { status.textContent = "live"; };
-  events.onerror = () => { status.textContent = "connection lost, trying again …"; };
-  for (const kind of ["created", "received", "step_started", "step_finished", "retry", "decided", "released",
-    "rejected", "deleted", "cancelled", "expired", "restarted"]) {
-    events.addEventListener(kind, (event) => refresh(JSON.parse(event.data).upload));
-  }
+  const lost = () => {
+    status.textContent = "connection lost, trying again …";
+    if (events.readyState === EventSource.CLOSED) setTimeout(follow, AGAIN);   // browsers give up at a proxy's 502
+  };
+  events.onopen = () => load().then(() => { status.textContent = "live"; }, () => { events.close(); lost(); });
+  events.onerror = lost;
+  for (const kind of KINDS) events.addEventListener(kind, (event) => refresh(JSON.parse(event.data).upload));
 }
 
 // What `penstock doctor` would say of the server is not well, such as a scanner that is away.
