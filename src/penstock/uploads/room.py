@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 STEP_BYTES: Final = 8 * 1024 * 1024
 """How much room is set aside at a time for an upload whose size nobody knows."""
 _FRESH_SECONDS: Final = 1.0
+_UNTOLD_BYTES: Final = 2**60
+"""The room in a storage that does not tell, such as a bucket: an exbibyte. What uploads say that they will have can be
+added up then, by every database, whatever anybody says."""
 
 
 class Room:
@@ -99,9 +102,10 @@ class Room:
         return promises
 
     def _check(self, promises: Promises, upload_id: str, missing_bytes: int) -> None:
-        if self._free_bytes is not None:
-            others = promises.total_bytes - promises.of(upload_id)
-            check_room(missing_bytes, free_bytes=self._free_bytes, promised_bytes=others, spare_bytes=self._spare_bytes)
+        free_bytes = _UNTOLD_BYTES if self._free_bytes is None else self._free_bytes
+        spare_bytes = 0 if self._free_bytes is None else self._spare_bytes
+        others = promises.total_bytes - promises.of(upload_id)
+        check_room(missing_bytes, free_bytes=free_bytes, promised_bytes=others, spare_bytes=spare_bytes)
 
     async def _measure(self) -> Promises:
         async with self._looking:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import pytest
 
 from penstock.blobs.base import StorageFull
 from penstock.blobs.local import LocalBlobs
+from penstock.uploads.allowances import Allowance, Allowances
 from penstock.uploads.room import STEP_BYTES
 from tests.unit.uploads.way_in import WayIn, body, way_in
 
@@ -129,3 +131,30 @@ async def test_the_room_of_what_has_expired_is_free_without_a_look_at_everything
     assert await parts.receiver.expire(upload)
     await parts.receiver.create("c", size_bytes=10_000)
     assert disk.looks == looks
+
+
+class Bucket(LocalBlobs):
+    """A store that does not tell how much room it has."""
+
+    async def free_bytes(self) -> int | None:  # type: ignore[override]  # as those that keep bytes in buckets
+        return None
+
+
+async def test_nobody_declares_more_than_can_be_added_up(tmp_path: Path) -> None:
+    """Sums of what is declared have to fit into 64 bits: else no upload could begin any more, nor the server start."""
+    most = 10**18 - 1
+    limited = Allowances(instance=Allowance(max_unfinished=1000))
+    for _ in range(2):
+        async with way_in(tmp_path, Bucket(tmp_path / "blobs"), allowances=limited) as parts:
+            await parts.usages.count_anew()
+            outcomes = await asyncio.gather(
+                *(parts.receiver.create("large", size_bytes=most) for _ in range(12)), return_exceptions=True
+            )
+            assert sum(isinstance(outcome, StorageFull) for outcome in outcomes) >= 11
+            part = await parts.receiver.create("part", size_bytes=10**16, concat="partial")
+            with pytest.raises(StorageFull):
+                await parts.receiver.create(
+                    "whole", size_bytes=None, concat="final;" + f" /uploads/{part.upload.id}" * 600
+                )
+            whole = await parts.receiver.create("small", size_bytes=5)
+            assert (await parts.receiver.receive(whole.upload.id, 0, body(b"12345"), length=5)).complete
