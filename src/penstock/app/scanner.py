@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from .. import backends
@@ -160,6 +161,7 @@ async def open_virusscan(
         workers=settings.antivirus_workers,
         handling=_handling_of(settings),
         timeout=settings.antivirus_scan_timeout,
+        slowest=settings.antivirus_icap_scan_timeout or timedelta(0),
     )
     alerts = Alerts(settings.antivirus_alert_url, token=settings.antivirus_alert_token, clock=clock, metrics=metrics)
     virusscan.on_alert = (await stack.enter_async_context(alerts)).tell

@@ -6,17 +6,19 @@ import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from ..bus.base import BusUnavailable
 from ..events.types import PostprocessingStepProgress
+from .beside import beside
+from .life import SIGN_OF_LIFE
 from .results import sayable
 from .upload import StopSignal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable
 
     from ..bus.publish import Publisher
     from ..clock import Clock
@@ -29,8 +31,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-SIGN_OF_LIFE: Final = timedelta(seconds=5)
-"""Work that takes longer than this is reported as taken in hand, even if the function gives no heartbeat."""
 HEARTBEAT_PAUSE: Final = timedelta(seconds=1)
 """The shortest time between two heartbeats that are passed on."""
 
@@ -120,7 +120,7 @@ class Run:
         if not self.start.upload_id:  # it is a scan on demand, which nobody keeps a record of
             yield
             return
-        async with _beside(self._report(publisher), self._show_life()):
+        async with beside(self.start.upload_id, self._report(publisher), self._show_life()):
             yield
 
     @asynccontextmanager
@@ -130,7 +130,7 @@ class Run:
         if timeout is None:
             yield
             return
-        async with _beside(self._limit_silence(timeout)):
+        async with beside(self.start.upload_id, self._limit_silence(timeout)):
             yield
 
     async def _report(self, publisher: Publisher) -> None:
@@ -170,15 +170,3 @@ class Run:
                 self.stop(Stop.TIMEOUT)
                 return
             await self._clock.sleep(timedelta(seconds=left))
-
-
-@asynccontextmanager
-async def _beside(*watching: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run these while the context is open. What goes wrong in it comes out as it is; a task group would wrap it."""
-    tasks = [asyncio.create_task(each) for each in watching]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)

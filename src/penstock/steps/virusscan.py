@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -11,9 +11,7 @@ import structlog
 
 from ..antivirus.alert import Alert, AlertKind
 from ..antivirus.base import (
-    ByteStream,
     Circuit,
-    LocalFile,
     ScannerUnavailable,
     ScannerUnreachable,
     SelfTestFailed,
@@ -29,14 +27,13 @@ from ..ids import derived_id, new_event_id
 from .base import GuardedStep
 from .held import Held
 from .kit import StepDefinition, StepResult
+from .scans import Scans
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import timedelta
 
-    from ..antivirus.base import Scanner, ScanReport, Source
+    from ..antivirus.base import Scanner, ScanReport
     from ..antivirus.handling import Decision, Handling
-    from ..antivirus.limits import ScanPlan
     from ..clock import Clock
     from ..events.types import StartPostprocessingStep
     from .upload import StepUpload
@@ -76,15 +73,25 @@ class Virusscan(GuardedStep):
         workers: int,
         handling: Handling,
         timeout: timedelta | None = None,
+        slowest: timedelta = timedelta(0),
     ) -> None:
-        """`timeout` is for each scan; None: what the scanner allows for a file of the size."""
+        """Scan with `scanner`, which is open.
+
+        Args:
+            scanner: Looks at the files.
+            clock: Measures and dates.
+            workers: How many uploads are scanned at a time.
+            handling: What follows from what is found.
+            timeout: For each scan; None: what the scanner allows for a file of the size.
+            slowest: The longest that the scanner may take for a reason of its own, whatever `timeout` says.
+        """
         self.scanner = scanner
         self.problem = "not tested yet"
         """Why the scanner is not used; empty when it is."""
         self._told = ""
         self._clock = clock
         self._handling = handling
-        self._timeout = timeout
+        self._scans = Scans(scanner, clock, timeout=timeout, slowest=slowest)
         self._testing = asyncio.Lock()
         self._tested_at = float("-inf")
         self.held = Held()
@@ -197,7 +204,7 @@ class Virusscan(GuardedStep):
         decision = without_scan(plan, self._handling)
         if decision is not None:
             return self._result(upload, decision, ScanDetails(end=decision.end))
-        report = await self.scanner.scan(_source(upload, plan), size_bytes=plan.scan_bytes, timeout=self._timeout)
+        report = await self._scans.scan(upload, plan)
         decision = decide(report, plan, self._handling)
         log.info(
             "upload_scanned",
@@ -249,13 +256,6 @@ class Virusscan(GuardedStep):
         return VirusscanResult(
             scandate=format_time(self._clock.now()), resource_id=start.resource_id, error_message=message
         )
-
-
-def _source(upload: StepUpload, plan: ScanPlan) -> Source:
-    if plan.complete and upload.is_file:
-        return LocalFile(upload.path)
-    read = partial(upload.stream, stop=None if plan.complete else plan.scan_bytes)
-    return ByteStream(read(), again=read)
 
 
 def _details(report: ScanReport, decision: Decision) -> ScanDetails:

@@ -23,7 +23,8 @@ from penstock.events.types import (
 )
 from penstock.steps.call import begin
 from penstock.steps.kit import Outcome, StepUpload, step
-from penstock.steps.run import SIGN_OF_LIFE, Run, Stop
+from penstock.steps.life import SIGN_OF_LIFE
+from penstock.steps.run import Run, Stop
 from penstock.steps.runner import StepRunner
 from penstock.testing import eventually
 from penstock.testing.clock import ManualClock
