@@ -26,15 +26,15 @@ class Entry:
 
     Attributes:
         number: counts the group's events; the lower one came first.
-        event_id: the event's ID.
+        name: what tells a repeat of the event; empty for none.
         failures: how often a handler has raised.
     """
 
-    __slots__ = ("_held", "event_id", "failures", "number")
+    __slots__ = ("_held", "failures", "name", "number")
 
-    def __init__(self, number: int, envelope: Envelope) -> None:
+    def __init__(self, number: int, envelope: Envelope, name: str) -> None:
         self.number = number
-        self.event_id = envelope.event_id
+        self.name = name
         self.failures = 0
         self._held: Envelope | bytes = envelope
 
@@ -72,7 +72,10 @@ M = TypeVar("M", bound=Member)
 
 
 class Group(Generic[M]):
-    """Every event is in here once, by its ID: a repeat of one that waits or is being handled adds nothing."""
+    """Every event is in here once, by its name: a repeat of one that waits or is being handled adds nothing.
+
+    The name is the event's ID, unless whoever takes it in knows a better one.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -82,7 +85,7 @@ class Group(Generic[M]):
         self.failures = 0
         """How often a handler has raised."""
         self._numbered = 0
-        self._ids: set[str] = set()
+        self._names: set[str] = set()
         self._queues: dict[tuple[M, ...], deque[Entry]] = {}
         self._unwanted: deque[Entry] = deque()
         """Taken in while somebody wanted them, who has left since: for the next member that does."""
@@ -91,17 +94,18 @@ class Group(Generic[M]):
         """Return the members that ask for this event."""
         return tuple([member for member in self.members if member.wants(envelope)])
 
-    def holds(self, event_id: str) -> bool:
-        """Tell whether an event of this ID waits, pauses, or is being handled."""
-        return event_id in self._ids
+    def holds(self, name: str) -> bool:
+        """Tell whether an event of this name waits, pauses, or is being handled."""
+        return name in self._names
 
-    def admit(self, envelope: Envelope, members: tuple[M, ...]) -> Entry:
-        """Take a new event in for `members`, which want it; return its entry."""
+    def admit(self, envelope: Envelope, members: tuple[M, ...], name: str | None = None) -> Entry:
+        """Take a new event in for `members`, which want it; return its entry. No `name` (None): its ID."""
         self._numbered += 1
         self.pending += 1
-        if envelope.event_id:
-            self._ids.add(envelope.event_id)
-        entry, queue = Entry(self._numbered, envelope), self._queue(members)
+        name = envelope.event_id if name is None else name
+        if name:
+            self._names.add(name)
+        entry, queue = Entry(self._numbered, envelope, name), self._queue(members)
         if len(queue) >= _NEAR:
             entry.pack()
         queue.append(entry)
@@ -118,7 +122,7 @@ class Group(Generic[M]):
     def finish(self, entry: Entry) -> None:
         """Forget an event that was handled."""
         self.pending -= 1
-        self._ids.discard(entry.event_id)
+        self._names.discard(entry.name)
 
     def withdraw(self, entry: Entry) -> bool:
         """Forget an event that still waits; tell whether it did."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..events.identity import identity
 from ..events.types import (
     DELAY,
     BytesReceived,
@@ -94,8 +95,9 @@ def _recognise(progress: Progress, received: Envelope, kind: Kind) -> Transition
     The input that led to the present state may come again because its reader died after saving and before
     publishing: what follows from it is said again.
     """
-    if received.event_id and received.event_id in (progress.run_id, *progress.handled):
-        if progress.handled and received.event_id == progress.handled[-1]:
+    known = identity(received)
+    if known and (known in progress.handled or known == progress.run_id):
+        if progress.handled and known == progress.handled[-1]:
             return Transition(progress, Verdict.REPEATED, emit.said(progress))
         return Transition(progress, Verdict.DUPLICATE, reason="acted on earlier")
     if kind is Kind.RECEIVED and is_of_earlier_run(received, progress):

@@ -94,7 +94,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     announced: int = msgspec.field(name="Announced", default=0)
     """How often it has been asked for."""
     handled: tuple[str, ...] = msgspec.field(name="Handled", default=())
-    """Event IDs of the latest results acted on, newest last."""
+    """The latest events acted on, by what tells their repeats (`events.identity`), newest last."""
     last_error: str = msgspec.field(name="LastError", default="")
     """Why the last attempt failed, for people."""
     fraction: float | None = msgspec.field(name="Fraction", default=None)

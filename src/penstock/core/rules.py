@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _RESTARTER = "postprocessing-restart"
 """The user whom the Go storage provider names after RestartPostprocessing, having forgotten the real one."""
 _HANDLED_KEPT = 16
-"""How many event IDs a record remembers. A foreign step service cannot have more results in flight than this."""
+"""How many events a record remembers. A foreign step service cannot have more results in flight than this."""
 
 
 def begin(c: Context) -> Transition:
@@ -280,7 +280,7 @@ def _new_run_id(c: Context, upload_id: str) -> str:
 
 def _changed(c: Context, progress: Progress) -> Progress:
     """Stamp a change, and remember the event that brought it."""
-    handled = (*progress.handled, c.event_id)[-_HANDLED_KEPT:] if c.event_id else progress.handled
+    handled = (*progress.handled, c.identity)[-_HANDLED_KEPT:] if c.identity else progress.handled
     return msgspec.structs.replace(progress, handled=handled, updated_at=c.now)
 
 

@@ -9,6 +9,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from ..events.identity import identity
 from ..events.types import Envelope
 from .emit import Emit
 from .policy import Policy
@@ -99,6 +100,11 @@ class Context(msgspec.Struct, frozen=True):
     def event_id(self) -> str:
         """The ID of the event that came in; empty for our own inputs."""
         return self.received.event_id if isinstance(self.received, Envelope) else ""
+
+    @property
+    def identity(self) -> str:
+        """What repeats of the event that came in have in common; empty for our own inputs, and if it has no ID."""
+        return identity(self.received) if isinstance(self.received, Envelope) else ""
 
     @property
     def initiator_id(self) -> str:

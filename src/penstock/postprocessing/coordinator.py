@@ -119,7 +119,7 @@ class Coordinator:
         self._tracing = tracing
         self._outage = Outage()
         self._records = Records(store)
-        self._ended_runs: OrderedDict[str, None] = OrderedDict()
+        self._ended_runs: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._answering: set[str] = set()
         self.near_timer = asyncio.Event()
         """Set whenever a timer was saved that ends within `POLL`."""
@@ -231,7 +231,7 @@ class Coordinator:
         if after is not None and after.due_at is not None and after.due_at < now + POLL:
             self.near_timer.set()
         if before is not None and (after is None or after.state is State.ENDED):
-            self._remember_end(before.run_id)
+            self._remember_end(before)
 
     async def _publish(self, transition: Transition, span: Span) -> None:
         if not transition.emits:
@@ -269,7 +269,7 @@ class Coordinator:
 
     def _decide(self, record: Record, received: Input) -> Transition:
         progress = record.progress
-        if progress is None and _begins(received) and received.event_id in self._ended_runs:
+        if progress is None and _begins(received) and (record.upload_id, received.event_id) in self._ended_runs:
             return Transition(None, Verdict.DUPLICATE, reason="this run has ended")
         if isinstance(received, Tick) and progress is not None and self._outage.covers(progress.deadline_at):
             # Neither could the step be told nor could it answer: it is asked again, and gets its whole time.
@@ -285,9 +285,9 @@ class Coordinator:
         else:
             self._answering.add(step)
 
-    def _remember_end(self, run_id: str) -> None:
-        if run_id:
-            self._ended_runs[run_id] = None
+    def _remember_end(self, ended: Progress) -> None:
+        if ended.run_id:
+            self._ended_runs[ended.upload_id, ended.run_id] = None
             if len(self._ended_runs) > _ENDED_RUNS_KEPT:
                 self._ended_runs.popitem(last=False)
 

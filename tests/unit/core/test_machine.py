@@ -232,6 +232,25 @@ def test_a_repeat_of_what_led_here_says_again_what_follows_and_a_later_one_nothi
     assert go(moved, finished("continue")).verdict is Verdict.REPEATED
 
 
+def test_of_a_sender_that_gives_one_id_to_all_its_events_none_is_taken_for_another() -> None:
+    """A step in a script may do so; the Go services never look at IDs."""
+    policy = Policy.create(["virusscan", "ocr"], retry_backoff=seconds(4))
+    first = decide(None, received("u"), NOW, policy).progress
+    retried = go(first, finished("retry", event_id="u"), policy=policy)
+    assert retried.verdict is Verdict.APPLIED
+    assert go(retried.progress, finished("retry", event_id="u"), policy=policy).verdict is Verdict.REPEATED
+    second = go(retried.progress, Tick(), now=NOW + seconds(4), policy=policy).progress
+    for answer in (finished("continue", event_id="u"), finished("continue", "ocr", event_id="u")):
+        moved = go(second, answer, policy=policy)
+        assert moved.verdict is Verdict.APPLIED
+        assert go(moved.progress, received("u"), policy=policy).verdict is Verdict.DUPLICATE
+        second = moved.progress
+    assert second is not None
+    assert second.state is State.FINISHED
+    assert go(second, said(ResumePostprocessing(upload_id="u"), "u"), policy=policy).verdict is Verdict.APPLIED
+    assert go(second, said(UploadReady(upload_id="u", failed=True), "u"), policy=policy).verdict is Verdict.APPLIED
+
+
 def test_answers_about_the_past_are_dropped() -> None:
     progress = begun()
     start = emit.awaited_id(progress)

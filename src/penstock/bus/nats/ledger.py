@@ -64,28 +64,28 @@ class Ledger:
         held = self._held[delivery.sequence] = Held(delivery, data, now, now)
         return held
 
-    def admit(self, held: Held, envelope: Envelope, members: tuple[Subscription, ...]) -> None:
+    def admit(self, held: Held, envelope: Envelope, members: tuple[Subscription, ...], name: str) -> None:
         """Have the event of a message wait in the group, for `members`."""
-        held.entry = self._group.admit(envelope, members)
+        held.entry = self._group.admit(envelope, members, name)
         self._entries[held.entry.number] = held
 
-    def repeat(self, held: Held, event_id: str) -> None:
+    def repeat(self, held: Held, name: str) -> None:
         """Answer a message whose event waits or is being handled already: what follows is the answer to another one.
 
         There is none where the event is being handled and its message was forgotten. Then this one takes that place:
         were it acknowledged, the event would be lost if its handler failed.
         """
-        unanswered = self._being_handled_unanswered(event_id)
+        unanswered = self._being_handled_unanswered(name)
         if unanswered is None:
             self.done(held)
         else:
             unanswered.delivery, unanswered.heard_at = held.delivery, held.heard_at
             self._held[held.delivery.sequence] = unanswered
 
-    def _being_handled_unanswered(self, event_id: str) -> Held | None:
+    def _being_handled_unanswered(self, name: str) -> Held | None:
         """Return the message of an event that is being handled, if it was forgotten; else None."""
         for held in self._entries.values():
-            if held.entry is not None and held.entry.event_id == event_id:
+            if held.entry is not None and held.entry.name == name:
                 return None if self._held.get(held.delivery.sequence) is held else held
         return None
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ...events.codec import UndecodableEvent, UnknownEventType, decode
+from ...events.identity import identity
 from ..base import BusUnavailable
 from ..group import Group
 from ..idle import wake_one
@@ -244,10 +245,10 @@ class Reader:
             was_wanted = any(member.wants(envelope) for member in self._left)
             pause = BACK_FOR if self.group.members else AT_ONCE  # with none, it cannot come to us again
             self._ledger.answer(held, again_after(pause) if was_wanted else ACK, final=not was_wanted)
-        elif envelope.event_id and self.group.holds(envelope.event_id):
-            self._ledger.repeat(held, envelope.event_id)
+        elif (name := _name(envelope)) and self.group.holds(name):
+            self._ledger.repeat(held, name)
         else:
-            self._ledger.admit(held, envelope, members)
+            self._ledger.admit(held, envelope, members, name)
             wake_one(members)
 
     def _note_wanted(self, *, wanted: bool) -> None:
@@ -300,3 +301,9 @@ class Reader:
         async with self._binding:
             if self._consumer is consumer:
                 await self._bind()
+
+
+def _name(envelope: Envelope) -> str:
+    """Return what tells a repeat of an event among those of all uploads; empty if nothing does."""
+    known = identity(envelope)
+    return f"{envelope.event.upload_id} {known}" if known else ""

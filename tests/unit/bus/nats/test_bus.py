@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as replaced
 from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 from nats.js.manager import JetStreamManager
@@ -323,6 +324,24 @@ async def test_a_group_has_one_consumer_whatever_it_asks_for(new_bus: NewBus, ma
         await bus.publish(Envelope(event=CancelPostprocessing(upload_id="u0"), event_id=new_event_id()))
         await eventually(lambda: cancels.uploads == ["u0"])
         assert [info.name for info in await manager.consumers_info("main-queue")] == ["g-pull"]
+
+
+async def test_one_id_for_many_events_of_somebody_elses_loses_none(new_bus: NewBus) -> None:
+    """The Go services do not look at IDs, so whoever speaks to them may give one to all that it says."""
+    listener = Listener()
+    listener.gate.clear()
+    uploads = [f"u{number}" for number in range(10)]
+    wanted = [BytesReceived, PostprocessingStepFinished]
+    async with new_bus() as bus, bus.subscribe("g", wanted, listener, workers=30):
+        for upload in uploads:
+            begun = received(upload, event_id="1")
+            ended = replaced(finished(upload, "ocr"), event_id="1")
+            for envelope in (begun, ended, begun):
+                await bus._client.publish("main-queue", encode(envelope))
+        await eventually(lambda: listener.running == 20)
+        await eventually(lambda: bus.pending("g") == 20)  # repeats are still recognised
+        listener.gate.set()
+        await eventually(lambda: sorted(listener.uploads) == sorted(2 * uploads))
 
 
 async def test_events_of_unknown_types_are_nobodys_business(new_bus: NewBus, manager: JetStreamManager) -> None:
