@@ -70,7 +70,7 @@ async def test_everything_that_a_go_service_left_ends_with_ours(site: Site, opti
 
         ended = await site.take_over(*options)
         assert ended.status == 0, ended.err
-        for text in ("main-queue holds", "postprocessing pushes", "a Go instance wrote 4", SCANNED, "take over"):
+        for text in ("main-queue holds", "postprocessing pushes", "a Go instance moved 4", SCANNED, "take over"):
             assert text in ended.out
         consumers = await site.consumers()
         assert list(consumers) == [consumer]

@@ -164,7 +164,7 @@ def _of_records(records: Inherited, *, made: bool) -> Check:
         detail = "There was no such bucket; it was made as the Go services make it."
         hint = "See whether POSTPROCESSING_STORE_DATABASE and the nodes are those of the Go service."
         return Check("store", ok=False, detail=detail, hint=hint)
-    detail = f"{records.records} uploads; a Go instance wrote {records.by_go} of them last."
+    detail = f"{records.records} uploads; a Go instance moved {records.by_go} of them last."
     if not records.by_go:
         return Check("store", ok=True, detail=detail)
     lost = f" In its memory only: {records.retries} retries, and up to {records.delays} delays."

@@ -22,7 +22,7 @@ class Inherited(msgspec.Struct, frozen=True):
     records: int = 0
     """Of uploads that are not done."""
     by_go: int = 0
-    """That a Go instance wrote last, and that are not at their end."""
+    """That a Go instance has moved last, and that are not at their end."""
     retries: int = 0
     """Of these: whose pause before the next attempt was in that instance's memory."""
     delays: int = 0
@@ -30,8 +30,15 @@ class Inherited(msgspec.Struct, frozen=True):
 
 
 def is_inherited(progress: Progress) -> bool:
-    """Tell whether a Go instance wrote a record last and somebody still has to bring the upload to its end."""
-    return progress.updated_at is None and progress.state is not State.FAILED
+    """Tell whether what an upload awaits was said by a Go instance, if by anybody, and is still awaited.
+
+    An instance of ours that has met such a record since gives it times of its own, but does not say again what it
+    awaits (`core.mend`): a Go instance that runs beside it may have said it, and may still.
+    """
+    if progress.state in (State.FAILED, State.ENDED):
+        return False
+    is_ours = progress.announced > 0 or progress.resume_at is not None or progress.heard_at is not None
+    return not is_ours
 
 
 async def count_inherited(records: AsyncIterator[Saved]) -> Inherited:

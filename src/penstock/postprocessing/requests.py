@@ -89,7 +89,7 @@ class Requests:
         return await count_inherited(self.records(None))
 
     async def take_over(self, *, dry_run: bool = False) -> list[Row]:
-        """Resume every upload that a Go instance wrote last: its pauses were in that instance's memory only.
+        """Resume every upload that a Go instance moved last: its pauses were in that instance's memory only.
 
         Args:
             dry_run: only tell which they are.

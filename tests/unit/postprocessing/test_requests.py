@@ -42,6 +42,7 @@ def record(upload_id: str, step: str, *, by_go: bool = False, finished: bool = F
         status=Status(step, "abort" if finished else ""),
         finished=finished,
         updated_at=None if by_go else NOW,
+        announced=0 if by_go else 1,
     )
 
 
@@ -117,7 +118,7 @@ async def test_that_the_bus_goes_away_is_told_for_each_upload(requests: Requests
     ]
 
 
-async def test_taking_over_resumes_what_a_go_instance_wrote_last(requests: Requests, bus: Said) -> None:
+async def test_taking_over_resumes_what_a_go_instance_moved_last(requests: Requests, bus: Said) -> None:
     would = await requests.take_over(dry_run=True)
     assert [(row.id, row.action) for row in would] == [("2", "would resume")]
     assert told(bus) == []
