@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import subprocess
 import threading
 import time
@@ -93,6 +94,17 @@ def wait_for(url: str) -> bytes:
 
 def test_an_empty_file_is_a_file(server: PenstockServer) -> None:
     assert httpx.get(put(server, "empty", b"")).content == b""
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("more", ["", "Upload-Complete: ?1\r\n"])
+def test_what_does_not_say_its_length_is_not_taken_for_empty(server: PenstockServer, version: str, more: str) -> None:
+    """Clients of HTTP/1.0 may believe that the end of the connection is that of the file."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
+        client.sendall(f"PUT /files/lost.txt HTTP/{version}\r\nHost: 127.0.0.1\r\n{more}\r\nall of it".encode())
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100).startswith(b"HTTP/1.1 411 ")
+    assert httpx.get(f"{server.url}/files/lost.txt", trust_env=False).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ _STATUS: Final[tuple[tuple[type[PenstockError], int], ...]] = (
     (errors.Gone, 410),
     (StepOver, 410),
     (BlobMissing, 410),
+    (errors.LengthRequired, 411),
     (errors.VersionMismatch, 412),
     (file_errors.FileThere, 412),
     (file_errors.OtherVersion, 412),

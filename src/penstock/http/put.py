@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST, WISHES, as_metadata, read_digests
-from ..uploads.errors import BadHeader, ChecksumMismatch, DigestMismatch
+from ..uploads.errors import BadHeader, ChecksumMismatch, DigestMismatch, LengthRequired
 from ..uploads.metadata import checked_space, media_type_of
 from ..uploads.names import UnsafeName
 from ..uploads.places import Place
@@ -53,6 +53,7 @@ class Put(WholeFiles):
     async def _take(self, scope: Scope, headers: Mapping[str, str], body: Body, expected: Expected | None) -> Answer:
         place = Place(space_of(scope), name_of(scope))
         proviso = await check_upload(self._files, place, headers)
+        check_framed(scope, headers)
         standing = await self._whole(
             scope,
             headers,
@@ -77,6 +78,19 @@ def check_whole(headers: Mapping[str, str]) -> None:
     """
     if "content-range" in headers:
         raise BadHeader("Content-Range: a part of a file cannot be PUT. Send all of it, or use tus at /uploads/.")
+
+
+def check_framed(scope: Scope, headers: Mapping[str, str]) -> None:
+    """Make sure that a request says where its body ends, as one of HTTP/1 need not.
+
+    Without that it has none, by RFC 9112 (6.3); but clients of old send what they have, and close the connection. Their
+    file would be taken for an empty one.
+
+    Raises:
+        LengthRequired: it does not.
+    """
+    if scope["http_version"].startswith("1") and not headers.keys() & {"content-length", "transfer-encoding"}:
+        raise LengthRequired("the request does not say how long the file is. Send Content-Length; 0 for an empty file.")
 
 
 @contextmanager

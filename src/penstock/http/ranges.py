@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 MOST_PARTS: Final = 16
 """Of a request for more parts the header is passed over: it asks for more work than the whole file is."""
-_SPEC: Final = re.compile(r"([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
+_SPEC: Final = re.compile(r"([0-9]{0,40})-([0-9]{0,40})", re.ASCII)
+"""For "all of the rest", some clients write the largest number that they know."""
 _TAGS: Final = re.compile(
     r'[ \t]*(?:(?P<weak>W/)?(?P<tag>"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|$)|(?P<any>\*)[ \t]*(?=,|$)|[^,]*)(?:,|$)'
 )

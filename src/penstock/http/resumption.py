@@ -22,7 +22,7 @@ from .asgi import EXCHANGE, Answer, Body, Scope
 from .endpoint import Endpoint
 from .preconditions import check_upload
 from .problems import answer_to, method_not_allowed
-from .put import check_whole, metadata_of, name_of, said_by_digests, space_of
+from .put import check_framed, check_whole, metadata_of, name_of, said_by_digests, space_of
 from .received import accepted, links
 from .tus import ROOT
 
@@ -82,6 +82,8 @@ class Resumable(Endpoint):
         expected = _expected(headers, body, part, created=True)
         space, path = space_of(scope), None if scope["path"].startswith(ROOT) else name_of(scope)
         proviso = None if path is None else await check_upload(self._files, Place(space, path), headers)
+        if part.last:
+            check_framed(scope, headers)
         try:
             standing = await self._receiver.create(
                 resumable.filename_of(headers),

@@ -37,6 +37,7 @@ logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 _VERSIONS: Final = ("1.0", "1.1")
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
+_READING: Final = ("GET", "HEAD")
 _HEAD_BYTES: Final = 64 * 1024
 _HEAD_FIELDS: Final = 200
 """Headers and trailers; clients send thirty at the most. Each costs much more than its bytes."""
@@ -107,8 +108,13 @@ class Connection(HttpToolsProtocol):
             self.closed.set_result(None)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # what asyncio takes, and uvicorn leaves out
-        """Stay open for the answer, if a client has ended its side in the middle of a body."""
-        if self._exchange is None or self._exchange.arrived or not self._unanswered:
+        """Stay open for the answer, if a client has ended its side in the middle of a body, or behind one.
+
+        Whoever reads something is gone then, as far as anybody can tell.
+        """
+        if self._exchange is None or not self._unanswered:
+            return False
+        if self._exchange.arrived and self.scope["method"] in _READING:
             return False
         self._end_input()
         return True

@@ -5,6 +5,7 @@
 InvalidRequest
 ├── BadHeader             a header, or what it says, cannot be read
 │   ├── InconsistentLength a length that was another one before
+│   ├── LengthRequired    nothing says where the body ends
 │   ├── UnsupportedChecksum
 │   ├── InvalidDigest     a digest field (RFC 9530) cannot be read
 │   ├── UnsupportedDigest none of its digests can be verified
@@ -133,6 +134,12 @@ class InconsistentLength(BadHeader):
     """What a request says of the upload's length is not what was said before, or what has arrived."""
 
     code = "inconsistent-length"
+
+
+class LengthRequired(BadHeader):
+    """Nothing says where the body of a request ends that is to be a whole file."""
+
+    code = "length-required"
 
 
 class AlreadyComplete(InvalidRequest):

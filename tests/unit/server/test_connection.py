@@ -242,6 +242,17 @@ async def test_what_arrived_before_a_cut_is_handed_out(app: Seen, connect: Conne
     assert app.bodies == [b"what came"]
 
 
+async def test_who_ends_its_side_behind_a_request_gets_the_answer(app: Seen, connect: Connect) -> None:
+    app.go.clear()
+    async with connect() as client:
+        client.send(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nall")
+        client.writer.write_eof()
+        await app.asked.wait()
+        app.go.set()
+        assert (await client.head()).startswith("http/1.1 200")
+        assert await client.closed() == b"all"
+
+
 async def test_a_body_larger_than_what_is_held_is_whole(app: Seen, connect: Connect) -> None:
     app.go.clear()
     body = b"0123456789abcdef" * (512 * 1024)
