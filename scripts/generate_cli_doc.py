@@ -28,7 +28,7 @@ with `penstock: ` and says what to do; several wrong settings are a line each.
 tells the version, and `-h` explains any command.
 
 Commands that talk to a server look for it at `--url`, else at the setting `url` (`PENSTOCK_URL`), else where `penstock
-serve` listens by the settings at hand.
+serve` listens by the settings at hand: those of the file that `--config` names, or of which `PENSTOCK_CONFIG` does.
 
 ## Exit status
 

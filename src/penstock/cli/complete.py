@@ -10,27 +10,27 @@ _PATIENCE_SECONDS: Final = 1.0
 _OFFERED: Final = 200
 
 
-def steps(incomplete: str) -> list[str]:
+def steps(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the steps that uploads are in now, and `finished`."""
-    found = {str(record["step"]) for record in _asked("/postprocessing", "records", limit=1000)}
+    found = {str(record["step"]) for record in _asked(ctx, "/postprocessing", "records", limit=1000)}
     return sorted(step for step in found | {"finished"} if step.startswith(incomplete))
 
 
-def records(incomplete: str) -> list[tuple[str, str]]:
+def records(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Return the uploads that have a record in postprocessing, with their file names."""
-    found = _asked("/postprocessing", "records", limit=_OFFERED)
+    found = _asked(ctx, "/postprocessing", "records", limit=_OFFERED)
     return [(one["id"], one["filename"]) for one in found if one["id"].startswith(incomplete)]
 
 
-def sessions(incomplete: str) -> list[tuple[str, str]]:
+def sessions(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Return the uploads that are not at their end, with their file names."""
-    found = _asked("/uploads", "uploads", sessions="true", limit=_OFFERED)
+    found = _asked(ctx, "/uploads", "uploads", sessions="true", limit=_OFFERED)
     return [(one["id"], one["filename"]) for one in found if one["id"].startswith(incomplete)]
 
 
-def quarantined(incomplete: str) -> list[tuple[str, str]]:
+def quarantined(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Return the uploads that are in quarantine, with their file names."""
-    found = _asked("/antivirus/quarantine", "uploads", limit=_OFFERED)
+    found = _asked(ctx, "/antivirus/quarantine", "uploads", limit=_OFFERED)
     return [(one["id"], one["filename"]) for one in found if one["id"].startswith(incomplete)]
 
 
@@ -67,20 +67,20 @@ def _space(ctx: typer.Context) -> str:
     return ctx.params.get("space") or "default"
 
 
-def _asked(path: str, key: str, /, **parameters: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _page(None, path, **parameters).get(key, [])
+def _asked(ctx: typer.Context, path: str, key: str, /, **parameters: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _page(ctx, path, **parameters).get(key, [])
     return found
 
 
-def _page(ctx: typer.Context | None, path: str, /, **parameters: Any) -> dict[str, Any]:
+def _page(ctx: typer.Context, path: str, /, **parameters: Any) -> dict[str, Any]:
     """Return what the server answers that the command would ask; nothing if it does not at once."""
     from ..errors import PenstockError
     from .api import Api
     from .options import server_url
 
     try:
-        url = None if ctx is None else ctx.params.get("url")
-        with Api(server_url(url), timeout_seconds=_PATIENCE_SECONDS) as api:
+        server = server_url(ctx.params.get("url"), ctx.params.get("config"))
+        with Api(server, timeout_seconds=_PATIENCE_SECONDS) as api:
             return api.get(path, **parameters)
     except PenstockError:  # whoever presses the tab key wants no errors
         return {}

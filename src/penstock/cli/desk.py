@@ -113,7 +113,7 @@ def desk_of(url: str | None, bus: str | None, config: Path | None = None) -> Ser
     """
     if not url and (bus == "nats" or (bus is None and speaks_of_services(config))):
         return EventDesk(settings_from(config, "postprocessing", bus=bus))
-    return ServerDesk(server_url(url))
+    return ServerDesk(server_url(url, config))
 
 
 def speaks_of_services(config: Path | None) -> bool:

@@ -11,7 +11,7 @@ import typer
 from ..errors import InvalidRequest
 from . import complete
 from .exits import Status
-from .options import AsJson, ServerUrl, server_url
+from .options import AsJson, ConfigFile, ServerUrl, server_url
 from .show import complain, moment, print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def list_files(
     space: Space = "default",
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="What lies in folders as well.")] = False,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """List files and folders, in the order of their paths."""
@@ -63,7 +64,7 @@ def list_files(
     files: list[dict[str, Any]] = []
     folders: list[str] = []
     cursor: str | None = None
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         while True:
             page = api.get("/paths", space=space, prefix=prefix, delimiter=delimiter, limit=1000, cursor=cursor)
             files += page["files"]
@@ -80,11 +81,11 @@ def list_files(
 
 
 @app.command()
-def spaces(url: ServerUrl = None, as_json: AsJson = False) -> None:
+def spaces(url: ServerUrl = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """List the spaces in which there are files."""
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         found = api.pages("/paths/spaces", "spaces")
     if as_json:
         print_json(found)
@@ -96,12 +97,17 @@ def spaces(url: ServerUrl = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def stat(
-    path: FilePath, space: Space = "default", version: Version = None, url: ServerUrl = None, as_json: AsJson = False
+    path: FilePath,
+    space: Space = "default",
+    version: Version = None,
+    url: ServerUrl = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show one file, or one version of it."""
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         _show([api.get("/paths/stat", space=space, path=path, version=version)], as_json=as_json, single=True)
 
 
@@ -114,6 +120,7 @@ def get(
     space: Space = "default",
     version: Version = None,
     url: ServerUrl = None,
+    config: ConfigFile = None,
 ) -> None:
     """Read a file, into one of its name unless --output says where. A file that is there is not replaced.
 
@@ -122,7 +129,7 @@ def get(
     from .api import Api
     from .transfer.boards import bar_for
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         found = api.get("/paths/stat", space=space, path=path, version=version)
         target = Path(found["name"]) if output is None else output
         with bar_for(found["name"], found["size"]) as came:
@@ -138,11 +145,13 @@ def get(
 
 
 @app.command()
-def versions(path: FilePath, space: Space = "default", url: ServerUrl = None, as_json: AsJson = False) -> None:
+def versions(
+    path: FilePath, space: Space = "default", url: ServerUrl = None, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
     """List the versions of a file, the present one first."""
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         _show(api.pages("/paths/versions", "versions", space=space, path=path), as_json=as_json)
 
 
@@ -154,12 +163,13 @@ def restore(
     ],
     space: Space = "default",
     url: ServerUrl = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Have an older version be the present one again; the others stay."""
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         restored = api.post("/paths/restore", space=space, path=path, version=version)
     _show([restored], as_json=as_json, single=True)
 
@@ -173,12 +183,13 @@ def move(
     to_space: ToSpace = None,
     overwrite: Overwrite = False,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Move or rename a file, with all its versions."""
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         moved = api.post("/paths/move", space=space, path=path, to_space=to_space, to_path=to_path, overwrite=overwrite)
     _show([moved], as_json=as_json, single=True)
 
@@ -192,12 +203,13 @@ def copy(
     to_space: ToSpace = None,
     overwrite: Overwrite = False,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Upload a file's present version to another path, where all steps run for it; or to its own, as a new version."""
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         upload = api.post(
             "/paths/copy", space=space, path=path, to_space=to_space, to_path=to_path, overwrite=overwrite
         )
@@ -209,7 +221,13 @@ def copy(
 
 @app.command()
 def delete(
-    *, path: FilePath, space: Space = "default", version: Version = None, yes: Yes = False, url: ServerUrl = None
+    *,
+    path: FilePath,
+    space: Space = "default",
+    version: Version = None,
+    yes: Yes = False,
+    url: ServerUrl = None,
+    config: ConfigFile = None,
 ) -> None:
     """Delete a file with all its versions, for good, and cancel what is in processing there; or one version.
 
@@ -224,7 +242,7 @@ def delete(
         if not typer.confirm(f"Delete {what} for good?", err=True):
             complain("nothing was deleted.")
             raise typer.Exit(Status.NOT_WELL)
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         api.delete("/paths", space=space, path=path, version=version)
 
 

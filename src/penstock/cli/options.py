@@ -42,13 +42,13 @@ def quiet_logs() -> None:
     configure("error", "auto")
 
 
-def server_url(url: str | None) -> str:
-    """Return where the server is: as said, as set, or where `penstock serve` listens on this machine.
+def server_url(url: str | None, config: Path | None = None) -> str:
+    """Return where the server is: as said, as set, or where `penstock serve` with the same settings listens.
 
     Raises:
         WrongSettings: what was said is no web address, or the settings are wrong that would tell.
     """
-    return server_of(settings_from(None, url=url))
+    return server_of(settings_from(config, url=url))
 
 
 def server_of(settings: Settings) -> str:

@@ -67,6 +67,7 @@ def list_records(
     step: Step = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many; 0: all.")] = 0,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     bus: Bus = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +75,7 @@ def list_records(
 
     Where --limit leaves some out, a line on standard error says how many.
     """
-    desk = desk_of(url, bus)
+    desk = desk_of(url, bus, config)
     if as_json:
         document = JsonRows()
         more = desk.records(step, limit, document.add)
@@ -97,6 +98,7 @@ def resume(
     *,
     restart: Annotated[bool, typer.Option("--restart", "-r", hidden=True)] = False,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     bus: Bus = None,
     as_json: AsJson = False,
 ) -> None:
@@ -106,7 +108,7 @@ def resume(
 
     Exit status: 0 done, 3 nothing matched, 4 some were left as they are.
     """
-    report(desk_of(url, bus).act("restart" if restart else "resume", upload_id, step), as_json=as_json)
+    report(desk_of(url, bus, config).act("restart" if restart else "resume", upload_id, step), as_json=as_json)
 
 
 @app.command()
@@ -116,6 +118,7 @@ def restart(
     *,
     restart: Annotated[bool, typer.Option("--restart", "-r", hidden=True)] = True,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     bus: Bus = None,
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +130,7 @@ def restart(
     Exit status: 0 done, 3 nothing matched, 4 some were left as they are.
     """
     del restart  # what the Go service's command of this name takes, too
-    report(desk_of(url, bus).act("restart", upload_id, step), as_json=as_json)
+    report(desk_of(url, bus, config).act("restart", upload_id, step), as_json=as_json)
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:

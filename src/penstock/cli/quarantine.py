@@ -12,7 +12,7 @@ import typer
 from ..errors import InvalidRequest
 from . import complete
 from .exits import Status
-from .options import AsJson, ServerUrl, server_url
+from .options import AsJson, ConfigFile, ServerUrl, server_url
 from .show import complain, moment, print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -37,12 +37,13 @@ def list_files(
     *,
     log: Annotated[bool, typer.Option("--log", help="All that was ever done with such files instead.")] = False,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """List what is in quarantine, newest first; with --log, everything that was ever done there."""
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         found = api.pages(f"{_PATH}/log", "log") if log else api.pages(_PATH, "uploads")
     if as_json:
         print_json(found)
@@ -55,11 +56,11 @@ def list_files(
 
 
 @app.command()
-def show(upload_id: UploadId, url: ServerUrl = None, as_json: AsJson = False) -> None:
+def show(upload_id: UploadId, url: ServerUrl = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show one file, what was found in it, and what was done with it."""
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         found = api.get(f"{_PATH}/{upload_id}")
     if as_json:
         print_json(found)
@@ -75,6 +76,7 @@ def release(
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why the file is harmless, for the log.")],
     actor: Actor = None,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a file through although something was found in it: from now on it can be read.
@@ -83,7 +85,7 @@ def release(
     """
     if not reason.strip():
         raise InvalidRequest("--reason is empty. Say why the file is harmless.")
-    _decide("release", upload_id, reason, actor, url, as_json=as_json)
+    _decide("release", upload_id, reason, actor, server_url(url, config), as_json=as_json)
 
 
 @app.command()
@@ -94,6 +96,7 @@ def delete(
     actor: Actor = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove a file and its bytes, for good.
@@ -106,13 +109,13 @@ def delete(
         if not typer.confirm(f"Remove {upload_id} for good?", err=True):
             complain("nothing was removed.")
             raise typer.Exit(Status.NOT_WELL)
-    _decide("delete", upload_id, reason, actor, url, as_json=as_json)
+    _decide("delete", upload_id, reason, actor, server_url(url, config), as_json=as_json)
 
 
-def _decide(act: str, upload_id: str, reason: str, actor: str | None, url: str | None, *, as_json: bool) -> None:
+def _decide(act: str, upload_id: str, reason: str, actor: str | None, server: str, *, as_json: bool) -> None:
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server) as api:
         upload = api.post(f"{_PATH}/{upload_id}/{act}", reason=reason, actor=actor or _whoever())
     if as_json:
         print_json(upload)

@@ -15,7 +15,7 @@ from ..errors import InvalidRequest, NotFound
 from . import complete
 from .actions import report
 from .exits import Status
-from .options import AsJson, ServerUrl, server_url
+from .options import AsJson, ConfigFile, ServerUrl, server_url
 from .show import age, complain, moment, print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def sessions(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what an action would do.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """List uploads that are receiving, in processing, or rejected; resume, restart or remove them.
@@ -93,7 +94,7 @@ def sessions(
     action = _action(resume=resume, restart=restart, clean=clean)
     if action is None and (dry_run or yes):
         raise InvalidRequest("--dry-run and --yes go with an action. Add --resume, --restart or --clean.")
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         if action is None:
             _list(api, filters, as_json=as_json)
         elif action == "clean" and not yes and not dry_run:
@@ -104,22 +105,22 @@ def sessions(
 
 
 @app.command("list", hidden=True)
-def list_uploads(url: ServerUrl = None, as_json: AsJson = False) -> None:
+def list_uploads(url: ServerUrl = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Do what `sessions` does, under the name of older versions."""
     from .api import Api
 
     complain("`uploads list` is deprecated. Use `uploads sessions`.")
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         _list(api, {}, as_json=as_json)
 
 
 @app.command("clean", hidden=True)
-def clean_uploads(url: ServerUrl = None, as_json: AsJson = False) -> None:
+def clean_uploads(url: ServerUrl = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Do what `sessions --expired --clean --yes` does, under the name of older versions."""
     from .api import Api
 
     complain("`uploads clean` is deprecated. Use `uploads sessions --expired=true --clean`.")
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         report(api.post("/uploads/actions", action="clean", expired=True)["results"], as_json=as_json)
 
 

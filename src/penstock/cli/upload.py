@@ -10,7 +10,7 @@ import typer
 from ..errors import InvalidRequest
 from . import complete
 from .exits import Status
-from .options import AsJson, ServerUrl, server_url
+from .options import AsJson, ConfigFile, ServerUrl, server_url
 from .show import complain, plain, print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def upload(
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Upload all files in folders, too.")] = False,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Upload files, in constant memory and without losing what was sent.
@@ -78,7 +79,7 @@ def upload(
         limit = parse_duration(patience)
     except ValueError as error:
         raise InvalidRequest(f"--patience {patience}: {error}") from error
-    server = server_url(url)
+    server = server_url(url, config)
     sources = sources_of(files, recursive=recursive, into=into)
     memory = Memory(server, state_folder())
     address = ""

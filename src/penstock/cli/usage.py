@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from .options import AsJson, ServerUrl, server_url
+from .options import AsJson, ConfigFile, ServerUrl, server_url
 from .show import age, complain, moment, print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ _USAGE: Final = ("whose", "name", "used", "reserved", "quota", "free", "unfinish
 _UNFINISHED: Final = ("upload id", "name", "space", "owner", "offset", "size", "age", "expires")
 
 
-def usage(url: ServerUrl = None, as_json: AsJson = False) -> None:
+def usage(url: ServerUrl = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show how much the server, each space and each user has, and may have.
 
     Used are files that have arrived; reserved is what unfinished uploads will need.
     """
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         found: list[dict[str, Any]] = api.get("/usage")["usage"]
     if as_json:
         print_json(found)
@@ -36,6 +36,7 @@ def unfinished(
     space: Annotated[str | None, typer.Option(help="Only those to this space.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only those of this user.")] = None,
     url: ServerUrl = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """List uploads whose bytes have not all arrived, and which can still be continued, from any machine.
@@ -44,7 +45,7 @@ def unfinished(
     """
     from .api import Api
 
-    with Api(server_url(url)) as api:
+    with Api(server_url(url, config)) as api:
         found = api.pages("/uploads", "uploads", unfinished="true", space=space, owner=owner)
     if as_json:
         print_json([_document(upload) for upload in found])
