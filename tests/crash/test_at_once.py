@@ -20,9 +20,14 @@ NO_STEPS = {"steps": "", "delay": "0s"}
 STEPS = {"steps": "virusscan,trouble,delay"}
 POINTS = """
     blobs.append.seal_and_release
+    blobs.append.seal_and_release.then
     catalogue.change receiving > released
 """
-LATER = {"blobs.append.seal_and_release": (2,), "catalogue.change receiving > released": (2, 3)}
+LATER = {
+    "blobs.append.seal_and_release": (2,),
+    "blobs.append.seal_and_release.then": (2,),
+    "catalogue.change receiving > released": (2, 3),
+}
 
 
 def test_an_untroubled_life_comes_by_all_points(forks: Forks, folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from ..errors import PenstockError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -307,8 +307,10 @@ class SupportsStaging(Protocol):
 class SupportsSealedRelease(Protocol):
     """The ability of an appender to have its blob released with its last bytes, in one go."""
 
-    async def seal_and_release(self) -> bool:
+    async def seal_and_release(self, then: Callable[[], None] | None = None) -> bool:
         """Do what `Appender.seal` does, and then what `BlobStore.release` does; return whether that was done as well.
+
+        If it was, `then` is called, in the very thread that has done it, and may wait for the disk.
 
         Raises:
             StorageFull, BlobUnavailable: as `Appender.seal`.

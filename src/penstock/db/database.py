@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
@@ -17,9 +17,12 @@ from .schema import upgrade
 from .writer import Job, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 T = TypeVar("T")
+
+First: TypeAlias = "Callable[[Callable[[], None]], Awaitable[object]]"
+"""Does what has to be done before a write. Calls what it is given when that is done, in the thread that has done it."""
 
 _PENDING: Final = 10_000
 """More writes than this are not queued: who wants to write waits."""
@@ -99,12 +102,15 @@ class Database:
             await self._finish(writer.stop)
         await self._finish(self._close)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, first: First | None = None) -> T:
         """Run `work` in a transaction and return what it returns; by then it is committed, and on disk.
 
         The transaction is shared with other writes that wait. If one of them fails, it is undone and the others run
         again: `work` may run more than once, so it may only touch the connection. What it raises is raised here, and
         nothing of it is kept. If the caller is cancelled, it may or may not have been done.
+
+        `first` is done before, and if it fails nothing is written and its error is raised. The thread that does it goes
+        on with the transaction by itself where it can, so that nobody has to be woken in between.
 
         Raises:
             DatabaseUnavailable: nothing was kept, or it is a server and its answer did not come.
@@ -114,8 +120,33 @@ class Database:
             self._room.release()
             raise DatabaseUnavailable(f"database {self} is not open")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._writer.submit(Job(work, future))
+        if first is None:
+            self._writer.submit(Job(work, future))
+        else:
+            await self._begin(self._writer, first, Job(work, future))
         return await self._answer(future)
+
+    async def _begin(self, writer: Writer, first: First, job: Job) -> None:
+        """Have a job done after what comes `first`."""
+        # A server may not answer: that is waited for in its own thread, and here only so long.
+        hand_on = writer.settle if self._limit is None else writer.submit
+        handed_on = False
+
+        def go_on() -> None:
+            nonlocal handed_on
+            handed_on = True
+            hand_on(job)
+
+        try:
+            await first(go_on)
+        except BaseException:
+            job.future.cancel()
+            raise
+        finally:
+            if not handed_on:
+                self._room.release()
+        if not handed_on:
+            raise RuntimeError("what was to come before a write has ended without going on with it")
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a thread, on one unchanging state that contains all finished writes; return its result.
@@ -234,7 +265,7 @@ class Database:
             self._engines.pop().dispose()
 
     def _committed(self, jobs: list[Job]) -> None:
-        """Hand results over to the event loop. Runs in the writer's thread."""
+        """Hand results over to the event loop. Runs in the thread that has written."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._deliver, jobs)
 

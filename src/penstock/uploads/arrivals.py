@@ -85,10 +85,10 @@ class Arrivals:
             return standing
         return await self.finish(standing.upload, await self._blobs.seal(standing.upload.id))
 
-    async def finish(self, upload: Upload, size_bytes: int, *, released: bool = False) -> Standing:
+    async def finish(self, upload: Upload, size_bytes: int, *, received: Upload | None = None) -> Standing:
         """Hand on an upload that has just become complete, and is on disk; return where it stands then.
 
-        `released`: its bytes are in their final place already, since it is to be released at once.
+        `received`: the gateway was told already, and this is what it has made of the upload.
 
         Raises:
             ChecksumMismatch: it is not what its metadata says.
@@ -98,7 +98,8 @@ class Arrivals:
             self._room.end(upload.id, arrived=True)
             await self._finals.part_complete(upload)
             return Standing(upload, size_bytes)
-        received = await self._gateway.received(upload, size_bytes=size_bytes, released=released)
+        if received is None:
+            received = await self._gateway.received(upload, size_bytes=size_bytes)
         self._room.end(upload.id, arrived=True)
         check_accepted(received)
         return Standing(received, size_bytes)

@@ -1,8 +1,8 @@
 """Releases an upload that no step is for in the very change that notes its arrival.
 
-The bytes are put into their final place first. Whoever dies before the change leaves an upload that is on its way in
-and has all its bytes, in whichever place: the next start completes it, with the steps that are configured then. Nobody
-can read it before the change, which is one transaction.
+The bytes are put into their final place first, mostly by the thread that then makes the change (`last_bytes`). Whoever
+dies before the change leaves an upload that is on its way in and has all its bytes, in whichever place: the next start
+completes it, with the steps that are configured then. Nobody can read it before the change, which is one transaction.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..errors import PenstockError
 from ..events.types import BytesReceived, Outcome
 from . import notices
 from .file_errors import UNMET
+from .last_bytes import NotMoved
 from .metadata import file_checksum
 from .upload import Phase, Upload
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..tracing import Tracing
     from .catalogue import Catalogue
+    from .last_bytes import LastBytes
 
 log = structlog.get_logger(__name__)
 
@@ -62,19 +64,20 @@ class AtOnce:
             return False
         return self._foresee(upload.id, lambda: notices.beginning(upload, "")) is not None
 
-    async def release(self, upload: Upload, begun: Upload, *, moved: bool = False) -> Upload | None:
+    async def release(self, upload: Upload, begun: Upload, last: LastBytes | None = None) -> Upload | None:
         """Release an upload if nothing else is to be done with it; return it as it is then.
 
         None: there are steps for it, its size was not known before its end, somebody else has changed it, or its bytes
         cannot be put into their place now. Then nothing was changed, and it is to be begun like any other.
 
         Args:
-            upload: as it is in the catalogue, on its way in; all bytes are on disk.
+            upload: as it is in the catalogue, on its way in.
             begun: the same, as it would be in processing.
-            moved: whether its bytes are in their final place already.
+            last: its last bytes, which are put on disk unless nothing else is done either; None: all are there.
 
         Raises:
             FileThere, OtherVersion: its proviso does not hold; its bytes may be in their final place.
+            StorageFull, BlobUnavailable: its last bytes may not be on disk; nothing was changed.
         """
         if upload.size_bytes is None:  # after a death nobody could tell that all is there, nor add to what was moved
             return None
@@ -84,7 +87,7 @@ class AtOnce:
         outcome = Outcome.CONTINUE.value
         with self._tracing.span("upload decided", begun.trace_parent, upload_id=upload.id, outcome=outcome) as span:
             try:
-                if not moved:
+                if last is None:
                     await self._blobs.release(upload.id)
             except PenstockError as error:
                 span.discard()
@@ -92,10 +95,13 @@ class AtOnce:
                 return None
             released = msgspec.structs.replace(begun, phase=Phase.RELEASED, outcome=outcome, ended_at=self._clock.now())
             try:
-                changed = await self._catalogue.change(upload, released)
+                changed = await self._catalogue.change(upload, released, first=None if last is None else last.release)
             except UNMET:
                 span.discard()
                 raise
+            except NotMoved:
+                span.discard()
+                return await self.release(upload, begun)  # which says why it cannot be, if so
             if not changed:
                 span.discard()
                 await self._clear_away(upload.id)

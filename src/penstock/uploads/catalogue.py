@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..clock import Clock
     from ..db import Database
+    from ..db.database import First
     from .feed import Feed
     from .quarantine import Doer
     from .upload import ScanMark
@@ -126,6 +127,7 @@ class Catalogue(Lookups):
         cause: str = "",
         preceded_by: Sequence[Happening] = (),
         doer: Doer = NOBODY,
+        first: First | None = None,
     ) -> bool:
         """Put `after` in the place of `before`; return False if somebody was faster, and nothing was changed.
 
@@ -139,13 +141,14 @@ class Catalogue(Lookups):
             cause: the event that asked for a new run, to be recognised by `caused_by`.
             preceded_by: what must have happened before and is written down now, if it was not yet.
             doer: who does it, for the log of the quarantine.
+            first: done before, as `Database.write` has it: if it fails nothing is changed, and its error is raised.
 
         Raises:
             FileThere, OtherVersion: it is to be processed, or to be the file at its path, and its proviso does not
                 hold; nothing was changed.
         """
         work = self._exchange.work(before, after, cause=cause, preceded_by=preceded_by, doer=doer)
-        changed = _unless_refused(await self._database.write(work))
+        changed = _unless_refused(await self._database.write(work, first=first))
         if changed:
             self._feed.wake()
         return changed

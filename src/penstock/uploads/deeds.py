@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..tracing import Tracing
     from .at_once import AtOnce
     from .catalogue import Catalogue
+    from .last_bytes import LastBytes
 
 log = structlog.get_logger(__name__)
 
@@ -99,11 +100,11 @@ class Deeds(Endings):
             await self._assembly.make(upload)
         return await self.begin(upload, await self._blobs.seal(upload.id))
 
-    async def begin(self, upload: Upload, size_bytes: int, *, released: bool = False) -> Upload:
-        """Begin the processing of an upload whose bytes are on disk, unless it has begun; return it.
+    async def begin(self, upload: Upload, size_bytes: int, last: LastBytes | None = None) -> Upload:
+        """Begin the processing of an upload of which all bytes are there, unless it has begun; return it.
 
         One whose metadata names another checksum than its bytes have is cancelled, with the reason; so is one whose
-        proviso does not hold, with its code as the outcome. `released`: its bytes are in their final place already.
+        proviso does not hold, with its code as the outcome. `last`: what is not on disk yet; None: nothing.
         """
         if upload.phase is not Phase.RECEIVING:
             return upload
@@ -122,9 +123,11 @@ class Deeds(Endings):
                 trace_parent=span.trace_parent,
             )
             try:
-                ended = None if self._at_once is None else await self._at_once.release(upload, complete, moved=released)
+                ended = None if self._at_once is None else await self._at_once.release(upload, complete, last)
                 if ended is not None:
                     return ended
+                if last is not None:
+                    await last.seal()
                 changed = await self._catalogue.change(upload, complete)
             except UNMET as error:
                 span.discard()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..events.types import Envelope
     from .at_once import Foresee
     from .catalogue import Catalogue
+    from .last_bytes import LastBytes
     from .locks import Locks
     from .quarantine import Doer
 
@@ -118,19 +119,20 @@ class Gateway:
         """Tell whether an upload is to be released as soon as it is there, as far as that is known before."""
         return self._at_once is not None and self._at_once.is_for(upload)
 
-    async def received(self, upload: Upload, *, size_bytes: int, released: bool = False) -> Upload:
+    async def received(self, upload: Upload, *, size_bytes: int, last: LastBytes | None = None) -> Upload:
         """Note that all bytes are there and flushed to disk, and begin postprocessing; return the upload as it is then.
 
         However often it is called, and whoever else does, postprocessing begins once. When this returns the upload
         will be processed, also if the bus is not there and whatever is killed. `upload` is as it was read last: if it
-        was given up, or begun, meanwhile, it stays so. `released`: its bytes are in their final place already, as those
-        of an upload may be that `releases_at_once`.
+        was given up, or begun, meanwhile, it stays so. `last`: what is not on disk yet, and is put there before; for
+        an upload that `releases_at_once`.
 
         Raises:
             NotFound: there is no such upload.
+            StorageFull, BlobUnavailable: the last bytes may not be on disk; nothing was begun.
         """
         async with self._turns.of(upload.id):
-            return await self._deeds.begin(upload, size_bytes, released=released)
+            return await self._deeds.begin(upload, size_bytes, last)
 
     async def complete(self, upload_id: str, *, ask: bool = True) -> Upload:
         """Begin the processing of an upload if all of it is there, or of its parts; return it as it is then.

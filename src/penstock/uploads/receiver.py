@@ -218,7 +218,7 @@ class Receiver:
                         hold,
                         expected,
                         ends_upload=ends_upload,
-                        release=self._gateway.releases_at_once(standing.upload),
+                        hand_on=self._gateway.received if self._gateway.releases_at_once(standing.upload) else None,
                     )
             except BlobMissing as error:
                 await self.find(upload_id)  # says so if it was given up meanwhile
@@ -228,7 +228,7 @@ class Receiver:
             except OffsetConflict as error:
                 raise WrongOffset(sent=offset, offset=error.length_bytes) from error
             if written.is_all:
-                return await self._arrivals.finish(standing.upload, written.length_bytes, released=written.is_released)
+                return await self._arrivals.finish(standing.upload, written.length_bytes, received=written.received)
             grown = Standing(standing.upload, written.length_bytes)
             self._recent.put(grown)
             return grown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
 import structlog
 
@@ -14,6 +14,7 @@ from ..errors import PenstockError
 from .errors import InconsistentLength, QuotaExceeded, TooLarge
 from .expected import Tally
 from .intake import Intake
+from .last_bytes import LastBytes
 from .room import STEP_BYTES
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
-    from ..blobs.base import Appender, BlobStore, SupportsSealedRelease
+    from ..blobs.base import Appender, BlobStore
     from ..telemetry import Metrics
     from .admission import Admission
     from .expected import Expected
+    from .last_bytes import ReleasingAppender
     from .locks import Hold
     from .room import Growth, Room
     from .standing import Standing
@@ -35,6 +37,14 @@ log = structlog.get_logger(__name__)
 Reserve: TypeAlias = "Callable[[str, int], Awaitable[None]]"
 
 
+class HandOn(Protocol):
+    """Hands on an upload of which all has arrived."""
+
+    async def __call__(self, upload: Upload, *, size_bytes: int, last: LastBytes) -> Upload:
+        """Put its last bytes on disk, and return what has become of it."""
+        ...
+
+
 class Written(NamedTuple):
     """What became of a body."""
 
@@ -42,8 +52,8 @@ class Written(NamedTuple):
     """Where the upload ends now."""
     is_all: bool
     """Whether this is all of it; then it is forced to disk."""
-    is_released: bool = False
-    """Whether the bytes are in their final place already."""
+    received: Upload | None = None
+    """What the gateway has made of it, if it was told already."""
 
 
 def _is_told_its_end(upload: Upload) -> bool:
@@ -113,12 +123,13 @@ class Writer:
         expected: Expected | None,
         *,
         ends_upload: bool,
-        release: bool = False,
+        hand_on: HandOn | None = None,
     ) -> Written:
         """Write a body to the end of an upload; what arrived before a failure is kept, unless `expected` says more.
 
-        With `ends_upload`, an upload of unknown size, or one that is told its end, ends where the body ends. With
-        `release`, the bytes are put into their final place once all are there, if that can be done in one go.
+        With `ends_upload`, an upload of unknown size, or one that is told its end, ends where the body ends. `hand_on`
+        is told that all bytes are there, and puts the last ones on disk, if these can be put into their final place in
+        one go; None: whoever calls this does so.
         """
         upload, begin = standing
         limit, growth, grows = upload.size_bytes, None, None
@@ -127,7 +138,7 @@ class Writer:
             growth = self._room.growth(upload.id, begin)
             grows = Counting(upload.id, growth, self._reserve).to
         intake = Intake(limit_bytes=limit, expected=expected, from_start=begin == 0, grows=grows)
-        is_all = is_released = False
+        is_all, received = False, None
         appender: Appender | None = None
         try:
             async with self._opened(upload.id, begin, hold, tentative=expected is not None) as appender:
@@ -136,8 +147,10 @@ class Writer:
                 is_all = at_end if not _is_told_its_end(upload) else ends_upload and at_end
                 intake.check(complete=is_all)
                 # Not `isinstance`, which takes as long as all the rest of this for a protocol.
-                if is_all and release and hasattr(appender, "seal_and_release"):
-                    is_released = await cast("SupportsSealedRelease", appender).seal_and_release()
+                if is_all and hand_on is not None and hasattr(appender, "seal_and_release"):
+                    last = LastBytes(cast("ReleasingAppender", appender))
+                    received = await hand_on(upload, size_bytes=appender.length_bytes, last=last)
+                    await last.seal()  # it may have had no reason to
                 elif is_all:
                     await appender.seal()
         except PenstockError as error:
@@ -152,7 +165,7 @@ class Writer:
                 f"the upload was to end here, after {appender.length_bytes} bytes, but {upload.size_bytes} were "
                 "announced. What arrived is kept: continue from there."
             )
-        return Written(appender.length_bytes, is_all, is_released)
+        return Written(appender.length_bytes, is_all, received)
 
     async def _read(
         self, intake: Intake, body: AsyncIterable[bytes], appender: Appender, hold: Hold, standing: Standing

@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from penstock.db import Database, DatabaseUnavailable
 from penstock.db.tables import step_answers
 from penstock.errors import ConfigurationError
+from penstock.threads import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -105,6 +106,66 @@ async def test_writes_take_effect_in_the_order_in_which_they_were_asked_for(data
     order: list[int] = []
     await asyncio.gather(*(database.write(lambda _, n=n: order.append(n)) for n in range(500)))  # type: ignore[misc]
     assert order == list(range(500))
+
+
+async def test_a_thread_that_has_done_what_comes_first_goes_on_with_the_write(database: Database) -> None:
+    threads: list[str] = []
+
+    async def first(then: Callable[[], None]) -> None:
+        def deed() -> None:
+            threading.current_thread().name = "deed"
+            assert database.lookup(steps) == []
+            then()
+
+        await asyncio.to_thread(deed)
+
+    def work(connection: Connection) -> None:
+        threads.append(threading.current_thread().name)
+        answered("one")(connection)
+
+    await database.write(work, first=first)
+    assert threads == ["deed"]
+    assert await database.read(steps) == ["one"]
+
+
+async def test_nothing_is_written_after_what_has_failed(database: Database) -> None:
+    async def fails(then: Callable[[], None]) -> None:
+        raise LookupError("on purpose")
+
+    async def forgets(then: Callable[[], None]) -> None:
+        pass
+
+    room = database._room._value
+    with pytest.raises(LookupError, match="on purpose"):
+        await database.write(answered("one"), first=fails)
+    with pytest.raises(RuntimeError, match="without going on"):
+        await database.write(answered("one"), first=forgets)
+    await database.write(answered("two"))
+    assert await database.read(steps) == ["two"]
+    assert database._room._value == room
+
+
+async def test_who_is_cancelled_while_the_first_thing_is_done_leaves_no_room_taken(database: Database) -> None:
+    room, begun, may_end = database._room._value, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    async def first(then: Callable[[], None]) -> None:
+        def deed() -> None:
+            loop.call_soon_threadsafe(begun.set)
+            assert may_end.wait(60)
+            then()
+
+        await to_the_end(asyncio.ensure_future(asyncio.to_thread(deed)))
+
+    writing = asyncio.create_task(database.write(answered("one"), first=first))
+    await begun.wait()
+    writing.cancel()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await database.write(answered("two"))
+    assert await database.read(steps) == ["one", "two"]
+    assert database._room._value == room
 
 
 async def test_one_that_only_writes_finds_nothing(tmp_path: Path) -> None:

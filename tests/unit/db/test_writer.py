@@ -103,3 +103,43 @@ def test_an_error_of_any_kind_leaves_the_thread_alive(connection: Connection) ->
 def test_the_thread_ends_when_told(connection: Connection) -> None:
     run(connection, parent(1))
     assert not [thread for thread in threading.enumerate() if thread.name == "penstock-writer"]
+
+
+def test_a_thread_that_finds_nobody_at_it_commits_by_itself(connection: Connection) -> None:
+    loop = asyncio.new_event_loop()
+    done: list[tuple[list[Job], str]] = []
+    writer = Writer(connection, lambda jobs: done.append((jobs, threading.current_thread().name)))
+    jobs = [Job(parent(number), loop.create_future()) for number in range(2)]
+    writer.submit(jobs[0])
+    thread = threading.Thread(target=writer.settle, args=(jobs[1],), name="other")
+    thread.start()
+    thread.join()
+    assert done == [(jobs, "other")]
+    writer.start()
+    writer.stop()
+    assert done == [(jobs, "other")]
+    assert parents(connection) == [0, 1]
+    loop.close()
+
+
+def test_who_is_at_it_is_left_what_comes_meanwhile(connection: Connection) -> None:
+    loop = asyncio.new_event_loop()
+    done: list[tuple[list[Job], str]] = []
+    writer = Writer(connection, lambda jobs: done.append((jobs, threading.current_thread().name)))
+    later = [Job(parent(number), loop.create_future()) for number in (2, 3)]
+
+    def slow(connection: Connection) -> None:
+        for job in later:  # each in a thread of its own, which need not wait
+            thread = threading.Thread(target=writer.settle, args=(job,))
+            thread.start()
+            thread.join(60)
+            assert not thread.is_alive()
+
+    first = Job(slow, loop.create_future())
+    writer.settle(first)
+    assert done == [([first], threading.current_thread().name)]
+    writer.start()
+    writer.stop()
+    assert done[1:] == [(later, "penstock-writer")]
+    assert parents(connection) == [2, 3]
+    loop.close()

@@ -6,12 +6,12 @@ import base64
 import errno
 import hashlib
 import os
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import pytest
 from structlog.testing import capture_logs
 
-from penstock.blobs.base import BlobMissing, SupportsSealedRelease
+from penstock.blobs.base import BlobMissing, BlobUnavailable
 from penstock.core.choice import StepRule
 from penstock.core.policy import Policy
 from penstock.db import DatabaseUnavailable
@@ -23,12 +23,17 @@ from penstock.uploads.checksum import Checksum
 from penstock.uploads.digests import REPR_DIGEST
 from penstock.uploads.errors import ChecksumMismatch
 from penstock.uploads.expected import Claim, Expected
+from penstock.uploads.last_bytes import LastBytes
 from penstock.uploads.upload import Phase
 
 from .way_in import body, way_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from penstock.events.types import BytesReceived
+    from penstock.uploads.last_bytes import ReleasingAppender
 
 PICTURES = Policy.create(["virusscan"], rules=(StepRule(extension=("jpg",), steps=()),))
 
@@ -81,16 +86,52 @@ async def test_a_file_is_on_disk_and_moved_in_one_hop(tmp_path: Path) -> None:
     assert faults.counts == {
         "blobs.append": 1,
         "blobs.append.write": 1,
-        "blobs.append.seal_and_release": 1,
         "catalogue.change": 1,
+        "catalogue.change.first": 1,
+        "catalogue.change.first.then": 1,
+        "blobs.append.seal_and_release": 1,
+        "blobs.append.seal_and_release.then": 1,
     }
+
+
+async def test_what_cannot_be_flushed_is_not_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> NoReturn:
+        raise OSError(errno.EIO, "the disk is away")
+
+    async with way_in(tmp_path, foresee=foregone()) as parts:
+        begun = await parts.receiver.create("a.jpg", size_bytes=5)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            with pytest.raises(BlobUnavailable):
+                await parts.receiver.receive(begun.upload.id, 0, body(b"bytes"), length=5)
+        standing = await parts.receiver.status(begun.upload.id)
+        assert (standing.offset, standing.upload.phase) == (0, Phase.RECEIVING)
+        again = await parts.receiver.receive(begun.upload.id, 0, body(b"bytes"), length=5)
+    assert again.upload.phase is Phase.RELEASED
+
+
+async def test_a_policy_that_has_changed_meanwhile_finds_the_bytes_on_disk(tmp_path: Path) -> None:
+    before, asked = foregone(), list[str]()
+
+    def foresee(upload_id: str, beginning: Callable[[], BytesReceived]) -> Callable[[], None] | None:
+        asked.append(upload_id)
+        return before(upload_id, beginning) if len(asked) == 1 else None
+
+    faults = Faults()
+    async with way_in(tmp_path, foresee=foresee, faults=faults) as parts:
+        begun = await parts.receiver.create("a.jpg", size_bytes=5)
+        standing = await parts.receiver.receive(begun.upload.id, 0, body(b"bytes"), length=5)
+        assert standing.upload.phase is Phase.PROCESSING
+        assert await parts.content(begun.upload.id) == b"bytes"
+        assert await parts.blobs.staged() == [begun.upload.id]
+    assert faults.counts["blobs.append.seal"] == 1
 
 
 async def test_what_dies_when_its_file_is_moved_is_released_by_the_next_life(tmp_path: Path) -> None:
     faults = Faults()
     async with way_in(tmp_path, foresee=foregone(), faults=faults) as parts:
         upload_id = (await parts.receiver.create("a.jpg", size_bytes=5)).upload.id
-        faults.before("catalogue.change", die())
+        faults.before("blobs.append.seal_and_release.then", die())
         with pytest.raises(Killed):
             await parts.receiver.receive(upload_id, 0, body(b"bytes"), length=5)
     async with way_in(tmp_path, foresee=foregone()) as parts:
@@ -107,9 +148,10 @@ async def test_a_client_that_comes_back_finds_a_moved_file_complete(tmp_path: Pa
     faults = Faults()
     async with way_in(tmp_path, foresee=foregone(), faults=faults) as parts:
         upload_id = (await parts.receiver.create("a.jpg", size_bytes=5)).upload.id
-        faults.before("catalogue.change", fail(DatabaseUnavailable("away")), number=1)
+        faults.before("blobs.append.seal_and_release.then", fail(DatabaseUnavailable("away")), number=1)
         with pytest.raises(DatabaseUnavailable):
             await parts.receiver.receive(upload_id, 0, body(b"bytes"), length=5)
+        assert await parts.blobs.staged() == []
         standing = await parts.receiver.status(upload_id)
     assert (standing.offset, standing.upload.phase) == (5, Phase.RELEASED)
 
@@ -179,9 +221,8 @@ async def test_bytes_that_were_moved_while_their_upload_was_given_up_are_removed
         await parts.blobs.create(begun.id)
         async with parts.blobs.append(begun.id, 0) as out:
             await out.write(b"bytes")
-            assert isinstance(out, SupportsSealedRelease)
-            assert await out.seal_and_release()
-        assert (await parts.gateway.received(begun, size_bytes=5, released=True)).phase is Phase.CANCELLED
+            last = LastBytes(cast("ReleasingAppender", out))
+            assert (await parts.gateway.received(begun, size_bytes=5, last=last)).phase is Phase.CANCELLED
         with pytest.raises(BlobMissing):
             await parts.blobs.length(begun.id)
     assert parts.announced == []

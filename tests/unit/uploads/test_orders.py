@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from penstock.db.database import First
+
 T = TypeVar("T")
 DELETE = -1
 """In an order: the file is deleted. The other numbers are uploads, whose next event it is."""
@@ -44,7 +46,8 @@ class InMemory(Database):
         self._connection = create_engine("sqlite://").connect()
         metadata.create_all(self._connection)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, first: First | None = None) -> T:
+        assert first is None
         return work(self._connection)
 
     async def read(self, work: Callable[[Connection], T]) -> T:

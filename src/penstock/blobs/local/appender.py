@@ -8,6 +8,7 @@ large they become depends on how many requests there are (`sharing`).
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ...errors import PenstockError
@@ -88,12 +89,12 @@ class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager
         if self._put_together is not None:
             await to_the_end(self._run(self._put_together))
 
-    async def seal_and_release(self) -> bool:
+    async def seal_and_release(self, then: Callable[[], None] | None = None) -> bool:
         """Do what `seal` does, and move the file to the released ones in the same hop, if that works now."""
         if self._put_together is not None:  # it may lie in several files
             await self.seal()
             return False
-        await self._finish(keep=True, sync=True, release=True)
+        await self._finish(keep=True, sync=True, release=True, then=then)
         return self._file.released
 
     async def rollback(self) -> None:
@@ -135,7 +136,9 @@ class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager
             if error is None:
                 raise
 
-    async def _finish(self, *, keep: bool, sync: bool, release: bool = False) -> None:
+    async def _finish(
+        self, *, keep: bool, sync: bool, release: bool = False, then: Callable[[], None] | None = None
+    ) -> None:
         failure: PenstockError | None = None
         try:
             await self._wait_for_batch()
@@ -148,9 +151,17 @@ class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager
         if not keep and not await self._may_cut():
             await to_the_end(self._run(self._file.let_go))
         elif self._file.opened or not self._failed:
-            await to_the_end(self._run(lambda: self._file.finish(pieces, keep=keep, sync=sync, release=release)))
+            await to_the_end(self._run(partial(self._end, pieces, keep=keep, sync=sync, release=release, then=then)))
         if failure is not None:
             raise failure
+
+    def _end(
+        self, pieces: list[bytes], *, keep: bool, sync: bool, release: bool, then: Callable[[], None] | None
+    ) -> None:
+        """End the file, and go on from there. Runs in a thread."""
+        self._file.finish(pieces, keep=keep, sync=sync, release=release)
+        if then is not None and self._file.released:
+            then()
 
     async def _may_cut(self) -> bool:
         """Tell whether the end of the file is ours to be cut off. If it is not, what is tentative stays so."""

@@ -54,7 +54,8 @@ class Faults:
     - "after" a call that gives an asynchronous context manager is when that was left without an error. Methods of what
       it gave are named behind it: `blobs.append.write`.
     - "after" a call that gives an asynchronous iterator is at its end. Each item is a call of `store.all.next`.
-    - coroutine functions among the arguments are named by their parameter: `bus.subscribe.handler`.
+    - coroutine functions among the arguments are named by their parameter: `bus.subscribe.handler`; so is any function
+      that is called `then`, which a thread goes on with.
     """
 
     counts: Counter[str] = field(default_factory=Counter)

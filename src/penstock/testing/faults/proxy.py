@@ -153,12 +153,12 @@ class _Entered:
 def _watched(
     faults: Faults, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Put a watch on coroutine functions among the arguments, such as a handler for events."""
-    if not any(map(_is_coroutine_function, (*arguments, *named.values()))):
+    """Put a watch on coroutine functions among the arguments, such as a handler for events; and on a `then`."""
+    if not any(map(callable, (*arguments, *named.values()))):
         return arguments, named
     bound = inspect.signature(function).bind(*arguments, **named)
     for parameter, value in bound.arguments.items():
-        if _is_coroutine_function(value):
+        if _is_coroutine_function(value) or (parameter == "then" and callable(value)):
             bound.arguments[parameter] = _passing_on(faults, f"{name}.{parameter}", value)
     return bound.args, bound.kwargs
 
