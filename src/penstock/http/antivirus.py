@@ -79,7 +79,7 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 
 def router(services: Services) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/antivirus/quarantine", tags=["quarantine"])
+    routes = APIRouter(prefix="/api/v1/antivirus/quarantine", tags=["quarantine"])
 
     @routes.get("", summary="List what is in quarantine, newest first")
     async def list_quarantined(limit: Limit = 100, cursor: Annotated[int | None, Query(ge=0)] = None) -> QuarantinePage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
@@ -99,12 +99,10 @@ class Uploading:
 
 def _api(services: Services) -> FastAPI:
     api = FastAPIOffline(title="Penstock", version=__version__, description=_DESCRIPTION, redoc_url=None)
-    versioned = APIRouter(prefix="/api/v1")
-    for part in (garbage, uploads, usage, files, paths, postprocessing, antivirus, events):
-        versioned.include_router(part.router(services))
-    versioned.include_router(status.api_router(services))
-    api.include_router(versioned)
-    api.include_router(status.router(services))
+    parts = (garbage, uploads, usage, files, paths, postprocessing, antivirus, events)
+    routers = [*(part.router(services) for part in parts), status.api_router(services), status.router(services)]
+    for router in routers:
+        api.routes.extend(router.routes)  # as they are: to include a router is to work out all of its routes again
     api.mount("/static", StaticFiles(directory=web.STATIC), name="static")
 
     @api.get("/", include_in_schema=False)

@@ -26,7 +26,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 def router(services: Services) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(tags=["events"])
+    routes = APIRouter(prefix="/api/v1", tags=["events"])
 
     @routes.get("/events", summary="Follow all uploads", response_class=StreamingResponse)
     async def all_events(last_event_id: LastEventId = None, after: After = None) -> StreamingResponse:

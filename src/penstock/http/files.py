@@ -16,7 +16,7 @@ _FILES = (Phase.PROCESSING, Phase.RELEASED)
 
 def router(services: Services) -> APIRouter:
     """Return the routes; the content of a file is served by `content`, past this router."""
-    routes = APIRouter(prefix="/files", tags=["files"])
+    routes = APIRouter(prefix="/api/v1/files", tags=["files"])
 
     @routes.get("", summary="List files, newest first, those in processing included")
     async def list_files(

@@ -76,7 +76,7 @@ class ReportView(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """Return the route."""
-    routes = APIRouter(prefix="/uploads", tags=["uploads"])
+    routes = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
 
     @routes.post(
         "/gc",

@@ -48,7 +48,7 @@ class Restoration(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/paths", tags=["files"])
+    routes = APIRouter(prefix="/api/v1/paths", tags=["files"])
     files = services.files
 
     @routes.get("", summary="List released files by path, in pages, with folders if a delimiter is given")

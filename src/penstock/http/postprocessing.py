@@ -33,7 +33,7 @@ class Selection(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/postprocessing", tags=["postprocessing"])
+    routes = APIRouter(prefix="/api/v1/postprocessing", tags=["postprocessing"])
 
     @routes.get(
         "",

@@ -45,8 +45,8 @@ class Info(BaseModel):
 
 
 def api_router(services: Services) -> APIRouter:
-    """Return the routes under the API's prefix."""
-    routes = APIRouter(tags=["status"])
+    """Return the routes of the API."""
+    routes = APIRouter(prefix="/api/v1", tags=["status"])
 
     @routes.get("/doctor", summary="Look at everything that can be wrong")
     async def doctor() -> Doctor:

@@ -34,7 +34,7 @@ class Action(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/uploads", tags=["uploads"])
+    routes = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
     digesting = asyncio.Semaphore(_DIGESTS)
 
     @routes.get("", summary="List uploads, newest first")

@@ -49,7 +49,7 @@ class UsageView(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/usage", tags=["usage"])
+    routes = APIRouter(prefix="/api/v1/usage", tags=["usage"])
 
     @routes.get("", summary="Show who has how much")
     async def usage() -> UsageView:

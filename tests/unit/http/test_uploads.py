@@ -67,10 +67,10 @@ async def test_a_clock_that_jumps_makes_nothing_expired_that_is_cleaned(tmp_path
         upload = (await parts.receiver.create("a.jpg", size_bytes=5)).upload
         expired = {"action": "clean", "expired": True}
         parts.clock.jump(timedelta(days=365))
-        assert (await client.post("/uploads/actions", json=expired)).json() == {"results": []}
+        assert (await client.post("/api/v1/uploads/actions", json=expired)).json() == {"results": []}
         assert await parts.blobs.length(upload.id) == 0
         await parts.clock.advance(EXPIRATION)
-        (result,) = (await client.post("/uploads/actions", json=expired)).json()["results"]
+        (result,) = (await client.post("/api/v1/uploads/actions", json=expired)).json()["results"]
         assert (result["id"], result["ok"]) == (upload.id, True)
 
 
