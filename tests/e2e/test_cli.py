@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +14,7 @@ import httpx
 import pytest
 
 from penstock.antivirus.eicar import eicar
+from tests.servers import copies
 from tests.servers.clamd import running_clamd
 from tests.servers.penstock import PenstockServer
 
@@ -45,17 +44,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PenstockServer]
 
 
 def penstock(*arguments: str, home: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
+    clean = copies.without_settings()
     if home is not None:
         clean |= {"HOME": str(home), "XDG_STATE_HOME": str(home / "state")}
-    return subprocess.run(
-        [sys.executable, "-m", "penstock", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env=clean | environment,
-    )
+    return copies.run(arguments, environment=clean | environment)
 
 
 def until_in_backoff(server: PenstockServer, upload_id: str) -> dict[str, Any]:

@@ -10,9 +10,7 @@ import functools
 import gzip
 import hashlib
 import json
-import os
 import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +21,7 @@ from tusclient.client import TusClient as RealClient
 
 from penstock.antivirus.eicar import eicar
 from tests.e2e.raw_http import BYTES, TUS, Connection, TusClient
+from tests.servers import copies
 from tests.servers.penstock import PenstockServer
 
 if TYPE_CHECKING:
@@ -201,9 +200,9 @@ def sent_by_tuspy(server: PenstockServer, name: str, folder: Path) -> str:
 
 def sent_by_our_command(server: PenstockServer, name: str, folder: Path) -> str:
     file = written(folder).rename(folder / name)
-    line = [sys.executable, "-m", "penstock", "upload", "--json", "--url", server.url, str(file)]
-    environment = os.environ | {"XDG_STATE_HOME": str(folder / "state")}
-    done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
+    environment = copies.without_settings() | {"XDG_STATE_HOME": str(folder / "state")}
+    done = copies.run(["upload", "--json", "--url", server.url, str(file)], environment=environment)
+    assert done.returncode == 0, done.stderr
     return str(json.loads(done.stdout)[0]["upload"])
 
 

@@ -6,9 +6,9 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from tests.servers import copies
 from tests.servers.nats import running_nats
 from tests.servers.single import SingleService
 from tests.wire.conversation import Listener
@@ -74,8 +74,6 @@ class Commands:
         return ended.stderr
 
     async def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "penstock", "postprocessing", *arguments]
+        command = ["postprocessing", *arguments]
         environment = {"PATH": os.environ["PATH"], "COLUMNS": "200", **self.settings}
-        return await asyncio.to_thread(
-            subprocess.run, command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=240
-        )
+        return await asyncio.to_thread(copies.run, command, environment=environment, folder=self.folder)
