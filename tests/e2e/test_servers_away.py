@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -35,9 +37,21 @@ def nats(tmp_path: Path) -> Iterator[NatsServer]:
         yield server
 
 
-def started(folder: Path, server: NatsServer, *arguments: str) -> SingleService:
+def started(folder: Path, server: NatsServer, *arguments: str, **more: str) -> SingleService:
     settings = {"OCIS_EVENTS_ENDPOINT": server.endpoint, "OCIS_PERSISTENT_STORE_NODES": server.endpoint}
-    return SingleService(folder, *arguments, POSTPROCESSING_STEPS="ocr", **settings)
+    return SingleService(folder, *arguments, **({"POSTPROCESSING_STEPS": "ocr"} | settings | more))
+
+
+@contextmanager
+def connections_only(server: NatsServer) -> Iterator[None]:
+    """Run a server without JetStream in the place of one that was killed."""
+    configuration = server.folder / "connections-only.conf"
+    configuration.write_text(f'listen: "{server.endpoint}"')
+    with subprocess.Popen(["nats-server", "-c", str(configuration)], stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def readiness(service: SingleService) -> tuple[int, str]:
@@ -72,6 +86,42 @@ async def test_it_says_what_it_waits_for_ends_when_told_and_begins_by_itself(
     finally:
         service.process.kill()
         service.process.wait()
+
+
+async def test_a_server_that_comes_back_without_jetstream_is_not_ready(tmp_path: Path, nats: NatsServer) -> None:
+    """The connection is there, and yet no event comes: row 12, where the Go service says that all is well."""
+    nats.start_again()
+    service = started(tmp_path, nats, *COORDINATOR)
+    try:
+        await asyncio.to_thread(service.ready)
+        nats.kill()
+        with connections_only(nats):
+            await eventually(lambda: "does not show the stream main-queue" in readiness(service)[1], timeout_seconds=60)
+            assert readiness(service)[0] == 503
+        await asyncio.to_thread(nats.start_again)
+        await asyncio.to_thread(service.ready)
+    finally:
+        service.process.kill()
+        service.process.wait()
+
+
+async def test_a_store_on_another_nats_server_that_is_away_is_not_ready(
+    tmp_path: Path, nats: NatsServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Such a store knows by itself what is due, and yet nothing can be saved."""
+    nats.start_again()
+    with running_nats(tmp_path_factory.mktemp("store")) as other:
+        service = started(tmp_path, nats, *COORDINATOR, OCIS_PERSISTENT_STORE_NODES=other.endpoint)
+        try:
+            await asyncio.to_thread(service.ready)
+            other.kill()
+            await eventually(lambda: readiness(service)[0] == 503, timeout_seconds=60)
+            assert readiness(service)[1].startswith("store: ")
+            await asyncio.to_thread(other.start_again)
+            await asyncio.to_thread(service.ready)
+        finally:
+            service.process.kill()
+            service.process.wait()
 
 
 async def test_a_server_that_takes_connections_and_says_nothing(tmp_path: Path, nats: NatsServer) -> None:

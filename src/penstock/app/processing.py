@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..tracing import Tracing
 
 _PATIENCE_SECONDS: Final = 3.0
+_NOBODYS: Final = "is-the-store-there"
+"""An upload that there is not."""
 _COUNT_SECONDS: Final = 0.5
 """How long whoever asks whether we are ready waits until all records are counted."""
 
@@ -94,7 +96,7 @@ class Processing:
     async def _check_store(self) -> Check:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                await self._store.next_due()
+                await self._store.get(_NOBODYS)  # some know by themselves what is due, and would not ask their server
         except (Unavailable, TimeoutError) as error:
             detail = str(error) or f"It did not answer within {_PATIENCE_SECONDS:.0f} seconds."
             return Check("store", ok=False, detail=detail, hint="Work goes on when it is back.", gates=True)

@@ -26,3 +26,9 @@ def identity(envelope: Envelope) -> str:
     if isinstance(event, PostprocessingStepFinished):
         return f"{event_id} {event.finished_step} {event.outcome}"
     return f"{event_id} {envelope.event_type}"
+
+
+def identity_among_all(envelope: Envelope) -> str:
+    """Return what all repeats of an event have in common, whichever upload it is about; empty if it has no ID."""
+    known = identity(envelope)
+    return f"{envelope.event.upload_id} {known}" if known else ""

@@ -18,7 +18,7 @@ async def test_a_store_that_is_away_is_told_beside_all_else(tmp_path: Path) -> N
     settings, faults = load_settings(environ=environ, folder=tmp_path), Faults()
     async with App(settings, wrap=faults.wrap) as app:
         assert all(check.ok for check in await app.services.checks() if check.name in ("store", "stalled", "steps"))
-        for call in ("store.next_due", "store.all.next"):
+        for call in ("store.get", "store.all.next"):
             faults.before(call, fail(StoreUnavailable("nobody answers")))
         app.services.survey._numbers = None
         found = {check.name: check for check in await app.services.checks()}

@@ -271,10 +271,11 @@ class NatsBus(Bus, OnServer, KeepsNotes):
         return reader.failures if reader else 0
 
     def trouble(self) -> str:
-        """Return that no server answers, while that is so."""
-        if self._context is not None and self._client.is_connected:
-            return ""
-        return f"There is no connection to NATS at {self._servers}."
+        """Return that no server answers, or what is missing there, while that is so."""
+        if self._context is None or not self._client.is_connected:
+            return f"There is no connection to NATS at {self._servers}."
+        troubles = (self._watch.trouble, *(reader.trouble for reader in self._readers.values()))
+        return next((f"NATS at {self._servers}: {trouble}" for trouble in troubles if trouble), "")
 
     def set_aside_count(self, group: str) -> int:
         """Return how many events this process has set aside for `group`, for metrics."""

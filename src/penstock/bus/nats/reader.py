@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ...events.codec import UndecodableEvent, UnknownEventType, decode
-from ...events.identity import identity
+from ...events.identity import identity_among_all
 from ..base import BusUnavailable
 from ..group import Group
 from ..idle import wake_one
@@ -84,6 +84,8 @@ class Reader:
         self._feed: Feed | None = None
         self._ended: list[Feed] = []
         """From which nothing more comes but what was on its way."""
+        self.trouble = ""
+        """Why no events come, as of the last look, in a sentence; empty when they do."""
         self._look = asyncio.Event()
         self._own = OwnEvents()
         self._published = 0
@@ -245,7 +247,7 @@ class Reader:
             was_wanted = any(member.wants(envelope) for member in self._left)
             pause = BACK_FOR if self.group.members else AT_ONCE  # with none, it cannot come to us again
             self._ledger.answer(held, again_after(pause) if was_wanted else ACK, final=not was_wanted)
-        elif (name := _name(envelope)) and self.group.holds(name):
+        elif (name := identity_among_all(envelope)) and self.group.holds(name):
             self._ledger.repeat(held, name)
         else:
             self._ledger.admit(held, envelope, members, name)
@@ -287,7 +289,11 @@ class Reader:
             try:
                 await self._check(self._consumer)
             except NATS_ERRORS as error:
-                log.warning("consumer_not_found_out", group=self.group.name, error=told(error))
+                if not self.trouble:
+                    log.warning("consumer_not_found_out", group=self.group.name, error=told(error))
+                self.trouble = f"The consumer of group {self.group.name!r} is neither found nor made: {told(error)}."
+            else:
+                self.trouble = ""
 
     async def _check(self, consumer: Consumer) -> None:
         counted = (self._published, self._ledger.settled)
@@ -301,9 +307,3 @@ class Reader:
         async with self._binding:
             if self._consumer is consumer:
                 await self._bind()
-
-
-def _name(envelope: Envelope) -> str:
-    """Return what tells a repeat of an event among those of all uploads; empty if nothing does."""
-    known = identity(envelope)
-    return f"{envelope.event.upload_id} {known}" if known else ""

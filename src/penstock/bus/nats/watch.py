@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 from nats.js.api import RetentionPolicy
 
-from .failures import NATS_ERRORS
+from .failures import NATS_ERRORS, told
 from .streams import EVENTS, make_events_stream
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Watch:
         self._mark: Mark | None = None
         self.has_made = False
         """Whether there was no stream when we first looked, and it was made."""
+        self.trouble = ""
+        """Why there is no stream to be seen, as of the last look, in a sentence; empty when there is one."""
         self.looks = 0
         """How often the stream was looked at."""
 
@@ -96,9 +98,20 @@ class Watch:
             await self._clock.sleep(self._every)
             try:
                 await self._look()
-            except NATS_ERRORS as error:
-                # The server is away, which is said elsewhere; what it has lost meanwhile is seen afterwards.
-                log.debug("stream_not_looked_at", error=str(error) or type(error).__name__)
+            except NATS_ERRORS as error:  # what is lost meanwhile is seen afterwards
+                self._note_trouble(error)
+            else:
+                self._note_no_trouble()
+
+    def _note_trouble(self, error: Exception) -> None:
+        if not self.trouble:
+            log.warning("stream_not_seen", stream=EVENTS, error=told(error))
+        self.trouble = f"The server does not show the stream {EVENTS}: {told(error)}."
+
+    def _note_no_trouble(self) -> None:
+        if self.trouble:
+            log.info("stream_seen_again", stream=EVENTS)
+        self.trouble = ""
 
     async def _look(self) -> None:
         info, _ = await make_events_stream(self._manager)
