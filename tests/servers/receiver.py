@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from .copies import start, without_settings
 from .ports import free_port
 
 
@@ -32,19 +30,23 @@ class Receiver(NamedTuple):
 def running_receiver(folder: Path, secret: str = "") -> Iterator[Receiver]:
     folder.mkdir(exist_ok=True)
     port = free_port()
-    environment = os.environ | {"PENSTOCK_DELIVERY_PUSH_SECRET": secret}
-    command = [sys.executable, "-m", "penstock.steps.receiving", str(folder), f"127.0.0.1:{port}"]
-    with subprocess.Popen(command, env=environment) as process:
-        try:
-            end = time.monotonic() + 120
-            while time.monotonic() < end and process.poll() is None:
-                try:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
-                    break
-                except OSError:
-                    time.sleep(0.02)
-            else:
-                raise AssertionError("the receiver does not listen")
-            yield Receiver(f"http://127.0.0.1:{port}/files", folder, process.pid)
-        finally:
-            process.kill()
+    log = folder.with_name(f"{folder.name}.log")
+    process = start(
+        ["step", "receive", str(folder), "--receive-addr", f"127.0.0.1:{port}"],
+        log=log,
+        environment=without_settings() | {"PENSTOCK_DELIVERY_PUSH_SECRET": secret},
+    )
+    try:
+        end = time.monotonic() + 120
+        while time.monotonic() < end and process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        else:
+            raise AssertionError(f"the receiver does not listen: {log.read_text()}")
+        yield Receiver(f"http://127.0.0.1:{port}/files", folder, process.pid)
+    finally:
+        process.kill()
+        process.wait(60)

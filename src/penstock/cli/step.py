@@ -1,4 +1,4 @@
-"""`penstock step run`: steps of one's own, next to the services of a platform."""
+"""`penstock step run|receive`: steps of one's own, next to the services of a platform, and the files for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import typer
 
 from .options import ConfigFile, settings_from
 
-app = typer.Typer(help="Run steps of your own in a process of their own.", no_args_is_help=True)
+app = typer.Typer(
+    help="Run steps of your own in a process of their own; take the files that are pushed to them.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
@@ -50,3 +53,34 @@ def run(
         raise ConfigurationError("no file with steps is given. Name one: penstock step run FILE.")
     definitions = load_steps(wanted)
     run_single(settings, lambda chosen: StepService(chosen, definitions))
+
+
+@app.command()
+def receive(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="Where the files arrive; else `delivery_inbox`.")
+    ] = None,
+    config: ConfigFile = None,
+    receive_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, text or json.")] = None,
+) -> None:
+    """Take the files that `penstock serve` pushes to this machine, for the steps that run here.
+
+    The secret is PENSTOCK_DELIVERY_PUSH_SECRET, the same as there. Without one, only this machine itself is served.
+    Steps find their files with PENSTOCK_DELIVERY_INBOX=FOLDER. SIGTERM and Ctrl-C end it; files that were on their way
+    go on where they were after the next start.
+
+    Exit status: 0 ended as asked, 2 a setting is wrong and nothing was started.
+    """
+    settings = settings_from(
+        config,
+        "step",
+        delivery_inbox=None if folder is None else str(folder.absolute()),
+        receive_addr=receive_addr,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    from ..server.receive import run as receive_files
+
+    receive_files(settings)

@@ -1,27 +1,20 @@
 """An endpoint for workers: takes the files that the gateway pushes (`push`), and has steps find them (`inbox`).
 
-It is an ASGI application, to be mounted in a server of yours, or run by itself::
-
-    python -m penstock.steps.receiving /var/spool/penstock 0.0.0.0:8081
-
-`PENSTOCK_DELIVERY_PUSH_SECRET` is the secret that the gateway has to show; without one, only this machine is served. A
-`penstock step run` on the same machine finds the files with `PENSTOCK_DELIVERY_INBOX=/var/spool/penstock`.
-`delivery.pushed` has the protocol; forms are taken as well (`form`).
+It is an ASGI application, to be mounted in a server of yours, or run by itself: `penstock step receive`. Without a
+secret that the gateway has to show, only this machine is served. `delivery.pushed` has the protocol; forms are taken as
+well (`form`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-import os
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import aclosing
 from datetime import timedelta
 from ipaddress import IPv6Address, ip_address
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import structlog
@@ -33,6 +26,9 @@ from ..threads import to_its_end
 from .form import BadForm, Field, form_parts
 from .hashed import Hashes, MayGoOn
 from .inbox import Arriving, Busy, NoRoom, WrongBytes, arrived, arrived_so_far, collect
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 log = structlog.get_logger(__name__)
 
@@ -264,25 +260,3 @@ async def _live(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
-
-
-def main() -> None:
-    """Run the endpoint by itself."""
-    import uvicorn
-
-    host, _, port = sys.argv[-1].rpartition(":")
-    if len(sys.argv) != 3 or not host or not port.isdecimal():
-        sys.exit("usage: python -m penstock.steps.receiving FOLDER HOST:PORT")
-    host, secret = host.strip("[]"), os.environ.get("PENSTOCK_DELIVERY_PUSH_SECRET", "")
-    if not secret and not is_loopback(host):
-        sys.stderr.write(
-            f"{sys.argv[2]}: anybody who reaches it could fill the disk. Set PENSTOCK_DELIVERY_PUSH_SECRET, here and "
-            "for `penstock serve`, or listen at 127.0.0.1.\n"
-        )
-        sys.exit(2)
-    app = Receiving(Path(sys.argv[1]), secret=secret)
-    uvicorn.run(app, host=host, port=int(port), log_level="warning", access_log=False)
-
-
-if __name__ == "__main__":
-    main()

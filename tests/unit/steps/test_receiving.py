@@ -7,7 +7,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator
@@ -21,7 +20,7 @@ import pytest
 from penstock.clock import SystemClock
 from penstock.delivery.pushed import written_digest
 from penstock.steps.inbox import Arriving, collect
-from penstock.steps.receiving import Receiving, main
+from penstock.steps.receiving import Receiving
 
 BODY = b"0123456789" * 1000
 
@@ -278,28 +277,6 @@ async def test_without_a_secret_no_page_in_a_browser_is_served(client: httpx.Asy
     answer = await client.post("", headers={"Origin": "https://elsewhere.example.org"}, **form(name()))
     assert answer.status_code == 403
     assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "worker.example.org:0"])
-def test_it_does_not_listen_to_others_without_a_secret(
-    tmp_path: Path, listen: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("PENSTOCK_DELIVERY_PUSH_SECRET", raising=False)
-    monkeypatch.setattr(sys, "argv", ["receiving", str(tmp_path / "in"), listen])
-    monkeypatch.setattr("uvicorn.run", lambda *_, **__: pytest.fail("it listens"))
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "Set PENSTOCK_DELIVERY_PUSH_SECRET" in capsys.readouterr().err
-    assert not (tmp_path / "in").exists()
-
-
-@pytest.mark.parametrize("said", [[], ["in"], ["in", "8081"], ["in", "127.0.0.1:http"], ["in", "127.0.0.1:1", "more"]])
-def test_what_it_cannot_do_is_told_how_it_is_called(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["receiving", *said])
-    monkeypatch.setattr("uvicorn.run", lambda *_, **__: pytest.fail("it listens"))
-    with pytest.raises(SystemExit, match=r"usage: .* FOLDER HOST:PORT"):
-        main()
 
 
 def test_a_part_that_was_finished_while_one_waited_for_it_is_not_written_to(

@@ -11,7 +11,7 @@ from ..deliveries import Chosen, Deliveries, Volumes
 from ..entries import platform, setting
 from ..kinds import Flag, Text, Whole, Words
 from ..measures import Duration
-from ..places import File, WebAddress
+from ..places import Address, File, Listen, WebAddress
 from ..services import Service
 
 _GROUP = "Delivery"
@@ -65,10 +65,11 @@ class DeliverySettings:
     delivery_push_secret: str = setting(
         Text(),
         "",
-        "What is shown to workers that files are pushed to, as a bearer token. Empty: nothing.",
+        "What is shown to workers that files are pushed to, as a bearer token, and what `penstock step receive` wants"
+        " to see. Empty: nothing.",
         group=_GROUP,
         secret=True,
-        services=_GIVING,
+        services=(*_GIVING, Service.STEP),
     )
     delivery_push_tries: int = setting(
         Whole(least=1, most=1000),
@@ -80,9 +81,16 @@ class DeliverySettings:
     delivery_inbox: Path | None = setting(
         File(),
         "",
-        "The folder that pushed files arrive in on this machine (`python -m penstock.steps.receiving`). Empty: none.",
+        "The folder that pushed files arrive in on this machine (`penstock step receive`). Empty: none.",
         group=_GROUP,
         services=_FETCHING,
+    )
+    receive_addr: Address = setting(
+        Listen(),
+        "127.0.0.1:8081",
+        "Where `penstock step receive` takes the files that are pushed to this machine.",
+        group=_GROUP,
+        services=(Service.STEP,),
     )
     delivery_volumes: Mapping[str, Path] = setting(
         Volumes(),
