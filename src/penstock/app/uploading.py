@@ -77,6 +77,7 @@ async def open_uploading(
         publisher=processing.publisher,
         clock=clock,
         tracing=ground.tracing,
+        records=ground.store,
         room=processing.coordinator.room,
         locks=locks,
         # What goes anywhere else is heard there, and a copy takes its time.

@@ -11,8 +11,8 @@ import msgspec
 from ..app.parts import Parts
 from ..errors import NotFound
 from ..postprocessing.commands import listed
-from ..postprocessing.pace import Rests
 from ..postprocessing.shown import ShownRecord
+from ..rests import Rests
 from ..uploads.upload import Phase, Upload
 from .address import PublicAddress
 from .caller import Callers

@@ -10,8 +10,8 @@ import structlog
 
 from ..core.transition import Announce, Tick
 from ..errors import Unavailable
+from ..rests import Rests
 from .batch import apply_each, in_batches
-from .pace import Rests
 from .pauses import pause_after
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ _START = timedelta(seconds=1)
 """How long a start is held up by what there is to say, where all are there to hear it."""
 _SHARE = 20
 """Of the time, the part that periodic walks take at most."""
+_SAID_AT_ONCE = 8
+"""Uploads that are announced between two rests: two milliseconds or three, which is what others have to wait."""
 
 
 class Reconciler:
@@ -142,7 +144,10 @@ class Reconciler:
 
     def _begin_walk(self, *, before: datetime | None) -> None:
         self._before, self._left, self._told = before, [], 0
-        self._walk = in_batches(self._store.all())
+        self._walk = self._batches()
+
+    def _batches(self) -> AsyncIterator[list[Saved]]:
+        return in_batches(self._store.all(), _SAID_AT_ONCE)
 
     def _may_be_lost(self, saved: Saved) -> bool:
         """Tell whether what a record awaits was said before the bus's memory begins.
@@ -159,11 +164,14 @@ class Reconciler:
 
         What would take longer than `at_most` by itself is left as well.
         """
-        failures, held_up, begun_at = 0, timedelta(), self._clock.monotonic()
+        failures, held_up, begun_at, said = 0, timedelta(), self._clock.monotonic(), 0
+        rests = Rests(self._clock, stretch=_SAID_AT_ONCE, share=1.0)
         while self._walk is not None:
             if at_most is not None and timedelta(seconds=self._clock.monotonic() - begun_at) > at_most:
                 log.info("announcements_go_on", told=self._told)
                 return True
+            await rests.after(said)
+            said = _SAID_AT_ONCE
             try:
                 await self._announce_batch()
                 failures, held_up = 0, timedelta()
@@ -202,7 +210,7 @@ class Reconciler:
             if self._told:
                 log.info("awaited_events_announced", uploads=self._told)
         except Exception:
-            self._walk = in_batches(self._store.all())  # a walk that has failed is over: begin anew, with the same IDs
+            self._walk = self._batches()  # a walk that has failed is over: begin anew, with the same IDs
             raise
 
     def _note_held_up(self, error: Exception, pause: timedelta) -> None:

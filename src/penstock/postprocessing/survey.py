@@ -13,7 +13,7 @@ import msgspec
 
 from ..core.progress import State
 from ..events.types import DELAY
-from .pace import Rests
+from ..rests import Rests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

@@ -76,9 +76,15 @@ class Deeds(Endings):
         self._assembly = Assembly(catalogue, blobs)
         self._at_once = at_once
 
-    def announced(self, upload: Upload) -> bool:
-        """Tell whether the bus has taken the beginning of the upload's run from this process."""
-        return self._announced.get(upload.id) == upload.run
+    def announced(self, upload_id: str, run: int) -> bool:
+        """Tell whether the beginning of an upload's run is announced, as far as this process knows."""
+        return self._announced.get(upload_id) == run
+
+    def note_announced(self, upload_id: str, run: int) -> None:
+        """Note that the bus has taken the beginning of an upload's run, or that the coordinator has begun it."""
+        if not self._alone and len(self._announced) >= _MOST_ANNOUNCED:
+            self._announced.clear()  # most have ended at other instances; the others are announced by the same IDs
+        self._announced[upload_id] = run
 
     def forget_announcements(self) -> None:
         """Have every run announced again: the bus has lost what was on its way."""
@@ -168,9 +174,7 @@ class Deeds(Endings):
         except BlobMissing:
             return await self._reject_for_lack_of_bytes(upload)
         if await self._said(notices.received(upload, url), trace_parent=upload.trace_parent):
-            if not self._alone and len(self._announced) >= _MOST_ANNOUNCED:
-                self._announced.clear()  # most have ended at other instances; the others are announced by the same IDs
-            self._announced[upload.id] = upload.run
+            self.note_announced(upload.id, upload.run)
         return upload
 
     async def _refuse(self, upload: Upload, reason: str, outcome: str = "") -> Upload:

@@ -59,7 +59,7 @@ class Endings:
         self._clock = clock
         self._alone = alone
         self._announced: dict[str, int] = {}
-        """Runs whose beginning the bus has taken from this process, by upload."""
+        """Runs whose beginning the bus has taken from this process, or the coordinator has a record of, by upload."""
 
     async def get(self, upload_id: str) -> Upload:
         """Return one upload.

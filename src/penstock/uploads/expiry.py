@@ -14,6 +14,7 @@ import structlog
 
 from ..blobs.base import BlobMissing, BlobUnavailable
 from ..errors import PenstockError
+from ..rests import Rests
 from .steady import SteadyTime
 from .upload import Phase
 
@@ -180,15 +181,17 @@ class Sweeper:
         seen = {upload_id: at for upload_id, at in remembered.items() if at <= now}
         staged = await self._blobs.staged()
         unknown = set[str]()
-        misplaced: list[Upload] = []
+        misplaced = list[str]()
+        rests = Rests(self._clock)
         # Asked after `staged`: an entry that comes a moment after its bytes is there by the next sweep, at the latest.
         for start in range(0, len(staged), _PAGE):
             page = staged[start : start + _PAGE]
-            known = await self._catalogue.get_many(page)
+            known = await self._catalogue.phases(page)
             unknown.update(upload_id for upload_id in page if upload_id not in known)
-            misplaced += [one for one in known.values() if one.phase is Phase.RELEASED or not one.phase.holds_bytes]
+            misplaced += [one for one, phase in known.items() if phase is Phase.RELEASED or not phase.holds_bytes]
+            await rests.after(len(page))
         removed = {upload_id for upload_id in unknown & seen.keys() if await self._is_nobodys(upload_id, seen)}
-        misplaced = [upload for upload in misplaced if await self._put_right(upload, dry_run=dry_run)]
+        misplaced = [upload_id for upload_id in misplaced if await self._put_right(upload_id, dry_run=dry_run)]
         if not dry_run:
             removed = {upload_id for upload_id in removed if await self._remove_orphan(upload_id)}
             await self._orphans.forget((remembered.keys() - (unknown & seen.keys())) | removed)
@@ -216,14 +219,14 @@ class Sweeper:
         log.info("staged_bytes_without_entry_removed", upload=upload_id)
         return True
 
-    async def _put_right(self, upload: Upload, *, dry_run: bool) -> bool:
+    async def _put_right(self, upload_id: str, *, dry_run: bool) -> bool:
         """Put an upload right whose bytes are not to be staged; return whether that was done, or would be.
 
         A power failure may undo what the disk had not made durable; a death may come between a release and the removal
         of what was staged; a request that was at work while its upload was given up may have made the file anew.
         """
         try:
-            present = await self._catalogue.get(upload.id)  # the others before it may have taken their time
+            present = await self._catalogue.get(upload_id)  # the others before it may have taken their time
             if present is not None and present.phase is Phase.RELEASED and present.size_bytes is not None:
                 await self._blobs.put_right(present.id, present.size_bytes, dry_run=dry_run)
             elif present is None or present.phase.holds_bytes:
@@ -231,10 +234,10 @@ class Sweeper:
             elif not dry_run:
                 await self._blobs.discard(present.id)
         except PenstockError as error:
-            self._leave(upload.id, error)
+            self._leave(upload_id, error)
             return False
         if not dry_run:
-            log.info("staged_bytes_put_right", upload=upload.id, phase=present.phase)
+            log.info("staged_bytes_put_right", upload=upload_id, phase=present.phase)
         return True
 
     def _leave(self, upload_id: str, error: PenstockError) -> None:

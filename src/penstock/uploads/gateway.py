@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..tracing import UNTRACED, Tracing
 from .at_once import AtOnce
+from .begun import Begun
 from .deeds import Deeds
 from .heard import CONSUMED, Heard
 from .left_undone import LeftUndone, later, no_wait
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..bus.publish import Publisher
     from ..clock import Clock
     from ..events.types import Envelope
+    from ..store.base import ProgressStore
     from .at_once import Foresee
     from .catalogue import Catalogue
     from .last_bytes import LastBytes
@@ -47,6 +49,7 @@ class Gateway:
         publisher: publishes to the same bus.
         clock: dates changes.
         tracing: is told of each beginning and end.
+        records: those of the coordinator; None: they cannot be seen from here.
         room: waits until what is announced is handled for the most part.
         locks: keep other instances from the same upload; None: there are none.
         foresee: tells which uploads are to be released as soon as they are there (`at_once`), where a release copies
@@ -62,6 +65,7 @@ class Gateway:
         publisher: Publisher,
         clock: Clock,
         tracing: Tracing = UNTRACED,
+        records: ProgressStore | None = None,
         room: Callable[[], Awaitable[None]] = no_wait,
         locks: Locks | None = None,
         foresee: Foresee | None = None,
@@ -90,6 +94,7 @@ class Gateway:
             turns=self._turns,
             memory=bus.memory,
             clock=clock,
+            begun=Begun(records),
             room=room,
             complete=self.complete,
         )

@@ -61,6 +61,9 @@ class Heard:
         upload_id: str = envelope.event.upload_id
         if not is_upload_id(upload_id):
             return  # another storage's, or a scan on demand
+        is_start = isinstance(envelope.event, StartPostprocessingStep)
+        if is_start and await self._deeds.recorder.has_written(upload_id, envelope):
+            return
         async with self._turns.of(upload_id):
             upload = await self._catalogue.get(upload_id)
             if upload is None or not upload.phase.holds_bytes:

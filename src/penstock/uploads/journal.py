@@ -121,6 +121,13 @@ _APPEND_WHILE_PROCESSING: Final = Prepared(
         ).where(uploads.c.id == bindparam("upload_id", type_=Text), uploads.c.phase == Phase.PROCESSING.value),
     )
 )
+_WRITTEN: Final = Prepared(
+    select(literal_column("1"))
+    .select_from(uploads.join(feed, feed.c.upload_id == uploads.c.id))
+    .where(
+        uploads.c.id == bindparam("upload"), uploads.c.phase == Phase.PROCESSING.value, feed.c.key == bindparam("key")
+    )
+)
 _LAST: Final = select(func.max(feed.c.seq))
 _LAST_OF_UPLOAD: Final = _LAST.where(feed.c.upload_id == bindparam("upload"))
 _OLDEST: Final = select(feed.c.seq, feed.c.at).order_by(feed.c.seq).limit(bindparam("most"))
@@ -158,6 +165,11 @@ def last_start(connection: Connection, upload_id: str) -> tuple[str, str, int | 
         return None
     details = _decode(data)
     return key, details.step, details.attempt
+
+
+def is_written(connection: Connection, upload_id: str, key: str) -> bool:
+    """Tell whether something was written down of an upload that is in processing."""
+    return _WRITTEN.first(connection, {"upload": upload_id, "key": key}) is not None
 
 
 def last(connection: Connection, *, upload_id: str | None = None) -> int:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ..errors import PenstockError
+from ..rests import Rests
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from ..bus.memory import Memory
     from ..clock import Clock
+    from .begun import Begun
     from .catalogue import Catalogue
     from .deeds import Deeds
     from .turns import Turns
@@ -28,8 +30,8 @@ log = structlog.get_logger(__name__)
 _PAGE: Final = 500
 _START: Final = timedelta(seconds=0.5)
 """How long a start is held up by announcing."""
-_STRETCH: Final = 32
-"""Uploads that are announced before there has to be room for more."""
+_STRETCH: Final = 8
+"""Uploads that are announced before others have their turn, and there has to be room for more."""
 
 
 async def no_wait() -> None:
@@ -45,6 +47,7 @@ class LeftUndone:
         turns: one at a time works on an upload.
         memory: how far back the bus remembers.
         clock: measures patience.
+        begun: knows what need not be announced.
         room: waits until what is announced is handled for the most part.
         complete: begins the processing of an upload, by its ID, if all of it is there; as `Gateway.complete`.
     """
@@ -57,6 +60,7 @@ class LeftUndone:
         turns: Turns,
         memory: Memory,
         clock: Clock,
+        begun: Begun,
         room: Callable[[], Awaitable[None]],
         complete: Callable[..., Awaitable[Upload]],
     ) -> None:
@@ -66,6 +70,7 @@ class LeftUndone:
         self._memory = memory
         self._memory_began_at = memory.begins_at
         self._clock = clock
+        self._begun = begun
         self._room = room
         self._complete = complete
 
@@ -108,26 +113,39 @@ class LeftUndone:
                 await self._complete(final.id)
 
     async def _announce_all(self, patience: timedelta | None) -> int:
-        """Announce what is in processing, and was not announced; return how many."""
+        """Announce what is in processing, was not announced, and has no record; return how many."""
         ends_at = None if patience is None else self._clock.monotonic() + patience.total_seconds()
-        announced = 0
-        async for upload in self._all_in(Phase.PROCESSING):
-            if self._deeds.announced(upload):
-                continue
+        announced, walk, telling = 0, Rests(self._clock), Rests(self._clock, stretch=_STRETCH, share=1.0)
+        async for runs in self._catalogue.runs_in_processing():
             if ends_at is not None and self._clock.monotonic() > ends_at:
                 break
-            async with self._turns.of(upload.id):
-                with later(upload):
-                    announced += await self._announce(upload.id)
-            if announced % _STRETCH == 0:
-                await self._room()
+            for upload_id in await self._unheard_of(runs):
+                if ends_at is not None and self._clock.monotonic() > ends_at:
+                    return announced
+                announced += await self._announce(upload_id)
+                await telling.after()
+                if announced % _STRETCH == 0:
+                    await self._room()
+            await walk.after(len(runs))
         return announced
 
+    async def _unheard_of(self, runs: Mapping[str, int]) -> list[str]:
+        """Return those of some uploads of whose run nobody seems to have heard; note the others as announced."""
+        open_ones = {upload_id: run for upload_id, run in runs.items() if not self._deeds.announced(upload_id, run)}
+        if not open_ones:
+            return []
+        for upload_id in await self._begun.among(open_ones):
+            self._deeds.note_announced(upload_id, open_ones.pop(upload_id))
+        return list(open_ones)
+
     async def _announce(self, upload_id: str) -> bool:
-        upload = await self._catalogue.get(upload_id)  # it may have ended while we waited
-        if upload is None or upload.phase is not Phase.PROCESSING:
-            return False
-        return self._deeds.announced(await self._deeds.announce(upload))
+        async with self._turns.of(upload_id):
+            upload = await self._catalogue.get(upload_id)  # it may have ended while we waited
+            if upload is None or upload.phase is not Phase.PROCESSING:
+                return False
+            with later(upload):
+                upload = await self._deeds.announce(upload)
+        return self._deeds.announced(upload.id, upload.run)
 
     async def _all_in(self, phase: Phase) -> AsyncIterator[Upload]:
         """Yield the uploads that are in a phase, the newest first, also while they change."""

@@ -86,6 +86,21 @@ class Lookups:
         more = len(rows) > limit
         return Page([upload_of(row) for row in rows[:limit]], str(rows[limit - 1][0]) if more else None)
 
+    async def runs_in_processing(self) -> AsyncIterator[dict[str, int]]:
+        """Yield, in batches, the numbers of the runs that uploads are in, by their IDs; the newest uploads first.
+
+        Uploads that come, change or go in between neither repeat nor hide others.
+        """
+        statement = statements.RUNS
+        while rows := await self._database.read(_rows(statement)):
+            yield {upload_id: run for _, upload_id, run in rows}
+            statement = statements.RUNS.where(uploads.c.seq < rows[-1][0])
+
+    async def phases(self, upload_ids: Iterable[str]) -> dict[str, Phase]:
+        """Return the phases of those of the uploads that exist, by ID."""
+        rows = await self._database.read(_rows(statements.PHASES, {"ids": list(upload_ids)}))
+        return {upload_id: Phase(phase) for upload_id, phase in rows}
+
     async def waiting_finals(self) -> Sequence[Upload]:
         """Return the uploads that are to be made of parts, and are not yet."""
         return [upload_of(row) for row in await self._database.read(_rows(statements.WAITING))]
@@ -103,6 +118,10 @@ class Lookups:
     async def last_start(self, upload_id: str) -> tuple[str, str, int | None] | None:
         """Return start event, step and attempt that were last noted in the upload's present run, or None."""
         return await self._database.find(lambda connection: journal.last_start(connection, upload_id))
+
+    async def is_written(self, upload_id: str, key: str) -> bool:
+        """Tell whether the upload is in processing, and the happening of this key was noted of it."""
+        return await self._database.find(lambda connection: journal.is_written(connection, upload_id, key))
 
     async def counts(self) -> dict[Phase, int]:
         """Return how many uploads are in each phase, those with none included."""

@@ -72,11 +72,20 @@ class Recorder:
         """A run is over."""
         self._runs.pop(upload_id, None)
 
+    async def has_written(self, upload_id: str, envelope: Envelope) -> bool:
+        """Tell whether the start of a step was written down by an earlier process, of an upload in processing.
+
+        So it is with most of what is said again after a restart, and costs one look. False: nobody has looked.
+        """
+        if not self._alone or upload_id in self._runs:
+            return False
+        return await self._catalogue.is_written(upload_id, _start_key(envelope))
+
     async def started(self, upload: Upload, event: StartPostprocessingStep, envelope: Envelope) -> None:
         """Write down that a step begins, or begins again."""
         run = await self._run(upload)
         before = run.attempt
-        start_id, step = envelope.event_id or envelope.id, event.step_to_start
+        start_id, step = _start_key(envelope), event.step_to_start
         if before is not None and before.start_id == start_id:
             return  # said again
         expected = (before.number or 0) + 1 if before is not None and before.step == step else 1
@@ -195,6 +204,10 @@ def explained_by(ended: Upload, event: PostprocessingStepFinished, envelope: Env
 def unexplained(outcome: str) -> str:
     """Return the reason of an upload that was not released, for which no step has given one."""
     return f"its steps ended with {outcome!r}"
+
+
+def _start_key(envelope: Envelope) -> str:
+    return envelope.event_id or envelope.id
 
 
 def _answer_key(start_id: str) -> str:

@@ -23,6 +23,13 @@ PRECEDENCES: Final = 1 << 20
 ADD: Final = Prepared(insert(uploads), *(column.name for column in uploads.c if column is not uploads.c.seq))
 GET: Final = Prepared(select(*COLUMNS).where(uploads.c.id == bindparam("upload")))
 GET_MANY: Final = select(*COLUMNS).where(uploads.c.id.in_(bindparam("ids", expanding=True)))
+PHASES: Final = select(uploads.c.id, uploads.c.phase).where(uploads.c.id.in_(bindparam("ids", expanding=True)))
+RUNS: Final = (
+    select(uploads.c.seq, uploads.c.id, uploads.c.run)
+    .where(uploads.c.phase == Phase.PROCESSING.value)
+    .order_by(uploads.c.seq.desc())
+    .limit(500)
+)
 # Unless somebody was faster.
 _UNCHANGED: Final = update(uploads).where(
     uploads.c.id == bindparam("upload"),

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from penstock.events.types import Envelope, ResumePostprocessing
-from penstock.postprocessing.pace import Rests, wait_for_room
+from penstock.postprocessing.pace import wait_for_room
 from penstock.testing import ManualClock, eventually
 
 from .world import World, received
@@ -41,18 +41,6 @@ async def test_it_goes_on_in_the_end_however_much_waits() -> None:
     waiting = asyncio.create_task(wait_for_room(line, "g", clock))
     await clock.advance(timedelta(seconds=2))
     assert waiting.done()
-
-
-async def test_a_walk_rests_half_as_long_as_it_has_walked() -> None:
-    clock = ManualClock()
-    rests = Rests(clock)
-    await clock.advance(timedelta(milliseconds=30))
-    await rests.after(100)
-    resting = asyncio.create_task(rests.after(100))
-    await clock.advance(timedelta(milliseconds=14))
-    assert not resting.done()
-    await clock.advance(timedelta(milliseconds=1))
-    assert resting.done()
 
 
 async def test_a_resume_of_many_says_no_more_than_comes_back(world: World) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -32,33 +33,58 @@ async def test_what_is_awaited_is_said_to_a_bus_that_has_forgotten_it(world: Wor
     await eventually(lambda: len(world.heard) == 99)
 
 
+def take_time(world: World, monkeypatch: pytest.MonkeyPatch, each: timedelta) -> None:
+    """Have whatever is published take some time."""
+    spent = timedelta()
+    idly = world.clock.monotonic
+
+    async def slowly(*envelopes: Envelope) -> None:
+        nonlocal spent
+        spent += each
+        await world.bus.publish(*envelopes)
+
+    monkeypatch.setattr(world.line, "publish", slowly)
+    monkeypatch.setattr(world.clock, "monotonic", lambda: idly() + spent.total_seconds())
+
+
 async def test_where_there_is_much_to_say_the_start_waits_for_a_part_of_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await restarted(world, 100)
+    take_time(world, monkeypatch, timedelta(seconds=3))
+    assert await world.reconciler.announce() == 8
+    async with running(world):
+        await world.clock.advance(timedelta(seconds=1))
+        await eventually(lambda: len(world.heard) == 100)
 
-    async def slowly(*envelopes: Envelope) -> None:
-        await world.clock.advance(timedelta(seconds=3))
-        await world.bus.publish(*envelopes)
 
-    monkeypatch.setattr(world.line, "publish", slowly)
-    assert await world.reconciler.announce() == 32
-    loop = asyncio.create_task(world.reconciler.run())
-    await eventually(lambda: len(world.heard) == 100)
-    loop.cancel()
-    await asyncio.wait([loop])
+def heard(world: World, number: int) -> bool:
+    return len(world.heard) == number
+
+
+async def test_who_announces_a_lot_rests_for_as_long_as_it_works(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await restarted(world, 40)
+    take_time(world, monkeypatch, timedelta(milliseconds=1))
+    start = asyncio.create_task(world.reconciler.announce())
+    for told in (8, 16, 24, 32):
+        await eventually(partial(heard, world, told))
+        await world.clock.advance(timedelta(milliseconds=7))
+        assert len(world.heard) == told
+        await world.clock.advance(timedelta(milliseconds=1))
+    await world.clock.advance(timedelta(milliseconds=8))
+    assert await start == 40
 
 
 async def test_a_bus_that_is_away_at_start_is_waited_for(world: World) -> None:
-    await restarted(world, 50)
+    await restarted(world, 8)
     world.line.away = True
     start = asyncio.create_task(world.reconciler.announce())
     await world.clock.advance(timedelta(seconds=3))
     assert not start.done()
     world.line.away = False
     await world.clock.advance(timedelta(seconds=5))
-    assert await start == 50
-    await eventually(lambda: len(world.heard) == 50)
+    assert await start == 8
+    await eventually(lambda: len(world.heard) == 8)
 
 
 async def test_a_bus_that_stays_full_holds_up_neither_the_start_nor_anything_for_good(world: World) -> None:

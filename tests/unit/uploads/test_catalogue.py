@@ -110,6 +110,21 @@ async def test_many_are_found_by_their_ids(catalogue: Catalogue) -> None:
     assert found == {one.id: one for one in uploads}
 
 
+async def test_the_runs_that_are_in_processing_are_told_in_batches(catalogue: Catalogue) -> None:
+    uploads = [upload(phase=Phase.PROCESSING, run=number % 3 + 1) for number in range(600)]
+    await asyncio.gather(*(catalogue.add(one) for one in [*uploads, upload(), upload(phase=Phase.RELEASED)]))
+    batches = [batch async for batch in catalogue.runs_in_processing()]
+    assert [len(batch) for batch in batches] == [500, 100]
+    assert {**batches[0], **batches[1]} == {one.id: one.run for one in uploads}
+
+
+async def test_phases_are_told_of_what_exists(catalogue: Catalogue) -> None:
+    first, second = await added(catalogue), upload(phase=Phase.RELEASED)
+    await catalogue.add(second)
+    found = await catalogue.phases([first.id, second.id, new_upload_id()])
+    assert found == {first.id: Phase.RECEIVING, second.id: Phase.RELEASED}
+
+
 # --- changes ----------------------------------------------------------------------------------------------------------
 
 

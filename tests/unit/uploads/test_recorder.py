@@ -365,3 +365,24 @@ async def test_what_another_instance_has_written_counts(tmp_path: Path) -> None:
         await scene.answer("ocr", "continue", start_id(scene.upload.id, 1, "ocr", 1))
         last = (await scene.feed.since(0, limit=100))[-1]
         assert (last.step, last.attempt, last.outcome) == ("ocr", 1, "continue")
+
+
+async def test_a_start_that_an_earlier_process_wrote_down_is_known_as_long_as_the_upload_is_in_processing(
+    scene: Scene,
+) -> None:
+    written = said_start(scene, await scene.start("ocr"))
+    other = said_start(scene, start_id(scene.upload.id, 1, "ocr", 2))
+    assert not await scene.recorder.has_written(scene.upload.id, written)  # this one knows the run by itself
+    later = Recorder(scene.catalogue, scene.clock)
+    assert await later.has_written(scene.upload.id, written)
+    assert not await later.has_written(scene.upload.id, other)
+    among_others = Recorder(scene.catalogue, scene.clock, alone=False)
+    assert not await among_others.has_written(scene.upload.id, written)
+    await scene.catalogue.change(scene.upload, msgspec.structs.replace(scene.upload, phase=Phase.CANCELLED))
+    assert not await later.has_written(scene.upload.id, written)
+
+
+def said_start(scene: Scene, event_id: str) -> Envelope:
+    return Envelope(
+        event=StartPostprocessingStep(upload_id=scene.upload.id, step_to_start="ocr"), event_id=event_id, id="again"
+    )

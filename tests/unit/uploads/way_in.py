@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from penstock.blobs.base import BlobStore
+    from penstock.store.base import ProgressStore
     from penstock.testing.faults import Faults
     from penstock.uploads.at_once import Foresee
 
@@ -68,6 +69,7 @@ async def way_in(
     tracing: Tracing = UNTRACED,
     faults: Faults | None = None,
     foresee: Foresee | None = None,
+    records: ProgressStore | None = None,
     **options: Any,
 ) -> AsyncIterator[WayIn]:
     """Open the parts over a folder, as often as wanted: what one leaves behind the next one finds.
@@ -94,6 +96,7 @@ async def way_in(
             clock=parts.clock,
             tracing=tracing,
             foresee=foresee,
+            records=records,
         )
         await stack.enter_async_context(bus.subscribe("test", [BytesReceived], parts.note, workers=1))
         parts.receiver = Receiver(
