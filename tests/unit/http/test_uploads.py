@@ -87,7 +87,7 @@ async def test_two_who_take_note_of_an_end_at_once_are_both_told_that_it_is_done
         async with serving(services) as client:
             upload_id = (await parts.receiver.create("a.jpg", size_bytes=5)).upload.id
             await parts.receiver.terminate(upload_id)
-            note = f"/uploads/{upload_id}/acknowledge"
+            note = f"/api/v1/uploads/{upload_id}/acknowledge"
             answers = await asyncio.gather(client.post(note), client.post(note))
             assert [answer.status_code for answer in answers] == [204, 204]
             assert await parts.catalogue.get(upload_id) is None
@@ -102,5 +102,5 @@ async def test_an_end_is_not_taken_note_of_before_the_bytes_are_gone(tmp_path: P
             gone = msgspec.structs.replace(upload, phase=Phase.CANCELLED, ended_at=parts.clock.now())
             assert await parts.catalogue.change(upload, gone)
             with pytest.raises(Unavailable, match="could not be removed yet"):
-                await client.post(f"/uploads/{upload.id}/acknowledge")
+                await client.post(f"/api/v1/uploads/{upload.id}/acknowledge")
             assert await parts.catalogue.get(upload.id) is not None
