@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
     from ...clock import Clock
     from ...jetstream import NatsClient
+    from .messages import Delivery
 
 log = structlog.get_logger(__name__)
 
 LOOK_BACK: Final = timedelta(days=7)
 """How far a new consumer looks into the past. The download address in an older event has expired long since, and so
 has the upload; newer Go services keep no older events either."""
+_SKEW_SECONDS: Final = 5.0
+"""The clocks of the servers of a cluster may differ by this much."""
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -46,6 +49,16 @@ class Consumer:
     past: int
     """Up to this sequence, only what is in `open` is handled."""
     open: frozenset[int]
+
+    def passes_over(self, delivery: Delivery) -> bool:
+        """Tell whether a message is about an upload that had ended before there was a consumer.
+
+        One that was stored after this consumer was made is not, whatever its sequence: it comes from a stream that was
+        put in the place of ours, through a consumer of the same name.
+        """
+        if delivery.sequence > self.past or delivery.sequence in self.open:
+            return False
+        return delivery.at_ns <= (self.created.timestamp() + _SKEW_SECONDS) * 1e9
 
     def is_same(self, info: ConsumerInfo) -> bool:
         """Tell whether this consumer is the one that was found, and not another one of the same name."""

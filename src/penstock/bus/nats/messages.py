@@ -32,6 +32,8 @@ class Delivery(NamedTuple):
     """How often it was delivered, this time included."""
     pending: int
     """How many messages the consumer has not delivered yet."""
+    at_ns: int
+    """When the server has stored the message, in nanoseconds since 1970."""
 
 
 def delivery_of(reply: bytes) -> Delivery | None:
@@ -45,7 +47,7 @@ def delivery_of(reply: bytes) -> Delivery | None:
     if len(tokens) < at + 5 or tokens[1] != b"ACK":
         return None
     try:
-        return Delivery(reply, int(tokens[at + 1]), int(tokens[at]), int(tokens[at + 4]))
+        return Delivery(reply, int(tokens[at + 1]), int(tokens[at]), int(tokens[at + 4]), int(tokens[at + 3]))
     except ValueError:
         return None
 

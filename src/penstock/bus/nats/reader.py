@@ -215,9 +215,8 @@ class Reader:
 
     def _receive(self, delivery: Delivery, data: bytes) -> None:
         self._undelivered = delivery.pending
-        consumer = self._consumer
-        if consumer is not None and delivery.sequence <= consumer.past and delivery.sequence not in consumer.open:
-            self._ledger.say(delivery, ACK)  # about an upload that has ended before there was a consumer
+        if self._consumer is not None and self._consumer.passes_over(delivery):
+            self._ledger.say(delivery, ACK)
             return
         if self._own.has_come_back(data):
             self._note_wanted(wanted=False)

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from nats.js.api import AckPolicy
 from nats.js.manager import JetStreamManager
 from structlog.testing import capture_logs
 
-from penstock.bus.nats import NatsBus
+from penstock.bus.nats import NatsBus, consumers
+from penstock.bus.nats.feeds import PullFeed
 from penstock.bus.nats.streams import make_events_stream
 from penstock.clock import SystemClock
-from penstock.events.types import BytesReceived, Envelope, PostprocessingStepFinished
+from penstock.events.types import BytesReceived, Envelope, PostprocessingStepFinished, UploadReady
+from penstock.ids import new_event_id
 from penstock.testing.bus_contract import Listener, finished, received
 from penstock.testing.eventually import eventually
 from tests.servers.nats import NatsServer, running_nats
@@ -27,6 +30,10 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]
     """A server to kill."""
     with running_nats(tmp_path_factory.mktemp("nats")) as server:
         yield server
+
+
+def ready(upload: str) -> Envelope:
+    return Envelope(event=UploadReady(upload_id=upload), event_id=new_event_id())
 
 
 def bus_on(server: NatsServer) -> NatsBus:
@@ -93,6 +100,32 @@ async def test_a_stream_that_is_deleted_while_events_are_in_work(new_bus: NewBus
         listener.gate.set()
         await eventually(lambda: {"after 1", "after 2"} <= set(listener.uploads))
         await eventually(lambda: bus.pending("g") == 0)
+
+
+async def test_a_stream_in_the_place_of_another_is_not_taken_for_its_past(
+    new_bus: NewBus, manager: JetStreamManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another instance may have made stream and consumer anew, and we read from it before we notice."""
+    monkeypatch.setattr(consumers, "_SKEW_SECONDS", 0.0)
+    listener = Listener()
+    async with new_bus() as bus:
+        for _ in range(3):
+            await bus.publish(received("old"), ready("old"))
+        async with bus.subscribe("g", [BytesReceived], listener, workers=1):
+            await eventually(lambda: bus.pending("g") == 0)
+            reader = bus._readers["g"]
+
+            async def notice_nothing(consumer: consumers.Consumer) -> None:
+                del consumer
+
+            monkeypatch.setattr(reader, "_check", notice_nothing)
+            await manager.delete_stream("main-queue")
+            await make_events_stream(manager)
+            await manager.add_consumer("main-queue", durable_name="g-pull", ack_policy=AckPolicy.EXPLICIT)
+            assert isinstance(reader._feed, PullFeed)
+            reader._feed._forget()  # as it does a while after its question was lost
+            await bus.publish(received("new"))
+            await eventually(lambda: listener.uploads == ["new"])
 
 
 async def test_a_server_that_has_lost_everything(own_server: NatsServer) -> None:

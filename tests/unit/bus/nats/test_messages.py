@@ -17,7 +17,7 @@ from penstock.jetstream.headers import header_block, header_of, status_of
     ],
 )
 def test_where_a_message_stands_is_read_from_its_reply_subject(reply: bytes) -> None:
-    assert delivery_of(reply) == Delivery(reply, sequence=17, deliveries=3, pending=42)
+    assert delivery_of(reply) == Delivery(reply, sequence=17, deliveries=3, pending=42, at_ns=1_700_000_000_000_000_000)
 
 
 @pytest.mark.parametrize("reply", [b"", b"_INBOX.a.b", b"$JS.FC.main-queue.x.1", b"$JS.ACK.s.c.x.y.z.t.p"])
