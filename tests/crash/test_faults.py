@@ -27,6 +27,7 @@ POINTS = """
     blobs.append.seal
     blobs.append.write
     blobs.create
+    blobs.create.then
     blobs.discard
     blobs.free_bytes
     blobs.length
@@ -77,6 +78,7 @@ POINTS = """
     bus.subscribe.handler StepFinished virusscan delete by another
     bus.subscribe.handler UploadReady
     catalogue.add
+    catalogue.add.first
     catalogue.change processing > cancelled
     catalogue.change processing > deleted
     catalogue.change processing > rejected

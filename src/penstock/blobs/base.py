@@ -109,8 +109,11 @@ class Staging(Protocol):
 
     async def __aexit__(self, *exc_info: object) -> None: ...
 
-    async def create(self, upload_id: str) -> None:
-        """Begin an empty staged blob. Does nothing when it exists already."""
+    async def create(self, upload_id: str, then: Callable[[], None] | None = None) -> None:
+        """Begin an empty staged blob. Does nothing when it exists already.
+
+        Once it is there `then` is called in a thread, where it may wait for the disk, and for it this waits.
+        """
         ...
 
     async def length(self, upload_id: str) -> int:

@@ -76,9 +76,9 @@ class MovingBlobs(BlobStore, SupportsInventory):
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
 
-    async def create(self, upload_id: str) -> None:
+    async def create(self, upload_id: str, then: Callable[[], None] | None = None) -> None:
         """Begin an empty staged blob."""
-        await self._staging.create(upload_id)
+        await self._staging.create(upload_id, then)
 
     async def length(self, upload_id: str) -> int:
         """Return how many bytes are staged, or else kept in the final place."""

@@ -68,8 +68,8 @@ class Catalogue(Lookups):
         self._feed = feed
         self._clock = clock
 
-    async def add(self, upload: Upload) -> None:
-        """Enter a new upload.
+    async def add(self, upload: Upload, *, first: First | None = None) -> None:
+        """Enter a new upload; what comes `first` is done before, as `Database.write` has it.
 
         Raises:
             UploadExists: one of this ID is there; nothing was changed.
@@ -98,7 +98,7 @@ class Catalogue(Lookups):
             return refusal
 
         try:
-            refusal = await self._database.write(work)
+            refusal = await self._database.write(work, first=first)
         except IntegrityError as error:
             raise UploadExists(f"there is an upload {upload.id} already") from error
         if refusal is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..core.media_types import media_type_of
@@ -137,8 +138,8 @@ class Creation:
         self._admission.begin(space, owner)
         await self._room.begin(upload_id, size_bytes)
         try:
-            await self._blobs.create(upload_id)  # first, so that what the catalogue knows has its bytes
-            await self._catalogue.add(upload)
+            # The blob comes first, so that what the catalogue knows has its bytes.
+            await self._catalogue.add(upload, first=partial(self._blobs.create, upload_id))
         except BaseException as error:
             self._room.end(upload_id, arrived=False)
             if isinstance(error, QuotaExceeded | TooMany):

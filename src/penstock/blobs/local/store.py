@@ -61,9 +61,9 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
     async def __aexit__(self, *exc_info: object) -> None:
         await asyncio.to_thread(self._crew.close)
 
-    async def create(self, upload_id: str) -> None:
-        """Begin an empty staged file."""
-        await to_the_end(self._run(self._create, upload_id))
+    async def create(self, upload_id: str, then: Callable[[], None] | None = None) -> None:
+        """Begin an empty staged file, and go on in the same hop."""
+        await to_the_end(self._run(self._create, upload_id, then))
 
     async def length(self, upload_id: str) -> int:
         """Return how many bytes count."""
@@ -196,9 +196,11 @@ class LocalBlobs(BlobStore, SupportsPath, SupportsInventory, SupportsFences):
         with errors_about(upload_id):
             return self._places.wherever(upload_id, lambda path: (os.stat(path), Path(path))[1])
 
-    def _create(self, upload_id: str) -> None:
+    def _create(self, upload_id: str, then: Callable[[], None] | None) -> None:
         with errors_about(upload_id):
             os.close(os.open(self._tree.staged(upload_id), os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, FILE_MODE))
+        if then is not None:
+            then()
 
     def _length(self, upload_id: str) -> int:
         with errors_about(upload_id):

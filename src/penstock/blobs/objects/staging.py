@@ -22,6 +22,7 @@ import structlog
 
 from ...errors import ConfigurationError, PenstockError
 from ...ids import is_upload_id
+from ...threads import to_its_end
 from ..base import BlobMissing, BlobUnavailable
 from ..copying import SupportsOneObject
 from ..inventory import Stage, SupportsInventory
@@ -83,9 +84,11 @@ class ObjectStaging(FencedStaging, SupportsInventory, SupportsIdentity, Supports
     async def __aexit__(self, *exc_info: object) -> None:
         """Nothing is held open."""
 
-    async def create(self, upload_id: str) -> None:
+    async def create(self, upload_id: str, then: Callable[[], None] | None = None) -> None:
         """Begin an empty upload."""
         await self.heads.create(upload_id)
+        if then is not None:
+            await to_its_end(then)
 
     async def length(self, upload_id: str) -> int:
         """Return how many bytes count."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 
 import pytest
 
@@ -22,6 +23,14 @@ class Growing(OpensBlobs):
             assert await blobs.length(upload) == 0
             assert upload in await blobs.staged()
             assert self.peek(upload) == b""
+
+    async def test_what_follows_a_creation_may_wait_and_is_waited_for(self) -> None:
+        here, seen = threading.current_thread(), list[bool]()
+        async with self.open() as blobs:
+            upload = new_upload_id()
+            await blobs.create(upload, lambda: seen.append(threading.current_thread() is not here))
+            assert seen == [True]
+            assert await blobs.length(upload) == 0
 
     async def test_creating_again_keeps_the_bytes(self) -> None:
         async with self.open() as blobs:
