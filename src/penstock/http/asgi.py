@@ -40,6 +40,13 @@ class Exchange(Protocol):
         """Return the fields after the body, names in lower case; none before its end (RFC 9110, section 6.5)."""
         ...
 
+    async def receive_into(self, room: memoryview) -> int:
+        """Put what comes next of the body into `room`; return how many bytes. 0: ask `receive`, which knows why.
+
+        A cancellation loses none of them: `receive` returns them later. Afterwards, `room` is the caller's again.
+        """
+        ...
+
     def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
         """Send a whole answer in one piece; return whether that was done: if not, it is to be sent as ASGI does it.
 
@@ -132,6 +139,23 @@ class Body:
             # Once all is there, the message that says so is not waited for: that would cost another turn.
             self._ended = not message.get("more_body", False) or self._received == self.length
         return chunk
+
+    @property
+    def left_bytes(self) -> int:
+        """How much is still to come; 0 if nobody knows."""
+        return 0 if self.length is None else self.length - self._received
+
+    async def read_into(self, room: memoryview) -> int:
+        """Put what comes next into `room`, as soon as something has; return how many bytes. 0: call `read`.
+
+        A cancellation loses none of them, and `room` is the caller's again afterwards.
+        """
+        if self._exchange is None or self._ended:
+            return 0
+        count = await self._exchange.receive_into(room)
+        self._received += count
+        self._ended = self._received == self.length
+        return count
 
 
 def exchange_of(scope: Scope) -> Exchange | None:

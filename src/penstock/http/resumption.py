@@ -6,7 +6,6 @@ on with whatever is interrupted. What the last request is answered is what a pla
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from ..errors import NotFound
@@ -18,12 +17,13 @@ from ..uploads.metadata import media_type_of
 from ..uploads.places import Place
 from ..uploads.resumable import Part
 from ..uploads.standing import Standing
-from .asgi import EXCHANGE, Answer, Body, Scope
+from .asgi import Answer, Body, Scope, exchange_of
 from .endpoint import Endpoint
 from .preconditions import check_upload
 from .problems import answer_to, method_not_allowed
 from .put import check_framed, check_whole, metadata_of, name_of, said_by_digests, space_of
 from .received import accepted, links
+from .telling import Telling
 from .tus import ROOT
 
 if TYPE_CHECKING:
@@ -32,13 +32,10 @@ if TYPE_CHECKING:
     from ..errors import PenstockError
     from ..uploads.expected import Expected
     from ..uploads.resumable import Dialect
-    from .asgi import Exchange
     from .services import Services
 
 _COLLECTION: Final = ("OPTIONS", "POST", "PUT", "PATCH")
 _ITEM: Final = ("OPTIONS", "HEAD", "GET", "PATCH", "DELETE")
-_TELLING_SECONDS: Final = 1.0
-"""How often a client hears how much of its body is kept."""
 
 
 class Resumable(Endpoint):
@@ -99,7 +96,7 @@ class Resumable(Endpoint):
             )
         except TooLarge as error:
             return self._too_large(error, part.dialect)
-        exchange = _exchange(scope) if part.dialect.informs else None
+        exchange = exchange_of(scope) if part.dialect.informs else None
         location = self._location(scope, headers, standing)
         if exchange is not None:
             limits = self._limits(standing, part.dialect)
@@ -130,7 +127,7 @@ class Resumable(Endpoint):
         created: bool = False,
     ) -> Answer:
         upload_id, dialect = standing.upload.id, part.dialect
-        bytes_ = self._telling(body, upload_id, scope, dialect) if dialect.informs else body
+        bytes_ = self._telling(body, upload_id, scope, dialect)
         try:
             with said_by_digests():
                 standing = await self._receive(upload_id, offset, bytes_, body.length, part, headers, expected)
@@ -199,17 +196,19 @@ class Resumable(Endpoint):
         more = self._links(scope, headers, standing) if standing.complete else self._limits(standing, dialect)
         return Answer(204, {**found, **more})
 
-    async def _telling(self, body: Body, upload_id: str, scope: Scope, dialect: Dialect) -> AsyncIterator[bytes]:
-        """Yield a body, and tell the client now and then how much of it is kept, even if this process dies."""
-        exchange, now = _exchange(scope), asyncio.get_running_loop().time
-        told, told_at = 0, now()
-        async for chunk in body:
-            yield chunk
-            if exchange is not None and now() - told_at >= _TELLING_SECONDS:
-                told_at = now()
-                if (written := self._receiver.written(upload_id) or 0) > told:
-                    told = written
-                    exchange.inform(104, {"Upload-Offset": str(written), **resumable.echo(dialect)})
+    def _telling(self, body: Body, upload_id: str, scope: Scope, dialect: Dialect) -> Body | Telling:
+        """Return a body of which the client is told how much is kept, even if this process dies."""
+        exchange, told = exchange_of(scope), 0
+        if exchange is None or not dialect.informs:
+            return body
+
+        def tell() -> None:
+            nonlocal told
+            if (written := self._receiver.written(upload_id) or 0) > told:
+                told = written
+                exchange.inform(104, {"Upload-Offset": str(written), **resumable.echo(dialect)})
+
+        return Telling(body, tell)
 
     def _too_large(self, error: PenstockError, dialect: Dialect) -> Answer:
         answer = answer_to(error)
@@ -227,12 +226,6 @@ class Resumable(Endpoint):
 
     def _links(self, scope: Scope, headers: Mapping[str, str], standing: Standing) -> dict[str, str]:
         return links(standing, self._address.base(scope, headers))
-
-
-def _exchange(scope: Scope) -> Exchange | None:
-    """Return what sends interim responses; None under a server that has no such thing."""
-    exchange: Exchange | None = scope.get("extensions", {}).get(EXCHANGE)
-    return exchange
 
 
 def _expected(headers: Mapping[str, str], body: Body, part: Part, *, created: bool) -> Expected | None:

@@ -8,32 +8,27 @@ uvicorn parses (llhttp, by httptools), keeps connections alive and frames answer
 - Bounds on a request's head: its size, the number of its fields, and how long it may take; and on what else is not
   bytes of a file, such as the fields after a body. Two `Host` fields are refused.
 - A client that takes nothing of an answer for a while is gone.
+- A large body goes around the parser (`bypass`).
 - The rest of a body that was refused is read and forgotten, up to a bound, so that the client gets to see the answer.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import logging
 import socket
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..http.asgi import EXCHANGE
+from .bypass import LARGE_BYTES, Bypass, left_bytes
 from .exchange import Exchange
 
 if TYPE_CHECKING:
-    from ..http.asgi import Asgi, Receive, Scope, Send
-
-log = structlog.get_logger(__name__)
-# What it has to say is said by `exchanging`, and it would say it in another form.
-logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    import asyncio
 
 _VERSIONS: Final = ("1.0", "1.1")
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
@@ -49,24 +44,6 @@ _DRAIN_BYTES: Final = 64 * 1024 * 1024
 _DRAIN_SECONDS: Final = 5.0
 """How much of the rest of a refused body is read and forgotten, and for how long: a client that only listens after it
 has sent everything would otherwise find its connection reset, and never see why."""
-
-
-def exchanging(app: Asgi) -> Asgi:
-    """Return an application that reads and answers by `Exchange`, and whose failures are ours to tell of."""
-
-    async def exchange(scope: Scope, receive: Receive, send: Send) -> None:
-        del receive, send
-        own: Exchange = scope["extensions"][EXCHANGE]
-        try:
-            await app(scope, own.receive, own.send)
-        except asyncio.CancelledError:
-            log.warning("request_given_up", method=scope["method"], path=scope["path"], reason="the server ends")
-            await own.fail(503)
-        except Exception:
-            log.exception("request_failed", method=scope["method"], path=scope["path"])
-            await own.fail(500)
-
-    return exchange
 
 
 class Connection(HttpToolsProtocol):
@@ -87,6 +64,10 @@ class Connection(HttpToolsProtocol):
         self._partial_bytes = 0
         """What has come since the last byte of a body or the end of a request, in reads that had neither."""
         self._progressed = False
+        self._body_bytes = 0
+        """How much of the body has come that arrives."""
+        self._bypass: Bypass | None = None
+        """Takes the rest of it; None: the parser does."""
         self._repeats_head = False
         self._refused = False
         self._drained_bytes = 0
@@ -126,6 +107,8 @@ class Connection(HttpToolsProtocol):
             self._forget(data)
             return
         try:
+            if self._bypass is not None:
+                data = self._bypass.take(data)
             while data and not self.transport.is_closing():
                 data = self._parse(data)
         except HttpParserError:
@@ -152,7 +135,15 @@ class Connection(HttpToolsProtocol):
             self._close_in(_HEAD_SECONDS)
         if not (self._in_head or self._unanswered) and self._deadline is None:
             self._close_in(_HEAD_SECONDS)  # empty lines, with which no request begins
+        if self._exchange is not None and not (self._in_head or self._exchange.arrived):
+            self._lead_around_parser(self._exchange)
         return b""
+
+    def _lead_around_parser(self, exchange: Exchange) -> None:
+        """Have the rest of a body not be parsed, if there is much of it."""
+        left = left_bytes([one for one in self.headers if one[0] in _FRAMING], self._body_bytes)
+        if left >= LARGE_BYTES:
+            self._bypass = exchange.bypass = Bypass(self, exchange, left)
 
     def _stay_with_http(self) -> None:
         """Have a new parser read the body of the request, since the old one thinks that another protocol follows."""
@@ -169,7 +160,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._exchange = Exchange(self.transport, self.flow)
         self.scope["extensions"] = {EXCHANGE: self._exchange}  # type: ignore[dict-item]  # ASGI leaves it open what
-        self._head_bytes = self._fields = 0
+        self._head_bytes = self._fields = self._body_bytes = 0
         # Most heads come in one piece, and need no timer: see `_parse`.
         self._in_head = self._begins_head = True
 
@@ -215,12 +206,20 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Hand on a piece of the body, or forget it."""
         self._progressed = True
+        self._body_bytes += len(body)
         if self._exchange is None:
             return
         if self._exchange.answered:
             self._forget(body)
         else:
             self._exchange.feed(body)
+
+    def on_body_passed(self) -> None:
+        """Take note of the end of a request that the parser has not seen, and parse the next one with another."""
+        self._bypass, self._partial_bytes = None, 0
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.on_message_complete()
 
     def on_message_complete(self) -> None:
         """Take note of the end of a request."""

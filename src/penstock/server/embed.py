@@ -11,7 +11,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from ..errors import ConfigurationError
-from .connection import Connection, exchanging
+from .connection import Connection
+from .exchange import exchanging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from ..http.asgi import EXCHANGE
+
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Mapping, MutableMapping
 
     from uvicorn.protocols.http.flow_control import FlowControl
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    from ..http.asgi import Asgi, Receive, Scope, Send
+    from .bypass import Bypass
+
+log = structlog.get_logger(__name__)
+# What it has to say is said by `exchanging`, and it would say it in another form.
+logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 _HELD_BYTES: Final = 512 * 1024
 """How much of a body is held before the client has to wait. A read from a socket gives at most 256 KiB."""
@@ -39,6 +50,8 @@ class Exchange:
         self._told_end = False
         self.cycle: RequestResponseCycle | None = None
         """How uvicorn answers it; None until its head has ended."""
+        self.bypass: Bypass | None = None
+        """Takes the rest of the body; None: the parser does."""
         self.arrived = False
         """Whether the whole body is here."""
         self.closes = False
@@ -60,7 +73,7 @@ class Exchange:
         self._held_bytes += len(chunk)
         if self._held_bytes > _HELD_BYTES:
             self._flow.pause_reading()
-        self._wake()
+        self.wake()
 
     def add_trailer(self, name: bytes, value: bytes) -> None:
         """Take in a field that came after the body."""
@@ -70,7 +83,7 @@ class Exchange:
     def end(self) -> None:
         """Take note that the body has ended."""
         self.arrived = True
-        self._wake()
+        self.wake()
 
     def lose(self, *, hears: bool = False) -> None:
         """Take note that nothing more will come: the client is gone, or has ended its side.
@@ -80,7 +93,7 @@ class Exchange:
         self._lost, self._hears = True, hears
         if self.cycle is not None:
             self.cycle.keep_alive = False
-        self._wake()
+        self.wake()
 
     def trailers(self) -> Mapping[str, str]:
         """Return the fields after the body, names in lower case; none before its end (RFC 9110, section 6.5)."""
@@ -117,6 +130,26 @@ class Exchange:
         self._held_bytes = 0
         self._told_end = self.arrived
         return {"type": "http.request", "body": body, "more_body": not self.arrived}
+
+    async def receive_into(self, room: memoryview) -> int:
+        """Put what comes next of the body into `room`; return how many bytes. 0: call `receive`, which knows why.
+
+        A cancellation loses none of them: `receive` returns them later.
+        """
+        cycle, bypass = self._begun(), self.bypass
+        if bypass is None or self._chunks or self.arrived or self._lost or self.answered:
+            return 0
+        if cycle.waiting_for_100_continue or self._transport.is_closing():
+            return 0
+        cycle.message_event.clear()
+        bypass.open(room)
+        try:
+            await cycle.message_event.wait()
+        except asyncio.CancelledError:
+            if count := bypass.close():
+                self.feed(bytes(room[:count]))
+            raise
+        return bypass.close()
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Do what ASGI's `send` does, and see to it that an answer before the end of the body can be read."""
@@ -171,6 +204,25 @@ class Exchange:
             raise RuntimeError("the head of the request has not ended")
         return self.cycle
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have the application look what has come."""
         if self.cycle is not None:
             self.cycle.message_event.set()
+
+
+def exchanging(app: Asgi) -> Asgi:
+    """Return an application that reads and answers by `Exchange`, and whose failures are ours to tell of."""
+
+    async def exchange(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive, send
+        own: Exchange = scope["extensions"][EXCHANGE]
+        try:
+            await app(scope, own.receive, own.send)
+        except asyncio.CancelledError:
+            log.warning("request_given_up", method=scope["method"], path=scope["path"], reason="the server ends")
+            await own.fail(503)
+        except Exception:
+            log.exception("request_failed", method=scope["method"], path=scope["path"])
+            await own.fail(500)
+
+    return exchange

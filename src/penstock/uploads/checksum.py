@@ -24,7 +24,7 @@ class Hash(Protocol):
         """How many bytes `digest` returns."""
         ...
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Add bytes."""
         ...
 
@@ -41,7 +41,7 @@ class Crc32:
     def __init__(self) -> None:
         self._value = 0
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Add bytes."""
         self._value = zlib.crc32(data, self._value)
 
@@ -58,9 +58,9 @@ class Crc32c:
     def __init__(self) -> None:
         self._value = 0
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Add bytes."""
-        self._value = google_crc32c.extend(self._value, data)
+        self._value = google_crc32c.extend(self._value, bytes(data))  # it takes nothing else
 
     def digest(self) -> bytes:
         """Return the checksum of the bytes so far."""

@@ -120,12 +120,12 @@ class Tally:
         """Whether the bytes before the body count as well."""
         return bool(self._whole) and self._whole is not self._body
 
-    def add_earlier(self, data: bytes) -> None:
+    def add_earlier(self, data: bytes | memoryview) -> None:
         """Add bytes that were there before."""
         for one in self._whole.values():
             one.update(data)
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | memoryview) -> None:
         """Add bytes of the body."""
         for one in self._body.values():
             one.update(data)

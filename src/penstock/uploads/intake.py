@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from .errors import TooLarge
 from .expected import Expected, Tally
@@ -13,10 +13,29 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from ..blobs.base import Appender
+    from ..blobs.filling import SupportsFilling
     from .locks import Hold
 
 _INLINE_BYTES: Final = 32 * 1024
 """Hashing this much takes less time than handing it to a thread."""
+_LARGE_BYTES: Final = 256 * 1024
+"""How much of a body is to be missing, so that memory is kept for it: a piece less to copy has to be worth that."""
+
+
+class SupportsReadInto(Protocol):
+    """What a body may be able to do beside being iterated over."""
+
+    @property
+    def left_bytes(self) -> int:
+        """How much of it is still to come; 0 if nobody knows."""
+        ...
+
+    async def read_into(self, room: memoryview) -> int:
+        """Put what comes next into `room`, as soon as something has; return how many bytes. 0: go on iterating.
+
+        Afterwards, also after a cancellation, `room` is the caller's again. A cancellation loses none of the bytes.
+        """
+        ...
 
 
 class Intake:
@@ -66,11 +85,11 @@ class Intake:
                 async for piece in earlier:
                     hold.alive()
                     await _hash(self._tally.add_earlier, piece)
+            fills = hasattr(body, "read_into") and hasattr(appender, "space")
             async for chunk in body:
-                hold.alive()
-                await self._take(chunk, appender)
-                if self._tally is None:
-                    hold.kept_bytes, hold.written_bytes = appender.length_bytes, appender.written_bytes
+                await self._take(chunk, appender, hold)
+                if fills:
+                    await self._fill(cast("SupportsReadInto", body), appender, hold)
 
     def check(self, *, complete: bool) -> None:
         """Compare what was read with what is expected; `complete`: the file is complete with it.
@@ -82,8 +101,31 @@ class Intake:
         if self._tally is not None:
             self._tally.check(complete=complete)
 
-    async def _take(self, chunk: bytes, appender: Appender) -> None:
-        end = appender.length_bytes + len(chunk)
+    async def _take(self, chunk: bytes, appender: Appender, hold: Hold) -> None:
+        """Write one piece."""
+        await self._look_at(chunk, appender, hold)
+        await appender.write(chunk)
+        self._promise(appender, hold)
+
+    async def _fill(self, body: SupportsReadInto, appender: Appender, hold: Hold) -> None:
+        """Have what comes put where it is written from, as long as much is to come and there is memory for it."""
+        filling = cast("SupportsFilling", appender)
+        while (left := body.left_bytes) >= _LARGE_BYTES and (space := filling.space(left)) is not None:
+            count = await body.read_into(space)
+            if not count:
+                return
+            await self._look_at(space[:count], appender, hold)
+            await filling.filled(count)
+            self._promise(appender, hold)
+
+    def _promise(self, appender: Appender, hold: Hold) -> None:
+        if self._tally is None:
+            hold.kept_bytes, hold.written_bytes = appender.length_bytes, appender.written_bytes
+
+    async def _look_at(self, data: bytes | memoryview, appender: Appender, hold: Hold) -> None:
+        """Make sure that the next bytes may be written, and hash them."""
+        hold.alive()
+        end = appender.length_bytes + len(data)
         if self._limit_bytes is not None and end > self._limit_bytes:
             await appender.rollback()
             raise TooLarge(
@@ -92,11 +134,10 @@ class Intake:
         if self._grows is not None:
             await self._grows(end)
         if self._tally is not None:
-            await _hash(self._tally.add, chunk)
-        await appender.write(chunk)
+            await _hash(self._tally.add, data)
 
 
-async def _hash(add: Callable[[bytes], None], data: bytes) -> None:
+async def _hash(add: Callable[[bytes | memoryview], None], data: bytes | memoryview) -> None:
     if len(data) <= _INLINE_BYTES:
         add(data)
     else:

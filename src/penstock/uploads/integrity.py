@@ -28,7 +28,7 @@ class Adler32:
     def __init__(self) -> None:
         self._value = 1
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Add bytes."""
         self._value = zlib.adler32(data, self._value)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from penstock.http.asgi import Answer, Body, headers_of, send_answer
+from penstock.http.asgi import EXCHANGE, Answer, Body, headers_of, send_answer
 from penstock.uploads.errors import BadHeader, Disconnected
 
 HTTP1 = {"http_version": "1.1"}
@@ -71,6 +71,45 @@ async def test_a_body_that_is_cut_off_is_not_taken_for_a_whole_one() -> None:
     assert await anext(reading) == b"he"
     with pytest.raises(Disconnected, match="continue"):
         await anext(reading)
+
+
+class Direct:
+    """A server that puts pieces of a body where they are wanted; then it has to be asked for what comes."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
+
+    async def receive_into(self, room: memoryview) -> int:
+        if not self._pieces:
+            return 0
+        piece = self._pieces.pop(0)
+        room[: len(piece)] = piece
+        return len(piece)
+
+
+async def test_a_body_is_put_where_it_is_wanted_as_long_as_the_server_does_that() -> None:
+    scope = {**HTTP1, "extensions": {EXCHANGE: Direct(b"he", b"l")}}
+    body, room = Body(scope, {"content-length": "5"}, receiving(chunk(b"lo"))), bytearray(10)
+    assert body.left_bytes == 5
+    assert (await body.read_into(memoryview(room)), bytes(room[:2]), body.left_bytes) == (2, b"he", 3)
+    assert (await body.read_into(memoryview(room)), bytes(room[:1]), body.left_bytes) == (1, b"l", 2)
+    assert await body.read_into(memoryview(room)) == 0
+    assert (await body.read(), body.left_bytes) == (b"lo", 0)
+    assert await body.read_into(memoryview(room)) == 0
+
+
+async def test_a_body_that_was_put_where_it_is_wanted_to_its_end_has_ended() -> None:
+    scope = {**HTTP1, "extensions": {EXCHANGE: Direct(b"hello")}}
+    body = Body(scope, {"content-length": "5"}, receiving())
+    assert await body.read_into(memoryview(bytearray(10))) == 5
+    assert await body.read() == b""
+
+
+async def test_other_servers_put_nothing_anywhere() -> None:
+    body = Body(HTTP1, {"transfer-encoding": "chunked"}, receiving(chunk(b"he", more=False)))
+    assert body.left_bytes == 0
+    assert await body.read_into(memoryview(bytearray(10))) == 0
+    assert await body.read() == b"he"
 
 
 def test_repeated_headers_are_joined() -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ...errors import PenstockError
 from ...threads import to_the_end
 from ..base import Appender, SupportsSealedRelease
+from ..filling import SupportsFilling
+from .batch import Batch
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,12 +24,8 @@ if TYPE_CHECKING:
     from .sharing import Sharing
     from .staged import StagedFile
 
-BATCH_PIECES: Final = 256
-"""When a batch of small chunks is handed over. Each one costs some 60 bytes beside its own, and the system takes 1024
-at once."""
 
-
-class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager["LocalAppender"]):
+class LocalAppender(Appender, SupportsSealedRelease, SupportsFilling, AbstractAsyncContextManager["LocalAppender"]):
     """Writes to one staged file. The file is opened with the first batch, in its hop."""
 
     def __init__(
@@ -56,8 +54,7 @@ class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager
         self._run = run
         self._sharing = sharing
         self._tentative = tentative
-        self._filling: list[bytes] = []
-        self._filling_bytes = 0
+        self._batch = Batch(sharing)
         self._length_bytes = file.length_bytes
         self._start_bytes = file.length_bytes
         self._writing: asyncio.Future[None] | None = None
@@ -76,12 +73,23 @@ class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager
 
     async def write(self, chunk: bytes) -> None:
         """Add a chunk; wait when two batches are full."""
-        self._filling.append(chunk)
-        self._filling_bytes += len(chunk)
-        self._length_bytes += len(chunk)
-        if self._filling_bytes >= self._sharing.batch_bytes or len(self._filling) >= BATCH_PIECES:
+        self._batch.add(chunk)
+        await self._grown(len(chunk))
+
+    def space(self, wanted_bytes: int) -> memoryview | None:
+        """Return memory for the next bytes, if there are not too many requests for that."""
+        return self._batch.space(wanted_bytes)
+
+    async def filled(self, count: int) -> None:
+        """Add the first bytes of that memory; wait when two batches are full."""
+        self._batch.filled(count)
+        await self._grown(count)
+
+    async def _grown(self, more_bytes: int) -> None:
+        self._length_bytes += more_bytes
+        if self._batch.is_full():
             await self._wait_for_batch()
-            self._writing = self._run(self._file.write, self._take())
+            self._writing = self._run(self._file.write, self._batch.take())
 
     async def seal(self) -> None:
         """Write the rest and force everything to disk, in one hop."""
@@ -99,7 +107,7 @@ class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager
 
     async def rollback(self) -> None:
         """Let the blob end where the context began."""
-        self._take()
+        self._batch.take()
         self._length_bytes = self._start_bytes
         with suppress(PenstockError):  # what could not be written is to be forgotten anyway
             await self._wait_for_batch()
@@ -145,7 +153,7 @@ class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager
         except PenstockError as error:
             failure = error
         self._finished = True
-        pieces = self._take()
+        pieces = self._batch.take()
         if self._failed:
             pieces, sync, keep = [], False, keep and not self._tentative
         if not keep and not await self._may_cut():
@@ -156,7 +164,13 @@ class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager
             raise failure
 
     def _end(
-        self, pieces: list[bytes], *, keep: bool, sync: bool, release: bool, then: Callable[[], None] | None
+        self,
+        pieces: list[bytes | memoryview],
+        *,
+        keep: bool,
+        sync: bool,
+        release: bool,
+        then: Callable[[], None] | None,
     ) -> None:
         """End the file, and go on from there. Runs in a thread."""
         self._file.finish(pieces, keep=keep, sync=sync, release=release)
@@ -181,7 +195,3 @@ class LocalAppender(Appender, SupportsSealedRelease, AbstractAsyncContextManager
         except PenstockError:
             self._failed = True
             raise
-
-    def _take(self) -> list[bytes]:
-        pieces, self._filling, self._filling_bytes = self._filling, [], 0
-        return pieces

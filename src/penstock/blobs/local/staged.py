@@ -67,7 +67,7 @@ class StagedFile:
                 os.close(descriptor)
         self._grasped = self._descriptor = None
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write some of the body, with more to come."""
         with errors_about(self._id):
             descriptor = self._open()
@@ -95,7 +95,7 @@ class StagedFile:
         with errors_about(self._id):
             self._cut(self._open(), self._start)
 
-    def finish(self, pieces: Sequence[bytes], *, keep: bool, sync: bool, release: bool = False) -> None:
+    def finish(self, pieces: Sequence[bytes | memoryview], *, keep: bool, sync: bool, release: bool = False) -> None:
         """Write the end of the body, or forget all of it; close the file. With `sync`, force it to disk before.
 
         With `release`, which goes with `sync`, move it to the released files as well, if that works now.
@@ -154,7 +154,7 @@ class StagedFile:
         finally:
             os.close(mark)
 
-    def _write_last(self, descriptor: int, pieces: Sequence[bytes]) -> None:
+    def _write_last(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         try:
             self._write(descriptor, pieces)
         except OSError:
@@ -163,9 +163,9 @@ class StagedFile:
                 remove(self._piece.mark)
             raise
 
-    def _write(self, descriptor: int, pieces: Sequence[bytes]) -> None:
+    def _write(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write all of `pieces`; when the disk is full in the middle, what fits is written before the error comes."""
-        rest: Sequence[bytes | memoryview] = pieces
+        rest = pieces
         while rest:
             at = self.length_bytes - self._piece.begin
             written = os.pwritev(descriptor, rest, at)
