@@ -97,6 +97,7 @@ class Gateway:
             begun=Begun(records),
             room=room,
             complete=self.complete,
+            is_held=lambda upload_id: self._locks.holder(upload_id) is not None,
         )
 
     @asynccontextmanager
@@ -246,8 +247,8 @@ class Gateway:
     async def reconcile(self) -> None:
         """Do what a death may have left undone: to be called at start, once the bus has its subscribers.
 
-        Where many uploads are in processing, most of them are left to the next `catch_up`, and so is what has to be put
-        together from parts, which may take long.
+        Where many uploads are on their way in or in processing, most of them are left to the next `catch_up`, and so is
+        what has to be put together from parts, which may take long.
         """
         if not self._locks.shared:  # otherwise others are at work: whoever leads looks at what the dead have left
             await self._left_undone.begin()

@@ -29,9 +29,11 @@ log = structlog.get_logger(__name__)
 
 _PAGE: Final = 500
 _START: Final = timedelta(seconds=0.5)
-"""How long a start is held up by announcing."""
+"""How long a start is held up by looking at what has not arrived; and then by announcing."""
 _STRETCH: Final = 8
 """Uploads that are announced before others have their turn, and there has to be room for more."""
+_LOOKS: Final = 32
+"""Unfinished uploads that are looked at before somebody looks at the time."""
 
 
 async def no_wait() -> None:
@@ -50,6 +52,7 @@ class LeftUndone:
         begun: knows what need not be announced.
         room: waits until what is announced is handled for the most part.
         complete: begins the processing of an upload, by its ID, if all of it is there; as `Gateway.complete`.
+        is_held: tells whether a request works on an upload, and sees to it that it is completed.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class LeftUndone:
         begun: Begun,
         room: Callable[[], Awaitable[None]],
         complete: Callable[..., Awaitable[Upload]],
+        is_held: Callable[[str], bool],
     ) -> None:
         self._catalogue = catalogue
         self._deeds = deeds
@@ -73,13 +77,14 @@ class LeftUndone:
         self._begun = begun
         self._room = room
         self._complete = complete
+        self._is_held = is_held
+        self._unfinished_are_left = False
+        self._unfinished_after: str | None = None
 
     async def begin(self) -> None:
         """Do what is to be done at a start."""
-        async for upload in self._all_in(Phase.RECEIVING):
-            if not upload.parts:
-                with later(upload):
-                    await self._complete(upload.id)
+        self._unfinished_are_left = True
+        await self._complete_unfinished(_START)
         await self.catch_up(patience=_START)
 
     async def inherit(self, upload_ids: Sequence[str]) -> None:
@@ -97,6 +102,7 @@ class LeftUndone:
             self._memory_began_at = self._memory.begins_at
             self._deeds.forget_announcements()
         if patience is None:
+            await self._complete_unfinished(None)
             await self._complete_finals()
         announced = await self._announce_all(patience)
         async for batch in self._catalogue.to_discard():
@@ -106,6 +112,21 @@ class LeftUndone:
                         await self._deeds.give_up(upload)
         if announced:
             log.info("uploads_in_processing_announced", uploads=announced)
+
+    async def _complete_unfinished(self, patience: timedelta | None) -> None:
+        """Complete those of which all has arrived: once, since no process that lives leaves any.
+
+        Each of them is asked for, which takes its time where they are staged in a bucket: thousands do not hold up a
+        start.
+        """
+        ends_at = None if patience is None else self._clock.monotonic() + patience.total_seconds()
+        while self._unfinished_are_left and (ends_at is None or self._clock.monotonic() <= ends_at):
+            page = await self._catalogue.list(phases=[Phase.RECEIVING], limit=_LOOKS, cursor=self._unfinished_after)
+            for upload in page.uploads:
+                if not upload.parts and not self._is_held(upload.id):
+                    with later(upload):
+                        await self._complete(upload.id)
+            self._unfinished_after, self._unfinished_are_left = page.next, page.next is not None
 
     async def _complete_finals(self) -> None:
         for final in await self._catalogue.waiting_finals():

@@ -446,6 +446,36 @@ async def test_a_name_of_an_id_that_never_was(parts: WayIn) -> None:
     assert await parts.receiver.offset(new_upload_id()) == 0
 
 
+async def test_thousands_that_have_not_arrived_hold_up_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is looked at all the same, and what has arrived in whole is completed: the one of before all others, too."""
+    async with way_in(tmp_path) as parts:
+        oldest = (await parts.receiver.create("whole", size_bytes=5)).upload.id
+        for _ in range(150):
+            await parts.receiver.create("begun", size_bytes=5)
+        async with parts.blobs.append(oldest, 0) as appender:
+            await appender.write(b"hello")
+    async with way_in(tmp_path) as parts:
+        looks, length = 0, parts.blobs.length
+
+        async def far_away(upload_id: str) -> int:
+            nonlocal looks
+            looks += 1
+            await parts.clock.advance(timedelta(milliseconds=20))
+            return await length(upload_id)
+
+        monkeypatch.setattr(parts.blobs, "length", far_away)
+        await parts.gateway.reconcile()
+        assert looks < 100
+        assert (await parts.receiver.known(oldest)).phase is Phase.RECEIVING
+        await parts.gateway.catch_up()
+        assert (await parts.receiver.known(oldest)).phase is Phase.PROCESSING
+        assert looks == 151
+        await parts.gateway.catch_up()
+        assert looks == 151
+
+
 async def test_nobody_calls_an_upload_complete_for_a_client_that_does_it_itself(tmp_path: Path) -> None:
     async with way_in(tmp_path) as parts:
         upload_id, forgotten = [
