@@ -102,7 +102,6 @@ class LeftUndone:
             self._memory_began_at = self._memory.begins_at
             self._deeds.forget_announcements()
         if patience is None:
-            await self._complete_unfinished(None)
             await self._complete_finals()
         announced = await self._announce_all(patience)
         async for batch in self._catalogue.to_discard():
@@ -112,6 +111,8 @@ class LeftUndone:
                         await self._deeds.give_up(upload)
         if announced:
             log.info("uploads_in_processing_announced", uploads=announced)
+        if patience is None:
+            await self._complete_unfinished(None)
 
     async def _complete_unfinished(self, patience: timedelta | None) -> None:
         """Complete those of which all has arrived: once, since no process that lives leaves any.
