@@ -9,7 +9,7 @@ import typer
 
 from . import complete, quarantine
 from .exits import Status
-from .options import AsJson, ConfigFile, quiet_logs, settings_from
+from .options import AsJson, ConfigFile, DebugAddress, LogFormat, LogLevel, quiet_logs, settings_from
 from .show import complain, print_json, print_table
 
 app = typer.Typer(help="The virus scanner.", no_args_is_help=True)
@@ -31,9 +31,9 @@ ScannerNames: TypeAlias = Annotated[
 @app.command()
 def server(
     config: ConfigFile = None,
-    debug_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to answer probes.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="auto, text or json.")] = None,
+    debug_addr: DebugAddress = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Run the scanner by itself, in place of the Go service `antivirus`: same events, same names.
 

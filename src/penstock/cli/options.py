@@ -20,6 +20,9 @@ ServerUrl: TypeAlias = Annotated[
     str | None,
     typer.Option("--url", metavar="URL", help="Where the server is; else the setting `url`, else this machine."),
 ]
+DebugAddress: TypeAlias = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to answer probes.")]
+LogLevel: TypeAlias = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
+LogFormat: TypeAlias = Annotated[str | None, typer.Option(help="auto, text or json.")]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 
 

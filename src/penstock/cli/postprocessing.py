@@ -9,7 +9,7 @@ import typer
 from . import complete, set_aside, takeover
 from .actions import report
 from .desk import desk_of
-from .options import AsJson, ConfigFile, ServerUrl, settings_from
+from .options import AsJson, ConfigFile, DebugAddress, LogFormat, LogLevel, ServerUrl, settings_from
 from .show import JsonRows, age, complain, moment, print_table, size
 
 app = typer.Typer(help="List uploads in postprocessing, and help them on.", no_args_is_help=True)
@@ -43,9 +43,9 @@ Bus: TypeAlias = Annotated[
 @app.command()
 def server(
     config: ConfigFile = None,
-    debug_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to answer probes.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="auto, text or json.")] = None,
+    debug_addr: DebugAddress = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Run the coordinator by itself, in place of the Go service `postprocessing`: same events, same store, same names.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigFile, settings_from
+from .options import ConfigFile, LogFormat, LogLevel, settings_from
 
 
 def serve(
@@ -18,8 +18,8 @@ def serve(
     ] = None,
     data_dir: Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder that holds everything.")] = None,
     http_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="auto, text or json.")] = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Run everything in one process: uploads, scanning, steps, API and web page.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigFile, settings_from
+from .options import ConfigFile, DebugAddress, LogFormat, LogLevel, settings_from
 
 app = typer.Typer(
     help="Run steps of your own in a process of their own; take the files that are pushed to them.",
@@ -24,9 +24,9 @@ def run(
     events_endpoint: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="The NATS servers, separated by commas.")
     ] = None,
-    debug_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to answer probes.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="auto, text or json.")] = None,
+    debug_addr: DebugAddress = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Take the start events of the steps in the files from the bus, run them, and answer.
 
@@ -62,8 +62,8 @@ def receive(
     ] = None,
     config: ConfigFile = None,
     receive_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="auto, text or json.")] = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Take the files that `penstock serve` pushes to this machine, for the steps that run here.
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field
 from ..durations import parse_duration
 from ..errors import InvalidRequest
 from ..uploads.collecting import News
-from ..uploads.collection import Find, Report
+from ..uploads.collection import Find, Report, Total
+from .described import model_of
 from .services import Services
 
 _LINES = "application/x-ndjson"
@@ -30,48 +31,21 @@ class Collection(BaseModel):
     strays: Annotated[bool, Field(description="Whether released bytes go that no entry names.")] = True
 
 
-class TotalView(BaseModel):
-    """What was found of one kind."""
-
-    kind: str
-    found: int
-    size_bytes: int
-    done: int
-    freed_bytes: int
-    kept: Annotated[int, Field(description="What stays for now: it is too young, or could not be removed.")]
-    failed: Annotated[int, Field(description="Of those that are kept: what could not be removed or put right.")]
-
-
-class FindView(BaseModel):
-    """One thing that was found."""
-
-    kind: str
-    id: str
-    filename: str
-    place: str
-    size_bytes: int
-    since: str | None
-    done: bool
-    kept: bool
-    failed: bool
-    detail: str
-
-
-class ReportView(BaseModel):
-    """What was found and done."""
-
-    dry_run: bool
-    totals: list[TotalView]
-    finds: Annotated[list[FindView], Field(description="The first thousand.")]
-    found: int
-    size_bytes: int
-    done: int
-    freed_bytes: int
-    kept: int
-    failed: int
-    looked_at: int
-    notes: Annotated[list[str], Field(description="What could not be looked at.")]
-    remarks: Annotated[list[str], Field(description="What explains the rest, such as a clock that is not believed.")]
+TotalView = model_of(
+    Total,
+    "TotalView",
+    kept=Annotated[int, Field(description="What stays for now: it is too young, or could not be removed.")],
+    failed=Annotated[int, Field(description="Of those that are kept: what could not be removed or put right.")],
+)
+FindView = model_of(Find, "FindView")
+ReportView = model_of(
+    Report,
+    "ReportView",
+    totals=list[TotalView],  # type: ignore[valid-type]  # made while the program runs, as is the other
+    finds=Annotated[list[FindView], Field(description="The first thousand.")],  # type: ignore[valid-type]
+    notes=Annotated[list[str], Field(description="What could not be looked at.")],
+    remarks=Annotated[list[str], Field(description="What explains the rest, such as a clock that is not believed.")],
+)
 
 
 def router(services: Services) -> APIRouter:

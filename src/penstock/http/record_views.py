@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Self
 
+import msgspec
 from pydantic import BaseModel, Field
 
-from ..core.progress import State
 from ..postprocessing.commands import Row
+from ..postprocessing.shown import ShownRecord
+from .described import model_of
+
+RecordView = model_of(ShownRecord, "RecordView")
 
 
-class RecordView(BaseModel):
-    """A coordinator's record: what `ShownRecord` is sent as."""
-
-    id: str
-    filename: str
-    size: int
-    step: str
-    state: State
-    attempt: int
-    failures: int
-    next_try_at: datetime | None
-    age_seconds: float
-    last_error: str
-    stalled: bool
-    outcome: str
-
-
-class RowView(BaseModel):
-    """What an action did to one upload."""
-
-    id: str
-    filename: str
-    action: str
-    step: str
-    ok: bool
-    detail: str
-
-    @classmethod
-    def of(cls, row: Row) -> RowView:
-        """Show a row."""
-        return cls(id=row.id, filename=row.filename, action=row.action, step=row.step, ok=row.ok, detail=row.detail)
+RowView = model_of(Row, "RowView")
 
 
 class Results(BaseModel):
     """A row for each upload that an action was about."""
 
-    results: list[RowView]
+    results: list[RowView]  # type: ignore[valid-type]  # made while the program runs
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Self:
+        """Show rows."""
+        return cls(results=[RowView(**msgspec.structs.asdict(row)) for row in rows])
 
 
 class RecordPage(BaseModel):
     """Some records."""
 
-    records: list[RecordView]
+    records: list[RecordView]  # type: ignore[valid-type]  # made while the program runs
     more: Annotated[int, Field(description="How many more there are than the limit allowed to show.")]

@@ -13,7 +13,7 @@ from ..postprocessing.commands import Row
 from ..uploads.comparison import digest
 from ..uploads.upload import Phase, Upload
 from .asgi import headers_of
-from .record_views import Results, RowView
+from .record_views import Results
 from .services import Services
 from .views import Digest, UploadPage, UploadView
 
@@ -128,7 +128,7 @@ def router(services: Services) -> APIRouter:
             rows += [await _act(services, upload, action) for upload in page.uploads]
             cursor = page.next
             if cursor is None:
-                return Results(results=[RowView.of(row) for row in rows])
+                return Results.of(rows)
 
     return routes
 
