@@ -126,15 +126,16 @@ def get(
 
     What breaks off goes on from there.
     """
+    from ..uploads.names import checked_name
     from .api import Api
     from .transfer.boards import bar_for
 
     with Api(server_url(url, config)) as api:
         found = api.get("/paths/stat", space=space, path=path, version=version)
-        target = Path(found["name"]) if output is None else output
+        target = Path(checked_name(found["name"])) if output is None else output  # whatever the server may call it
         with bar_for(found["name"], found["size"]) as came:
             pieces = _counted(api.content(found["content"]), came)
-            if str(target) == "-":
+            if str(output) == "-":
                 sys.stdout.buffer.writelines(pieces)
                 return
             try:
