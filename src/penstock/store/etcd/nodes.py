@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ssl
 from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ...errors import ConfigurationError
+from ..target import without_login
 
 if TYPE_CHECKING:
     from ..target import StoreTarget
@@ -14,9 +16,45 @@ _DEFAULT: Final = "127.0.0.1:2379"
 
 
 def urls_of(target: StoreTarget) -> tuple[str, ...]:
-    """Return the nodes as URLs; what is one already stays as it is."""
+    """Return the nodes as URLs, without a user and password in them.
+
+    Raises:
+        ConfigurationError: one is no address.
+    """
+    return tuple(_url(parts) for parts in _parts_of(target))
+
+
+def login_of(target: StoreTarget) -> tuple[str, str]:
+    """Return user and password: those of the settings, else those of the first node that names a user; empty for none.
+
+    Raises:
+        ConfigurationError: a node is no address.
+    """
+    if target.username:
+        return target.username, target.password
+    named = next((parts for parts in _parts_of(target) if parts.username), None)
+    return ("", "") if named is None else (unquote(named.username or ""), unquote(named.password or ""))
+
+
+def _parts_of(target: StoreTarget) -> list[SplitResult]:
     scheme = "https" if target.tls else "http"
-    return tuple(node if "://" in node else f"{scheme}://{node}" for node in target.nodes or (_DEFAULT,))
+    return [_split(node if "://" in node else f"{scheme}://{node}") for node in target.nodes or (_DEFAULT,)]
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and " " not in url and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    raise ConfigurationError(
+        f"store node {without_login(url)!r}: no address of an etcd. Write host:port, such as {_DEFAULT}."
+    )
+
+
+def _url(parts: SplitResult) -> str:
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
 
 def tls_of(target: StoreTarget) -> ssl.SSLContext | None:

@@ -22,7 +22,7 @@ from ..base import ProgressStore, Revision, RevisionConflict, Saved
 from . import keys, wire
 from .client import EtcdClient, EtcdRefused
 from .listing import all_records, count_steps, records_in
-from .nodes import tls_of, urls_of
+from .nodes import login_of, tls_of, urls_of
 from .reading import read_many, readable, saved
 from .timers import due_records
 
@@ -52,15 +52,16 @@ class EtcdStore(ProgressStore):
         timeout: limit for each call.
 
     Raises:
-        ConfigurationError: the file with the authorities cannot be read.
+        ConfigurationError: a node is no address, or the file with the authorities cannot be read.
     """
 
     def __init__(self, target: StoreTarget, *, timeout: timedelta = _TIMEOUT) -> None:
+        username, password = login_of(target)
         self._client = EtcdClient(
             urls_of(target),
             tls=tls_of(target),
-            username=target.username,
-            password=target.password,
+            username=username,
+            password=password,
             timeout=timeout,
         )
         self._ttl = target.ttl

@@ -203,7 +203,7 @@ async def test_an_etcd_that_is_away_at_the_start_is_told() -> None:
 
 @pytest.mark.parametrize("node", ["http://", "not an address", "127.0.0.1:99999"])
 async def test_what_is_no_address_is_told(node: str) -> None:
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(ConfigurationError, match="Write host:port"):
         async with store_at(node):
             pass
 
