@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PEERS = Path(__file__).parent / "peers"
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
 
 
 def free_port() -> int:

@@ -133,15 +133,17 @@ class Asked:
 
     def ask_all(self) -> None:
         """Ask everything once."""
-        length = {"Upload-Length": str(_SIZE_BYTES), "Upload-Metadata": "filename YmVuY2guYmlu"}
-        created = self._ask("creation", "POST", "/uploads/", 201, {**_TUS, **length})
-        path = "/uploads/" + created.headers["Location"].rpartition("/")[2]
+        path = "/uploads/" + self._create().headers["Location"].rpartition("/")[2]
         first, rest = bytes(_SIZE_BYTES // 2), bytes(_SIZE_BYTES - _SIZE_BYTES // 2)
         self._ask("PATCH, not the last", "PATCH", path, 204, {**_BODY, "Upload-Offset": "0"}, first)
         self._ask("HEAD, just continued", "HEAD", path, 200, _TUS)
         self._ask("PATCH, the last", "PATCH", path, 204, {**_BODY, "Upload-Offset": str(len(first))}, rest)
         self._ask("HEAD, open", "HEAD", f"/uploads/{secrets.choice(self._uploads.open)}", 200, _TUS)
         self._ask("HEAD, finished", "HEAD", f"/uploads/{secrets.choice(self._uploads.finished)}", 200, _TUS)
+        self._ask("PATCH, unknown", "PATCH", f"/uploads/{secrets.token_hex(16)}", 404, {**_BODY, "Upload-Offset": "0"})
+        path = "/uploads/" + self._create().headers["Location"].rpartition("/")[2]
+        self._ask("DELETE", "DELETE", path, 204, _TUS)
+        self._ask("PATCH, removed", "PATCH", path, 410, {**_BODY, "Upload-Offset": "0"})
         one = secrets.choice(self._uploads.finished)
         self._ask("one upload", "GET", f"/api/v1/uploads/{one}", 200)
         for name, query in {
@@ -158,6 +160,10 @@ class Asked:
         self._ask("page", "GET", "/", 200)
         self._ask("page: usage", "GET", "/api/v1/usage/mine", 200)
         self._ask("metrics", "GET", "/metrics", 200)
+
+    def _create(self) -> Answered:
+        length = {"Upload-Length": str(_SIZE_BYTES), "Upload-Metadata": "filename YmVuY2guYmlu"}
+        return self._ask("creation", "POST", "/uploads/", 201, {**_TUS, **length})
 
     def _ask(
         self, name: str, method: str, path: str, status: int, headers: dict[str, str] | None = None, body: bytes = b""

@@ -63,7 +63,7 @@ TABLE: Final[dict[str, dict[str, Backend]]] = {
         "s3": Backend("penstock.blobs.objects:S3Place", "object-storage"),
     },
     "store": {
-        "etcd": Backend("penstock.store.etcd:EtcdStore", "etcd", deprecated="nats-js-kv"),
+        "etcd": Backend("penstock.store.etcd:EtcdStore", deprecated="nats-js-kv"),
         "memory": Backend("penstock.store.memory:MemoryStore"),
         "nats-js": Backend("penstock.store.nats_object:NatsObjectStore", "nats", deprecated="nats-js-kv"),
         "nats-js-kv": Backend("penstock.store.nats_kv:NatsKvStore", "nats"),
