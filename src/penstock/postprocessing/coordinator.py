@@ -10,7 +10,6 @@ away.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -38,6 +37,7 @@ from ..events.types import (
 from ..store.base import RevisionConflict
 from ..tracing import UNTRACED, Span, Tracing
 from .batch import apply_each, in_batches
+from .ended_runs import EndedRuns
 from .observer import Observer
 from .outage import Outage
 from .pace import wait_for_room
@@ -73,8 +73,6 @@ POLL = timedelta(seconds=1)
 _TRIES = 32
 """How often an upload is read and decided anew because others changed it meanwhile. One of all who try wins each time,
 so it takes more instances than this, or a store that does not keep what it says."""
-_ENDED_RUNS_KEPT = 10_000
-"""Runs whose end is remembered, so that a late repeat of their first event does not begin them anew."""
 
 
 class Contended(Unavailable):
@@ -119,7 +117,7 @@ class Coordinator:
         self._tracing = tracing
         self._outage = Outage()
         self._records = Records(store)
-        self._ended_runs: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._ended_runs = EndedRuns()
         self._answering: set[str] = set()
         self.near_timer = asyncio.Event()
         """Set whenever a timer was saved that ends within `POLL`."""
@@ -141,6 +139,8 @@ class Coordinator:
         upload_id: str = event.upload_id
         if upload_id:
             await self.apply(upload_id, envelope)
+        else:
+            self._observer.note_nameless(envelope)
 
     async def _resume_step(self, step: str, envelope: Envelope) -> None:
         """Resume all uploads in a step; those that were resumed already when this comes again recognise it."""
@@ -231,7 +231,7 @@ class Coordinator:
         if after is not None and after.due_at is not None and after.due_at < now + POLL:
             self.near_timer.set()
         if before is not None and (after is None or after.state is State.ENDED):
-            self._remember_end(before)
+            self._ended_runs.note(before)
 
     async def _publish(self, transition: Transition, span: Span) -> None:
         if not transition.emits:
@@ -269,7 +269,7 @@ class Coordinator:
 
     def _decide(self, record: Record, received: Input) -> Transition:
         progress = record.progress
-        if progress is None and _begins(received) and (record.upload_id, received.event_id) in self._ended_runs:
+        if progress is None and _begins(received) and self._ended_runs.have(record.upload_id, received.event_id):
             return Transition(None, Verdict.DUPLICATE, reason="this run has ended")
         if isinstance(received, Tick) and progress is not None and self._outage.covers(progress.deadline_at):
             # Neither could the step be told nor could it answer: it is asked again, and gets its whole time.
@@ -284,12 +284,6 @@ class Coordinator:
             log.warning("answer_not_remembered", step=step, error=str(error))
         else:
             self._answering.add(step)
-
-    def _remember_end(self, ended: Progress) -> None:
-        if ended.run_id:
-            self._ended_runs[ended.upload_id, ended.run_id] = None
-            if len(self._ended_runs) > _ENDED_RUNS_KEPT:
-                self._ended_runs.popitem(last=False)
 
 
 def _begins(received: Input) -> TypeGuard[Envelope]:

@@ -11,7 +11,7 @@ import structlog
 from ..core.machine import kind_of
 from ..core.progress import Progress, State
 from ..core.transition import Input, Kind, Transition, Verdict
-from ..events.types import Envelope, Outcome, PostprocessingStepFinished
+from ..events.types import BytesReceived, Envelope, Outcome, PostprocessingStepFinished
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,6 +57,12 @@ class Observer:
             self._note_answer(before, received, now)
         if after is not None and _moved(before, after):
             self._note_move(before, after, now)
+
+    def note_nameless(self, envelope: Envelope) -> None:
+        """Take note of an event that names no upload. Those of scans on demand do not; of a new upload it is a loss."""
+        self._inputs(kind_of(envelope) or "other", Verdict.IGNORED).inc()
+        level = logging.ERROR if isinstance(envelope.event, BytesReceived) else logging.DEBUG
+        log.log(level, "event_names_no_upload", event_type=envelope.event_type, event_id=envelope.event_id)
 
     def note_foregone(self, upload_id: str) -> None:
         """Take note of an upload that was released as soon as it was there, as if it had gone the long way."""

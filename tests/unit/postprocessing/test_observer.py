@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from penstock.core.policy import Policy
 from penstock.core.transition import Tick, Verdict
-from penstock.events.types import ResumePostprocessing, UploadReady
+from penstock.events.types import BytesReceived, PostprocessingStepFinished, ResumePostprocessing, UploadReady
 from penstock.testing import eventually
 
 from .world import RECEIVED, World, answer, said
@@ -44,6 +44,15 @@ async def test_a_decision_counts_once_however_often_it_is_sent(world: World) -> 
         await world.coordinator.handle(said(UploadReady(upload_id="u", failed=True), "ready"))
     assert world.sample("penstock_outcomes_total", outcome="abort") == 1
     assert [entry["event"] for entry in logs] == ["decision_repeated", "upload_not_released"]
+
+
+async def test_an_event_that_names_no_upload_is_counted_and_a_new_upload_without_a_name_is_told(world: World) -> None:
+    on_demand = PostprocessingStepFinished(upload_id="", finished_step="virusscan", outcome="continue")
+    with capture_logs() as logs:
+        await world.coordinator.handle(said(on_demand, "scan"))
+        await world.coordinator.handle(said(BytesReceived(upload_id=""), "nobody's"))
+    assert world.count("bytes received", "ignored") == world.count("step: continue", "ignored") == 1
+    assert [(entry["log_level"], entry["event_id"]) for entry in logs] == [("debug", "scan"), ("error", "nobody's")]
 
 
 async def test_a_restart_without_steps_is_decided_and_counted_anew(world: World) -> None:
