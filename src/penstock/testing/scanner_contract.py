@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 MIB = 1024 * 1024
-BIG_BYTES = 64 * MIB
+BIG_BYTES = 32 * MIB
 """A scanner under test is set up for files of this size at least, and of `slow_bytes`."""
 SLOW_SECONDS = 60.0
 _TRIES = 50
