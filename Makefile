@@ -6,8 +6,10 @@
 
 PYTHON := .venv/bin/python
 ARGS ?=
-# One more than there are cores: tests wait for servers a good part of their time.
-WORKERS ?= $(shell expr $$(nproc) + 1)
+# Two more than there are cores: tests wait for servers a good part of their time.
+WORKERS ?= $(shell expr $$(nproc) + 2)
+# What is compiled is kept: hundreds of processes are started that need it.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
