@@ -92,7 +92,7 @@ class Catalogue(Lookups):
             refusal = self._ledger.enter(connection, upload)
             if refusal is None:
                 statements.ADD.execute(connection, values)
-                journal.append(connection, upload.phase, [created])
+                journal.append(connection, [(created, upload.phase)])
                 if upload.parts:
                     self._ledger.lend(connection, upload)
             return refusal

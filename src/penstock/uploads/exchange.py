@@ -91,8 +91,7 @@ class Exchange:
                 self._ledger.move(connection, row, after)
             if after.parts and not counted_bytes(after):
                 self._ledger.give_back(connection, after.id)
-            journal.append(connection, in_between, earlier)
-            journal.append(connection, after.phase, [happening])
+            journal.append(connection, [*((one, in_between) for one in earlier), (happening, after.phase)])
             log_change(connection, before, after, happening.at, doer)
             return True
 

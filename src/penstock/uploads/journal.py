@@ -137,9 +137,9 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Details).decode
 
 
-def append(connection: Connection, phase: Phase, happenings: Sequence[Happening]) -> None:
-    """Write down what is made true by the same transaction, with the phase that the upload now has."""
-    _APPEND.execute_all(connection, [{**_values(happening), "phase": phase.value} for happening in happenings])
+def append(connection: Connection, happenings: Sequence[tuple[Happening, Phase]]) -> None:
+    """Write down what is made true by the same transaction, each with the phase that the upload has from then on."""
+    _APPEND.execute_all(connection, [{**_values(happening), "phase": phase.value} for happening, phase in happenings])
 
 
 def append_while_processing(connection: Connection, happenings: Sequence[Happening]) -> None:

@@ -49,7 +49,8 @@ class Writer:
         happenings = [
             Happening(key=key, upload_id=upload_id, at=at, kind=Kind.CREATED, details=Details()) for key in keys
         ]
-        await self.database.write(lambda connection: journal.append(connection, Phase.RECEIVING, happenings))
+        said = [(happening, Phase.RECEIVING) for happening in happenings]
+        await self.database.write(lambda connection: journal.append(connection, said))
         self.feed.wake()
 
 

@@ -27,7 +27,7 @@ def happening(key: str, *, upload_id: str = "a", at: datetime = NOW, **details: 
 
 
 async def append(database: Database, *happenings: Happening, phase: Phase = Phase.PROCESSING) -> None:
-    await database.write(lambda connection: journal.append(connection, phase, happenings))
+    await database.write(lambda connection: journal.append(connection, [(one, phase) for one in happenings]))
 
 
 async def entries(
