@@ -94,6 +94,6 @@ class Services(Parts):
         return upload.size_bytes or 0
 
 
-_PIECE = 100
+_PIECE = 500
 """Records that are sent at once."""
 _WITH_RECORD = (Phase.PROCESSING, Phase.REJECTED)

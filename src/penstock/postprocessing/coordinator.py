@@ -34,9 +34,10 @@ from ..events.types import (
     StartPostprocessingStep,
     UploadReady,
 )
+from ..rests import Rests
 from ..store.base import RevisionConflict
 from ..tracing import UNTRACED, Span, Tracing
-from .batch import apply_each, in_batches
+from .batch import AT_ONCE, apply_each, in_batches
 from .ended_runs import EndedRuns
 from .observer import Observer
 from .outage import Outage
@@ -145,9 +146,11 @@ class Coordinator:
     async def _resume_step(self, step: str, envelope: Envelope) -> None:
         """Resume all uploads in a step; those that were resumed already when this comes again recognise it."""
         failure: Exception | None = None
+        rests = Rests(self._clock, stretch=AT_ONCE)
         async for batch in in_batches(self._store.in_step(step)):
             await self.room()
             away = [result.error for result in await apply_each(self, envelope, batch) if result.unavailable]
+            await rests.after(len(batch))
             failure = away[0] if away else failure
             if len(away) == len(batch):
                 break

@@ -6,6 +6,8 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from penstock.events.types import Envelope, ResumePostprocessing
 from penstock.postprocessing.pace import wait_for_room
 from penstock.testing import ManualClock, eventually
@@ -56,6 +58,22 @@ async def test_a_resume_of_many_says_no_more_than_comes_back(world: World) -> No
     await world.clock.advance(timedelta(milliseconds=900))
     assert not world.heard
     world.line.waiting = 0
-    await world.clock.advance(timedelta(milliseconds=10))
+    while not resume.done():
+        await world.clock.advance(timedelta(milliseconds=10))
     await resume
     await eventually(lambda: len(world.heard) == 300)
+
+
+async def test_a_resume_of_many_rests_in_between(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(70):
+        await world.coordinator.handle(received(f"u{number}"))
+    rests: list[timedelta] = []
+
+    async def rest(duration: timedelta) -> None:
+        rests.append(duration)
+
+    monkeypatch.setattr(world.clock, "sleep", rest)
+    await world.coordinator.handle(
+        Envelope(event=ResumePostprocessing(upload_id="", step="virusscan"), event_id="resume")
+    )
+    assert len(rests) == 2
