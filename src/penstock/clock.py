@@ -37,3 +37,14 @@ class SystemClock:
     async def sleep(self, duration: timedelta) -> None:
         """Wait on the running event loop."""
         await asyncio.sleep(max(0.0, duration.total_seconds()))
+
+
+async def sleep_unless(happened: asyncio.Event, duration: timedelta, clock: Clock) -> None:
+    """Wait for `duration`, or until an event is set that has something done before."""
+    waits = [asyncio.ensure_future(clock.sleep(duration)), asyncio.ensure_future(happened.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)

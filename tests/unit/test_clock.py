@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from penstock.clock import SystemClock
+from penstock.clock import SystemClock, sleep_unless
+from penstock.testing import ManualClock
 
 
 def test_now_is_the_time_of_the_system_in_utc() -> None:
@@ -47,3 +48,17 @@ async def test_sleep_lasts_as_long_as_was_said_and_lets_others_work() -> None:
 async def test_no_time_to_wait_is_no_error(duration: timedelta) -> None:
     async with asyncio.timeout(60):
         await SystemClock().sleep(duration)
+
+
+async def test_a_sleep_ends_early_when_something_happens_and_leaves_nobody_waiting() -> None:
+    clock, happened = ManualClock(), asyncio.Event()
+    asleep = asyncio.ensure_future(sleep_unless(happened, timedelta(seconds=5), clock))
+    await clock.advance(timedelta(seconds=4))
+    assert not asleep.done()
+    happened.set()
+    await asleep
+    assert not clock.sleepers
+    happened.clear()
+    asleep = asyncio.ensure_future(sleep_unless(happened, timedelta(seconds=5), clock))
+    await clock.advance(timedelta(seconds=5))
+    await asleep

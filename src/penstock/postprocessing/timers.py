@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
+from ..clock import sleep_unless
 from ..core.transition import Tick
 from ..errors import Unavailable
 from .batch import AT_ONCE, apply_each
@@ -101,16 +101,7 @@ class Timers:
     async def _wait(self, pause: timedelta) -> None:
         """Wait for `pause`, or until a timer was set that ends before the next look."""
         await self._clock.sleep(_SHORTEST)
-        waits = {
-            asyncio.ensure_future(self._clock.sleep(pause - _SHORTEST)),
-            asyncio.ensure_future(self._coordinator.near_timer.wait()),
-        }
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.wait(waits)
+        await sleep_unless(self._coordinator.near_timer, pause - _SHORTEST, self._clock)
 
     async def _until_next(self, looked_at: datetime, *, moved: bool) -> timedelta:
         next_due = await self._store.next_due()

@@ -51,6 +51,18 @@ class Kind(Generic[T]):
         return str(value)
 
 
+class Several(Kind[tuple[T, ...]]):
+    """Reads and writes the values of one kind of setting that are lists: text with commas, or an array."""
+
+    def from_toml(self, value: object, folder: Path) -> tuple[T, ...]:
+        """Take an array of texts too."""
+        return self.from_text(",".join(texts(value)) if isinstance(value, list) else _text(value, self.form), folder)
+
+    def show(self, value: Sequence[T]) -> str:
+        """Return them with commas."""
+        return ",".join(map(str, value))
+
+
 @dataclass(frozen=True)
 class Text(Kind[str]):
     """Any text; surrounding blanks do not count."""
@@ -113,7 +125,7 @@ class Choice(Kind[str]):
 
 
 @dataclass(frozen=True)
-class Choices(Kind[tuple[str, ...]]):
+class Choices(Several[str]):
     """One or more words of a few, in order, each once."""
 
     choice: Choice
@@ -131,14 +143,6 @@ class Choices(Kind[tuple[str, ...]]):
         if len(set(words)) < len(words):
             raise ValueError("names one twice. Name each once.")
         return words
-
-    def from_toml(self, value: object, folder: Path) -> tuple[str, ...]:
-        """Take an array of texts too."""
-        return self.from_text(",".join(texts(value)) if isinstance(value, list) else _text(value, self.form), folder)
-
-    def show(self, value: Sequence[str]) -> str:
-        """Return the words with commas."""
-        return ",".join(value)
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ class Whole(Kind[int]):
 
 
 @dataclass(frozen=True)
-class Words(Kind[tuple[str, ...]]):
+class Words(Several[str]):
     """A list of words, in order."""
 
     form: str = "list, separated by commas"
@@ -196,18 +200,6 @@ class Words(Kind[tuple[str, ...]]):
         """Split at commas; blanks around the words and empty parts do not count, as in Go."""
         del folder
         return tuple(filter(None, (part.strip() for part in text.split(","))))
-
-    def from_toml(self, value: object, folder: Path) -> tuple[str, ...]:
-        """Take an array of texts too."""
-        return (
-            self.from_text(",".join(texts(value)), folder)
-            if isinstance(value, list)
-            else super().from_toml(value, folder)
-        )
-
-    def show(self, value: Sequence[str]) -> str:
-        """Return the words with commas."""
-        return ",".join(value)
 
 
 def _text(value: object, form: str) -> str:

@@ -8,10 +8,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from .kinds import Kind, Words, texts
+from .kinds import Several, Words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -19,7 +18,7 @@ _HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a
 
 
 @dataclass(frozen=True)
-class Networks(Kind[tuple[Network, ...]]):
+class Networks(Several[Network]):
     """Addresses and networks."""
 
     form: str = "list of addresses and networks, separated by commas"
@@ -29,19 +28,9 @@ class Networks(Kind[tuple[Network, ...]]):
         """Take `10.0.0.0/8`, `::1` and the like."""
         return tuple(_network(word) for word in Words().from_text(text, folder))
 
-    def from_toml(self, value: object, folder: Path) -> tuple[Network, ...]:
-        """Take an array of texts too."""
-        if isinstance(value, list):
-            return self.from_text(",".join(texts(value)), folder)
-        return super().from_toml(value, folder)
-
-    def show(self, value: Sequence[Network]) -> str:
-        """Return them with commas."""
-        return ",".join(map(str, value))
-
 
 @dataclass(frozen=True)
-class Origins(Kind[tuple[str, ...]]):
+class Origins(Several[str]):
     """Origins of web pages (RFC 6454), or `*` for all."""
 
     form: str = "list of origins, separated by commas, or `*`"
@@ -56,19 +45,9 @@ class Origins(Kind[tuple[str, ...]]):
             _check_origin(origin)
         return tuple(origin.lower() for origin in origins)
 
-    def from_toml(self, value: object, folder: Path) -> tuple[str, ...]:
-        """Take an array of texts too."""
-        if isinstance(value, list):
-            return self.from_text(",".join(texts(value)), folder)
-        return super().from_toml(value, folder)
-
-    def show(self, value: Sequence[str]) -> str:
-        """Return them with commas."""
-        return ",".join(value)
-
 
 @dataclass(frozen=True)
-class HostNames(Kind[tuple[str, ...]]):
+class HostNames(Several[str]):
     """Names of a server, without a port; or `*` for all."""
 
     form: str = "list of host names, separated by commas, or `*`"
@@ -83,16 +62,6 @@ class HostNames(Kind[tuple[str, ...]]):
             if not _HOST_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a host name. Write it like files.example.org, without a port; or *.")
         return names
-
-    def from_toml(self, value: object, folder: Path) -> tuple[str, ...]:
-        """Take an array of texts too."""
-        if isinstance(value, list):
-            return self.from_text(",".join(texts(value)), folder)
-        return super().from_toml(value, folder)
-
-    def show(self, value: Sequence[str]) -> str:
-        """Return them with commas."""
-        return ",".join(value)
 
 
 def _network(word: str) -> Network:

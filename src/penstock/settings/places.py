@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from .kinds import Kind, Words, texts
+from .kinds import Kind, Several, Words, texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ class File(Kind[Path | None]):
 
 
 @dataclass(frozen=True)
-class Paths(Kind[tuple[Path, ...]]):
+class Paths(Several[Path]):
     """A list of paths, in order."""
 
     form: str = "list of paths, separated by commas"
@@ -57,10 +57,6 @@ class Paths(Kind[tuple[Path, ...]]):
         if isinstance(value, list):
             return tuple(_path(text, folder) for text in texts(value))
         return super().from_toml(value, folder)
-
-    def show(self, value: Sequence[Path]) -> str:
-        """Return the paths with commas."""
-        return ",".join(map(str, value))
 
 
 class Address(NamedTuple):
@@ -118,7 +114,7 @@ class MaybeListen(Kind[Address | None]):
 
 
 @dataclass(frozen=True)
-class Servers(Kind[tuple[str, ...]]):
+class Servers(Several[str]):
     """One or more servers to connect to."""
 
     form: str = "list of host:port, separated by commas"
@@ -133,10 +129,6 @@ class Servers(Kind[tuple[str, ...]]):
         for server in servers:
             self._check(server)
         return servers
-
-    def from_toml(self, value: object, folder: Path) -> tuple[str, ...]:
-        """Take an array of texts too."""
-        return self.from_text(",".join(texts(value)) if isinstance(value, list) else _text(value, self.form), folder)
 
     def show(self, value: Sequence[str]) -> str:
         """Return them with commas, without what may be passwords in them."""
@@ -217,12 +209,6 @@ def _without_user(address: str) -> str:
     scheme, mark, rest = address.rpartition("://")
     _, at, server = rest.rpartition("@")
     return f"{scheme}{mark}***@{server}" if at else address
-
-
-def _text(value: object, form: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"must be text in quotes: {form}.")  # noqa: TRY004  one kind of error for all
-    return value
 
 
 def _path(text: str, folder: Path) -> Path:

@@ -8,6 +8,8 @@ import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from ...clock import sleep_unless
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,20 +41,11 @@ class Retries:
                 await self._earlier.wait()
                 continue
             left = self._waiting[0][0] - self._clock.monotonic()
-            await self._sleep(timedelta(seconds=left))
+            # What was added meanwhile may end earlier.
+            await sleep_unless(self._earlier, timedelta(seconds=left), self._clock)
 
     def _call_due(self) -> None:
         # A monotonic clock and a timer may disagree by a rounding error; without the slack we would spin on it.
         now = self._clock.monotonic() + 0.001
         while self._waiting and self._waiting[0][0] <= now:
             heapq.heappop(self._waiting)[2]()
-
-    async def _sleep(self, duration: timedelta) -> None:
-        """Sleep, but not past the moment at which something with an earlier end was added."""
-        waits = [asyncio.ensure_future(self._clock.sleep(duration)), asyncio.ensure_future(self._earlier.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.wait(waits)
