@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -79,6 +81,53 @@ async def test_clients_and_operators_are_told(tmp_path: Path, s3: S3Server) -> N
                 server.kill()
 
 
+async def said_of(client: httpx.AsyncClient, upload: str) -> Any:
+    """Return what the stream of an upload's events says of its release."""
+    async with client.stream("GET", f"/api/v1/uploads/{upload}/events") as answer:
+        lines = answer.aiter_lines()
+        async for line in lines:
+            if line == "event: releasing":
+                return json.loads((await anext(lines)).removeprefix("data: "))
+    raise AssertionError("the stream has ended")
+
+
+async def test_what_a_killed_process_has_sent_is_compared_and_not_sent_again(tmp_path: Path, s3: S3Server) -> None:
+    bucket, body = s3.new_bucket(), random.Random(5).randbytes(9 * 1024 * 1024)
+    async with unruly(s3.endpoint) as proxy:
+        environment = settings_of(s3, bucket) | {"PENSTOCK_STORAGE_ENDPOINT": proxy.endpoint}
+        server = PenstockServer(tmp_path, POSTPROCESSING_STEPS="", **environment)
+        await asyncio.to_thread(server.start)
+        try:
+            proxy.always = {"GET": Trouble.SILENCE}
+            async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
+                upload = (await client.put("/files/large.bin", content=body)).json()["id"]
+
+                async def view() -> Any:
+                    return (await client.get(f"/api/v1/uploads/{upload}")).json()
+
+                async def is_verifying() -> bool:
+                    way = (await view())["releasing"]
+                    return way is not None and way["stage"] == "verifying"
+
+                await eventually(is_verifying)
+                assert (await view())["phase"] == "processing"  # the object is there, but nobody may read it yet
+                assert s3.content(bucket, upload) == body
+                server.kill()
+                proxy.always = {"POST": Trouble.REFUSAL}  # which is how parts begin
+                await asyncio.to_thread(server.start)
+
+                async def released() -> bool:
+                    return (await client.get(f"/api/v1/files/{upload}/content")).status_code == 200
+
+                await eventually(released)
+                assert (await view())["releasing"] is None
+                await eventually(lambda: not server.staging)
+            check_inventory(server.data_dir, s3, bucket)
+        finally:
+            if server.process is not None and server.process.poll() is None:
+                server.kill()
+
+
 async def test_parts_that_a_killed_process_has_left_go(tmp_path: Path, s3: S3Server) -> None:
     """It dies in the middle of a large object; the next one begins that anew, and nothing of the first one stays."""
     bucket, body = s3.new_bucket(), random.Random(4).randbytes(9 * 1024 * 1024)
@@ -92,6 +141,9 @@ async def test_parts_that_a_killed_process_has_left_go(tmp_path: Path, s3: S3Ser
                 answer = await client.put("/files/large.bin", content=body)
                 upload = answer.json()["id"]
                 await eventually(lambda: s3.unfinished(bucket) == [upload])
+                way = (await client.get(f"/api/v1/uploads/{upload}")).json()["releasing"]
+                assert way == {"stage": "copying", "done": 0, "size": len(body), "fraction": 0.3333}
+                assert (await said_of(client, upload))["stage"] == "copying"
                 server.kill()
                 proxy.always = {}
                 await asyncio.to_thread(server.start)

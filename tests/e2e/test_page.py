@@ -84,6 +84,45 @@ def test_files_are_seen_through_their_phases(page: Page, server: PenstockServer,
     expect(good).to_have_attribute("data-phase", "cancelled")
 
 
+def test_how_far_a_release_is_is_seen(page: Page, gates: Path, tmp_path: Path) -> None:
+    """One that copies the file into another store; what a server would say of that is put in the mouth of this one."""
+    page.add_init_script("""
+        const RealSource = window.EventSource, realFetch = window.fetch;
+        window.EventSource = class extends RealSource {
+            constructor(...given) { super(...given); window.stream = this; }
+        };
+        window.fetch = async (url, options) => {
+            const answer = await realFetch(url, options);
+            if (!window.way?.stage || !String(url).endsWith(window.way.upload)) return answer;
+            return new Response(JSON.stringify({ ...(await answer.json()), releasing: window.way }));
+        };
+        window.tell = (way) => {
+            window.way = way;
+            window.stream.dispatchEvent(new MessageEvent("releasing", { data: JSON.stringify(way) }));
+        };
+    """)
+    page.reload()
+    (gates / "huge.bin").touch()
+    file = tmp_path / "huge.bin"
+    file.write_bytes(bytes(1000))
+    choose(page, file)
+    row = page.locator("tr", has_text="huge.bin")
+    expect(row).to_have_attribute("data-phase", "processing")
+    upload_id = (row.get_attribute("id") or "").removeprefix("upload-")
+    way = {"upload": upload_id, "stage": "copying", "done": 300, "size": 1000, "fraction": 0.4333}
+    page.evaluate("window.tell", way)
+    shown = row.locator(".carried")
+    expect(shown).to_have_text("being released 43 % (copying)")
+    expect(shown).to_have_attribute("title", "300 B of 1000 B")
+    page.evaluate("window.tell", {**way, "stage": "verifying", "done": 610, "fraction": 0.87})
+    expect(shown).to_have_text("being released 87 % (verifying, by reading back)")
+    expect(shown.locator("progress")).to_have_js_property("value", 0.87)
+    page.evaluate("window.tell", {"upload": upload_id, "stage": None})
+    expect(shown).to_have_count(0)
+    (gates / "huge.bin").unlink()
+    expect(row).to_have_attribute("data-phase", "released")
+
+
 def test_a_folder_goes_in_as_it_is(page: Page, tmp_path: Path) -> None:
     (tmp_path / "photos" / "2026").mkdir(parents=True)
     for name in ("a.txt", "2026/b.txt", "2026/c.txt", "2026/d.txt", "2026/e.txt", "2026/f.txt"):

@@ -259,10 +259,19 @@ class FinalPlace(Protocol):
 
     async def __aexit__(self, *exc_info: object) -> None: ...
 
-    async def put(self, upload_id: str, pieces: AsyncGenerator[bytes, None], *, size_bytes: int, sha256: str) -> None:
+    async def put(
+        self,
+        upload_id: str,
+        pieces: AsyncGenerator[bytes, None],
+        *,
+        size_bytes: int,
+        sha256: str,
+        arrived: Callable[[int], None] | None = None,
+    ) -> None:
         """Keep bytes under an ID, in place of what is there. Nobody sees them before they are all there.
 
         That this returns is not a proof that they are: read them back. However it ends, `pieces` is not read any more.
+        `arrived` is told now and then how many bytes the service has said to have, at least.
 
         Raises:
             BlobUnavailable: they are not there, or nobody knows.

@@ -6,10 +6,8 @@ before those may go. Decision 0013 has the steps, and what a death between any t
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from contextlib import AsyncExitStack, aclosing, suppress
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from ..errors import PenstockError
 from .base import (
@@ -22,7 +20,8 @@ from .base import (
     SupportsPath,
     not_as_released,
 )
-from .copying import SupportsCopying, SupportsOneObject
+from .carrying import Carrier
+from .handover import SupportsHandovers
 from .inventory import Found, SupportsInventory
 from .sharing import FencedStaging, SupportsFences
 
@@ -33,24 +32,12 @@ if TYPE_CHECKING:
 
     from .links import Lending
 
-SMALL_BYTES: Final = 1024 * 1024
-"""What is small enough for many of them to be on their way at the same time."""
-_SMALL_AT_ONCE: Final = 16
-_LARGE_AT_ONCE: Final = 4
-"""Each one on its way holds some parts in memory (`objects.place`): about 40 MiB."""
-HUGE_BYTES: Final = 64 * 1024**3
-"""From here on parts have to be larger, or there would be too many: two of a 5 TiB file are 1.2 GiB. So there is one of
-these at a time."""
-_WORTH_LOOKING_BYTES: Final = 8 * 1024 * 1024
-"""From which size on to ask first whether a process that died has brought it there already. To send it again is cheaper
-for small ones: nearly none are there."""
-
 
 class StagingInFiles(FencedStaging, SupportsPath, Protocol):
     """A store whose staged bytes can be opened by their path."""
 
 
-class MovingBlobs(BlobStore, SupportsInventory):
+class MovingBlobs(BlobStore, SupportsInventory, SupportsHandovers):
     """A store that releases from `staging` into `final`; see the module's description.
 
     What `staging` itself has released, before there was a final place, is read from there.
@@ -61,9 +48,8 @@ class MovingBlobs(BlobStore, SupportsInventory):
         self._staging = staging
         self._final = final
         self._lending = lending
-        self._small = asyncio.Semaphore(_SMALL_AT_ONCE)
-        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
-        self._huge = asyncio.Semaphore(1)
+        self._carrier = Carrier(staging, final)
+        self.handovers = self._carrier.handovers
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -111,27 +97,7 @@ class MovingBlobs(BlobStore, SupportsInventory):
 
     async def release(self, upload_id: str) -> None:
         """Copy the staged bytes into the final place, and make sure that they are there."""
-        try:
-            size_bytes = await self._staging.length(upload_id)
-        except BlobMissing:
-            await self._final.size(upload_id)
-            return
-        async with self._turn(size_bytes):
-            staged = await _digest(self._staging.read(upload_id, stop=size_bytes))
-            if await self._is_there_already(upload_id, size_bytes, staged):
-                return
-            if await self._was_copied(upload_id, size_bytes, staged):
-                return
-            pieces = self._staging.read(upload_id, stop=size_bytes)
-            await self._final.put(upload_id, pieces, size_bytes=size_bytes, sha256=staged)
-            if not await self._holds(upload_id, size_bytes, staged):
-                # Where another instance has released it meanwhile, that is the only copy: nothing is staged any more.
-                await self._staging.length(upload_id)
-                await self._final.remove(upload_id)
-                raise BlobUnavailable(
-                    f"{self._final.name} has taken upload {upload_id}, but gives other bytes back than it was sent. "
-                    "They stay staged and are sent again."
-                )
+        await self._carrier.release(upload_id)
 
     async def unstage(self, upload_id: str) -> None:
         """Remove the staged bytes of what the final place has."""
@@ -179,6 +145,7 @@ class MovingBlobs(BlobStore, SupportsInventory):
 
     async def discard(self, upload_id: str, *, only_staged: bool = False) -> None:
         """Remove the bytes here and there; the room on the disk is free also while the final place is away."""
+        self._carrier.forget(upload_id)
         await self._staging.discard(upload_id, only_staged=only_staged)
         if not only_staged:
             await self._final.remove(upload_id)
@@ -227,42 +194,12 @@ class MovingBlobs(BlobStore, SupportsInventory):
         """Return how much room there is for staged bytes: the final place is not full before they are released."""
         return await self._staging.free_bytes()
 
-    def _turn(self, size_bytes: int) -> asyncio.Semaphore:
-        if size_bytes <= SMALL_BYTES:
-            return self._small
-        return self._large if size_bytes < HUGE_BYTES else self._huge
-
     async def _is_staged(self, upload_id: str) -> bool:
         try:
             await self._staging.length(upload_id)
         except BlobMissing:
             return False
         return True
-
-    async def _is_there_already(self, upload_id: str, size_bytes: int, sha256: str) -> bool:
-        return size_bytes >= _WORTH_LOOKING_BYTES and await self._holds(upload_id, size_bytes, sha256)
-
-    async def _was_copied(self, upload_id: str, size_bytes: int, sha256: str) -> bool:
-        """Have the service copy what is one object already; whatever stands in the way, the bytes can be sent."""
-        if not isinstance(self._staging, SupportsOneObject) or not isinstance(self._final, SupportsCopying):
-            return False
-        try:
-            source = await self._staging.only_object(upload_id, size_bytes)
-            if source is None:
-                return False
-            await self._final.copy_from(source, upload_id)
-        except (BlobMissing, BlobUnavailable):
-            return False
-        return await self._holds(upload_id, size_bytes, sha256)
-
-    async def _holds(self, upload_id: str, size_bytes: int, sha256: str) -> bool:
-        """Read back all that the final place has, and tell whether it is this."""
-        try:
-            if await self._final.size(upload_id) != size_bytes:
-                return False
-            return await _digest(self._final.read(upload_id)) == sha256
-        except BlobMissing:
-            return False
 
 
 class MovingFenced(MovingBlobs, SupportsFences):
@@ -301,11 +238,3 @@ class MovingFiles(MovingFenced, SupportsPath):
     def path(self, upload_id: str) -> Path:
         """Return where the bytes are staged."""
         return self._files.path(upload_id)
-
-
-async def _digest(pieces: AsyncGenerator[bytes, None]) -> str:
-    digest = hashlib.sha256()
-    async with aclosing(pieces):
-        async for piece in pieces:
-            await asyncio.to_thread(digest.update, piece)  # without the interpreter's lock: nobody waits for it
-    return digest.hexdigest()

@@ -16,7 +16,7 @@ from . import complete
 from .actions import report
 from .exits import Status
 from .options import AsJson, ConfigFile, ServerUrl, server_url
-from .show import age, complain, moment, print_json, print_table, size
+from .show import age, complain, moment, print_json, print_table, releasing_of, size
 
 if TYPE_CHECKING:
     from .api import Api
@@ -193,7 +193,7 @@ def _row(upload: dict[str, Any]) -> tuple[str, ...]:
         upload["filename"],
         upload["space"],
         upload["phase"],
-        f"{step} (stalled)" if run.get("stalled") else step,
+        releasing_of(upload) or (f"{step} (stalled)" if run.get("stalled") else step),
         str(run.get("attempt", "")),
         moment(run.get("next_try_at")),
         size(upload["offset"]),
@@ -228,6 +228,7 @@ def _document(upload: dict[str, Any]) -> dict[str, Any]:
         "next_try_at": run.get("next_try_at"),
         "last_error": run.get("last_error") or upload["reason"],
         "stalled": run.get("stalled", False),
+        "releasing": upload.get("releasing"),
         "expired": upload["expired"],
         "age_seconds": upload["age_seconds"],
         "virus_scan": upload["scan"],

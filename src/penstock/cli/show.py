@@ -119,6 +119,12 @@ def size(size_bytes: int | None) -> str:
     return "" if size_bytes is None else readable_size(size_bytes)
 
 
+def releasing_of(upload: dict[str, Any]) -> str:
+    """Return how far an upload is on its way into the store for released files; nothing if it is not."""
+    way = upload.get("releasing")  # older servers do not tell
+    return f"being released {int(way['fraction'] * 100)}% ({way['stage']})" if way else ""
+
+
 def age(seconds: float) -> str:
     """Return an age for people: its two largest units, such as `3h 5m`."""
     whole = max(0, int(seconds))

@@ -10,7 +10,13 @@ import msgspec
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
+from ..blobs.handover import handovers_of
+from .views import Releasing
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..blobs.handover import Handover, Handovers
     from ..uploads.feed import FeedEntry
     from .services import Services
 
@@ -59,10 +65,13 @@ async def stream(services: Services, after: int, upload_id: str | None) -> Async
     """Yield entries after number `after`: of one upload until it ends, or of all until the server does.
 
     The table is the truth; the subscription only says that there is something new to read. Who comes back with the
-    number of an upload's last entry is told at once that this was the end.
+    number of an upload's last entry is told at once that this was the end. How far releases are is told in between,
+    without a number: it is in no table, and nobody needs it later.
     """
-    with services.feed.subscribe(upload_id) as news:
+    handovers = handovers_of(services.blobs)
+    with services.feed.subscribe(upload_id) as news, handovers.watch(news.tell):
         yield b"retry: 1000\n\n"
+        releasing: Mapping[str, Handover] = {}
         while True:
             entries = await services.feed.since(after, upload=upload_id, limit=_BATCH)
             for entry in entries:
@@ -75,6 +84,9 @@ async def stream(services: Services, after: int, upload_id: str | None) -> Async
                 return
             if services.feed.ending:
                 return
+            before, releasing = releasing, _about(handovers, upload_id)
+            if changed := _changed(before, releasing):
+                yield changed
             try:
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):
                     await news.wait()
@@ -89,6 +101,24 @@ async def _is_over(services: Services, upload_id: str, after: int) -> bool:
         return False
     # Asked for after the phase, so the entry of the end is counted; what is at hand of the feed may lag behind.
     return await services.feed.last(upload=upload_id) <= after
+
+
+def _about(handovers: Handovers, upload_id: str | None) -> Mapping[str, Handover]:
+    if upload_id is None:
+        return handovers.all()
+    handover = handovers.of(upload_id)
+    return {} if handover is None else {upload_id: handover}
+
+
+def _changed(before: Mapping[str, Handover], now: Mapping[str, Handover]) -> bytes:
+    """Return the events about releases that have gone on, or that are not on their way any more."""
+    facts = [
+        {"upload": upload_id, **Releasing.of(handover).model_dump()}
+        for upload_id, handover in now.items()
+        if before.get(upload_id) != handover
+    ]
+    facts += [{"upload": upload_id, "stage": None} for upload_id in before.keys() - now.keys()]
+    return b"".join(b"event: releasing\ndata: %s\n\n" % msgspec.json.encode(one) for one in facts)
 
 
 def _rendered(entry: FeedEntry) -> bytes:

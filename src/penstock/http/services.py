@@ -9,6 +9,7 @@ from typing import Self
 import msgspec
 
 from ..app.parts import Parts
+from ..blobs.handover import handovers_of
 from ..errors import NotFound
 from ..postprocessing.commands import listed
 from ..postprocessing.shown import ShownRecord
@@ -57,7 +58,7 @@ class Services(Parts):
     async def views(self, uploads: list[Upload]) -> list[UploadView]:
         """Show uploads together with what the coordinator knows of them."""
         saved = await self.store.get_many([upload.id for upload in uploads if upload.phase in _WITH_RECORD])
-        now = self.clock.now()
+        now, handovers = self.clock.now(), handovers_of(self.blobs)
         return [
             UploadView.of(
                 upload,
@@ -65,6 +66,7 @@ class Services(Parts):
                 progress=saved[upload.id].progress if upload.id in saved else None,
                 now=now,
                 stalled_after_seconds=self.stalled_after.total_seconds(),
+                handover=handovers.of(upload.id) if upload.phase in _WITH_RECORD else None,
             )
             for upload in uploads
         ]

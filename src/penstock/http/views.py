@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from ..blobs.handover import Handover, HandoverStage
 from ..core.progress import Progress
 from ..uploads.upload import Phase, ScanMark, Upload
 
@@ -43,6 +44,28 @@ class Processing(BaseModel):
             last_error=progress.last_error,
             fraction=progress.fraction,
             stalled=progress.stalled(now, stalled_after_seconds),
+        )
+
+
+class Releasing(BaseModel):
+    """How far the bytes of an upload are on their way into the store for released files."""
+
+    stage: Annotated[
+        HandoverStage,
+        Field(description="waiting for others, reading for the SHA-256, copying, or verifying: reading back."),
+    ]
+    done: Annotated[int, Field(description="Bytes of this stage; of what is copied, what has arrived for certain.")]
+    size: Annotated[int, Field(description="Bytes of the upload: of each stage.")]
+    fraction: Annotated[float, Field(description="How much of all stages together is done, 0 to 1.")]
+
+    @classmethod
+    def of(cls, handover: Handover) -> Releasing:
+        """Show how far it is."""
+        return cls(
+            stage=handover.stage,
+            done=handover.done_bytes,
+            size=handover.size_bytes,
+            fraction=round(handover.fraction, 4),
         )
 
 
@@ -104,6 +127,10 @@ class UploadView(BaseModel):
     media_type: str
     phase: Phase
     processing: Processing | None
+    releasing: Annotated[
+        Releasing | None,
+        Field(description="Null: it is not on its way into another store, is small, or another instance carries it."),
+    ]
     outcome: str
     reason: Annotated[str, Field(description="Why it was rejected or removed, in words.")]
     scan: Scan | None
@@ -124,7 +151,14 @@ class UploadView(BaseModel):
 
     @classmethod
     def of(
-        cls, upload: Upload, *, offset: int, progress: Progress | None, now: datetime, stalled_after_seconds: float
+        cls,
+        upload: Upload,
+        *,
+        offset: int,
+        progress: Progress | None,
+        now: datetime,
+        stalled_after_seconds: float,
+        handover: Handover | None = None,
     ) -> UploadView:
         """Show an upload with its record, where it has one."""
         overdue = upload.phase is Phase.RECEIVING and upload.expires_at is not None and upload.expires_at <= now
@@ -140,6 +174,7 @@ class UploadView(BaseModel):
             media_type=upload.media_type,
             phase=upload.phase,
             processing=Processing.of(progress, now, stalled_after_seconds) if progress and shows_run else None,
+            releasing=None if handover is None else Releasing.of(handover),
             outcome=upload.outcome,
             reason=upload.reason,
             scan=None if upload.scan is None else Scan.of(upload.scan),

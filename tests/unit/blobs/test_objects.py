@@ -10,8 +10,9 @@ import pytest
 from obstore.exceptions import GenericError
 
 from penstock.blobs.base import BlobMissing, BlobUnavailable, StorageFull
+from penstock.blobs.carrying import HUGE_BYTES
 from penstock.blobs.local import LocalBlobs
-from penstock.blobs.moving import HUGE_BYTES, MovingFiles
+from penstock.blobs.moving import MovingFiles
 from penstock.blobs.objects import GcsPlace, place
 from penstock.blobs.objects import bucket as bucket_module
 from penstock.blobs.objects.place import part_bytes, parts_at_once
@@ -94,6 +95,37 @@ async def test_a_long_trouble_leaves_everything_staged(
     assert s3.content(bucket, upload) == body
 
 
+async def test_a_large_file_waits_in_the_middle_for_a_store_that_is_away(
+    blobs: MovingFiles, proxy: UnrulyServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "PATIENT_BYTES", len(LARGE))
+    upload = await stage(blobs, LARGE)
+    proxy.plans["PUT"] = [Trouble.BUSY] * 12  # more than anybody else is let get away with
+    await blobs.release(upload)
+    assert s3.content(bucket, upload) == LARGE
+    assert sum("?uploads" in line for line in proxy.seen) == 1  # it was begun once
+
+
+async def test_every_fifth_part_is_dropped_and_all_arrive(
+    blobs: MovingFiles, proxy: UnrulyServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = random.Random(9).randbytes(42 * MIB)
+    monkeypatch.setattr(place, "PATIENT_BYTES", len(body))  # the same part may be the fifth several times
+    upload = await stage(blobs, body)
+    seen = list[float]()
+
+    def look() -> None:
+        if handover := blobs.handovers.of(upload):
+            seen.append(handover.fraction)
+
+    proxy.every["PUT"] = (5, Trouble.CUT_REQUEST)
+    with blobs.handovers.watch(look):
+        await blobs.release(upload)
+    assert seen == sorted(seen)
+    assert s3.content(bucket, upload) == body
+    assert s3.unfinished(bucket) == []
+
+
 async def test_a_store_that_says_yes_and_keeps_nothing_is_not_believed(
     blobs: MovingFiles, proxy: UnrulyServer, s3: S3Server, bucket: str
 ) -> None:
@@ -146,7 +178,7 @@ async def test_who_is_late_removes_nothing_that_another_instance_has_released(
         await blobs.unstage(upload)
         return False
 
-    monkeypatch.setattr(blobs, "_holds", meanwhile)
+    monkeypatch.setattr(blobs._carrier, "_holds", meanwhile)
     with pytest.raises(BlobMissing):
         await blobs.release(upload)
     assert s3.content(bucket, upload) == SMALL

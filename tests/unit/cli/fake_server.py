@@ -78,13 +78,15 @@ class Upload:
         self.reason = ""
         self.processing: dict[str, Any] | None = None
         self.scan: dict[str, Any] | None = None
+        self.releasing: dict[str, Any] | None = None
         self.received_at: str | None = NOW if size == 0 else None
 
     def view(self) -> dict[str, Any]:
         return {
             "id": self.id, "filename": self.metadata.get("filename", "f"), "space": self.metadata.get("space", ""),
             "size": self.size, "offset": len(self.data), "media_type": "text/plain", "phase": self.phase,
-            "processing": self.processing, "outcome": "", "reason": self.reason, "scan": self.scan, "run": 1,
+            "processing": self.processing, "releasing": self.releasing, "outcome": "", "reason": self.reason,
+            "scan": self.scan, "run": 1,
             "created_at": NOW, "received_at": self.received_at, "ended_at": None, "expires_at": NOW, "expired": False,
             "age_seconds": 65.0, "metadata": self.metadata, "links": {},
         }  # fmt: skip

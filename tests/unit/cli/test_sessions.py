@@ -130,6 +130,12 @@ def test_the_table_has_what_operators_need(penstock: Penstock, known: Sessions) 
     assert "infected: EICAR" in second
 
 
+def test_how_far_a_release_is_stands_in_the_place_of_its_step(penstock: Penstock, known: Sessions) -> None:
+    known.uploads[0].releasing = {"stage": "copying", "done": 600, "size": 2048, "fraction": 0.439}
+    assert "being released 43% (copying)" in penstock("uploads", "sessions").out.splitlines()[1]
+    assert penstock("uploads", "sessions", "--json").json[0]["releasing"]["stage"] == "copying"
+
+
 def test_the_json_has_the_keys_that_ocis_has_and_more(penstock: Penstock, known: Sessions) -> None:
     del known
     first, second = penstock("uploads", "sessions", "--json").json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
+from penstock.blobs.handover import Handovers, HandoverStage
 from penstock.db import Database
 from penstock.http import events
 from penstock.http.events import begin_after, stream
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 END = ("end", 0)
+SIZE = 20 * 1024 * 1024
 
 
 class Server:
@@ -34,6 +37,10 @@ class Server:
     def __init__(self, feed: Feed, catalogue: Catalogue) -> None:
         self.feed = feed
         self.catalogue = catalogue
+        self.handovers = Handovers()
+        self.told: list[tuple[str | None, int | None]] = []
+        """What the stream said of releases: stage, and bytes done."""
+        self.about: list[str] = []
         self.upload = Upload(id="0" * 32, filename="f.txt", created_at=NOW)
 
     async def enter(self, *phases: Phase) -> None:
@@ -54,11 +61,15 @@ class Server:
         return asyncio.create_task(self._read(after, upload_id or self.upload.id))
 
     async def _read(self, after: int, upload_id: str) -> list[tuple[str, int]]:
-        services = cast("Any", SimpleNamespace(feed=self.feed, catalogue=self.catalogue))
+        services = cast("Any", SimpleNamespace(feed=self.feed, catalogue=self.catalogue, blobs=self))
         async for piece in stream(services, after, upload_id):
             self.beats += piece == b": still here\n\n"
             fields = dict(line.split(": ", 1) for line in piece.decode().splitlines() if line)
-            if "event" in fields:
+            if fields.get("event") == "releasing":
+                facts = json.loads(fields["data"])
+                self.about.append(facts["upload"])
+                self.told.append((facts["stage"], facts.get("done")))
+            elif "event" in fields:
                 self.seen.append((fields["event"], int(fields.get("id", 0))))
         return self.seen
 
@@ -134,6 +145,24 @@ async def test_the_end_does_not_overtake_the_last_entry(server: Server, monkeypa
         assert server.seen == []
         held.set()
         assert await reading == [("decided", 3), ("released", 4), END]
+
+
+async def test_how_far_a_release_is_is_told_in_between(server: Server) -> None:
+    await server.enter(Phase.PROCESSING)
+    reading = server.read(1)
+    await eventually(lambda: server.seen == [("received", 2)])
+    with server.handovers.begin(server.upload.id, SIZE) as track:
+        await eventually(lambda: server.told[-1:] == [("waiting", 0)])
+        track.enters(HandoverStage.COPYING)
+        track.to(SIZE // 2)
+        await eventually(lambda: server.told[-1:] == [("copying", SIZE // 2)])
+        with server.handovers.begin("b" * 32, SIZE):
+            track.enters(HandoverStage.VERIFYING)
+            await eventually(lambda: server.told[-1:] == [("verifying", 0)])
+    await eventually(lambda: server.told[-1:] == [(None, None)])
+    await server.move(Phase.RELEASED)
+    assert await reading == [("received", 2), ("decided", 3), ("released", 4), END]
+    assert all(upload == server.upload.id for upload in server.about)
 
 
 async def test_streams_end_with_the_server(server: Server) -> None:

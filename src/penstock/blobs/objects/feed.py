@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
 _LAST_SECONDS: Final = 20.0
 """How long the abortion may take."""
@@ -23,8 +23,18 @@ class Stopped(Exception):
 class Feed:
     """Hands pieces on, until it is stopped."""
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        arrived: Callable[[int], None] | None = None,
+        *,
+        on_their_way_bytes: int = 0,
+    ) -> None:
+        """`arrived` is told how much is there for certain: all but the last `on_their_way_bytes` that were taken."""
         self._pieces = pieces
+        self._arrived = arrived
+        self._on_their_way_bytes = on_their_way_bytes
+        self._taken_bytes = 0
         self._stopped = False
 
     def stop(self) -> None:
@@ -37,7 +47,11 @@ class Feed:
     async def __anext__(self) -> bytes:
         if self._stopped:
             raise Stopped
-        return await anext(self._pieces)
+        if self._arrived is not None and self._taken_bytes > self._on_their_way_bytes:
+            self._arrived(self._taken_bytes - self._on_their_way_bytes)
+        piece = await anext(self._pieces)
+        self._taken_bytes += len(piece)
+        return piece
 
 
 async def ended_with(feed: Feed, putting: Coroutine[Any, Any, Any]) -> None:

@@ -29,7 +29,7 @@ from .staging import ObjectStaging
 from .trouble import trouble_about
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import timedelta
 
     from obstore.store import ObjectStore
@@ -41,6 +41,8 @@ PART_BYTES: Final = 8 * 1024 * 1024
 _PARTS: Final = 9_000
 """S3 takes 10,000."""
 _PARTS_AT_ONCE: Final = 4
+PATIENT_BYTES: Final = 256 * 1024 * 1024
+"""From which size on a store that is away for minutes is waited for in the middle, and not all of it is sent anew."""
 CHECK_SECONDS: Final = 20.0
 
 
@@ -56,8 +58,9 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging, Su
         prefix: str,
         parts: UnfinishedParts | None = None,
         lends: bool = False,
+        patient: ObjectStore | None = None,
     ) -> None:
-        """Work on the same bucket through two clients.
+        """Work on the same bucket through several clients.
 
         Args:
             writing: its requests have to end within a time.
@@ -66,10 +69,12 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging, Su
             prefix: what the names of objects begin with; empty, or without a slash at its ends.
             parts: finds those that nobody has put together; None where the service removes them by itself.
             lends: whether what lies in it are copies, for steps to fetch.
+            patient: tries to send a part for longer, for large files; None: `writing`.
         """
         self.name = name
         self._lends = lends
         self._writing = writing
+        self._patient = patient or writing
         self._reading = reading
         self._prefix = f"{prefix}/" if prefix else ""
         self._parts = parts
@@ -91,7 +96,15 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging, Su
     async def __aexit__(self, *exc_info: object) -> None:
         """Nothing is held open."""
 
-    async def put(self, upload_id: str, pieces: AsyncGenerator[bytes, None], *, size_bytes: int, sha256: str) -> None:
+    async def put(
+        self,
+        upload_id: str,
+        pieces: AsyncGenerator[bytes, None],
+        *,
+        size_bytes: int,
+        sha256: str,
+        arrived: Callable[[int], None] | None = None,
+    ) -> None:
         """Write an object, in parts if it is large."""
         key = self._key(upload_id)
         attributes: Any = {"Content-Type": "application/octet-stream", "sha256": sha256}
@@ -101,15 +114,17 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging, Su
                     body = b"".join([piece async for piece in pieces])
                     await obstore.put_async(self._writing, key, body, attributes=attributes, use_multipart=False)
                     return
-                feed = Feed(pieces)
+                at_once = parts_at_once(part_bytes(size_bytes))
+                # One part fills, and what was taken last may wait for its room.
+                feed = Feed(pieces, arrived, on_their_way_bytes=(at_once + 2) * part_bytes(size_bytes))
                 putting = obstore.put_async(
-                    self._writing,
+                    self._patient if size_bytes >= PATIENT_BYTES else self._writing,
                     key,
                     feed,
                     attributes=attributes,
                     use_multipart=True,
                     chunk_size=part_bytes(size_bytes),
-                    max_concurrency=parts_at_once(part_bytes(size_bytes)),
+                    max_concurrency=at_once,
                 )
                 await ended_with(feed, putting)
 
@@ -167,7 +182,15 @@ class ObjectPlace(Lending, SupportsInventory, SupportsLinks, SupportsStaging, Su
     def lending(self) -> ObjectPlace:
         """Return the place for copies: the folder `delivery` below the prefix."""
         name, prefix = f"{self.name}, folder delivery", f"{self._prefix}delivery"
-        return ObjectPlace(self._writing, self._reading, name=name, prefix=prefix, parts=self._parts, lends=True)
+        return ObjectPlace(
+            self._writing,
+            self._reading,
+            name=name,
+            prefix=prefix,
+            parts=self._parts,
+            lends=True,
+            patient=self._patient,
+        )
 
     async def link(self, upload_id: str, *, life: timedelta) -> str:
         """Have the client sign an address; no request is made for it."""

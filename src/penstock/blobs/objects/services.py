@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
@@ -32,6 +32,13 @@ _RETRIES: Final[Any] = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
 }
 """For a short trouble within one request. What lasts longer, the event that asks for the release outlives."""
+_PATIENCE: Final[Any] = {
+    "max_retries": 100,
+    "retry_timeout": timedelta(minutes=4),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
+}
+"""For a part of a large file: if it does not arrive, all of the file is sent anew. A request is signed once for all of
+its tries, and services take a signature for 5 minutes at least."""
 _CONNECT: Final = timedelta(seconds=5)
 _WRITE: Final = timedelta(seconds=120)
 """How long a request may take that sends one part."""
@@ -66,7 +73,7 @@ class S3Place(ObjectPlace):
             virtual_hosted_style_request=not path_style,
         )
         name = _name("S3 bucket", bucket, endpoint)
-        writing, reading = _clients(name, endpoint, lambda **options: S3Store(bucket, **config, **options))
+        clients = _clients(name, endpoint, lambda **options: S3Store(bucket, **config, **options))
         parts = UnfinishedParts(
             bucket,
             name=name,
@@ -75,7 +82,9 @@ class S3Place(ObjectPlace):
             keys=_keys(access_key, secret_key),
             path_style=path_style,
         )
-        super().__init__(writing, reading, name=name, prefix=prefix, parts=parts)
+        super().__init__(
+            clients.writing, clients.reading, patient=clients.patient, name=name, prefix=prefix, parts=parts
+        )
 
 
 class AzurePlace(ObjectPlace):
@@ -91,8 +100,8 @@ class AzurePlace(ObjectPlace):
         """
         config = _said(endpoint=endpoint or "", account_name=account, account_key=account_key)
         name = _name("Azure container", container, endpoint)
-        writing, reading = _clients(name, endpoint, lambda **options: AzureStore(container, **config, **options))
-        super().__init__(writing, reading, name=name, prefix=prefix)
+        clients = _clients(name, endpoint, lambda **options: AzureStore(container, **config, **options))
+        super().__init__(clients.writing, clients.reading, patient=clients.patient, name=name, prefix=prefix)
 
 
 class GcsPlace(ObjectPlace):
@@ -112,8 +121,8 @@ class GcsPlace(ObjectPlace):
         elif endpoint:
             raise ConfigurationError("storage_endpoint with storage=gcs needs storage_credentials_file as well.")
         name = _name("GCS bucket", bucket, endpoint)
-        writing, reading = _clients(name, endpoint, lambda **options: GCSStore(bucket, **config, **options))
-        super().__init__(writing, reading, name=name, prefix=prefix)
+        clients = _clients(name, endpoint, lambda **options: GCSStore(bucket, **config, **options))
+        super().__init__(clients.writing, clients.reading, patient=clients.patient, name=name, prefix=prefix)
 
 
 def _keys(access_key: str, secret_key: str) -> Keys | None:
@@ -131,16 +140,26 @@ def _name(kind: str, bucket: str, endpoint: str | None) -> str:
     return f"the {kind} {bucket!r}" + (f" at {endpoint}" if endpoint else "")
 
 
-def _clients(name: str, endpoint: str | None, make: Callable[..., ObjectStore]) -> tuple[ObjectStore, ObjectStore]:
-    """Return one client for requests that have to end in time, and one for those that last while somebody reads."""
+class _Clients(NamedTuple):
+    """Clients of one bucket."""
+
+    writing: ObjectStore
+    """For requests that have to end in time."""
+    reading: ObjectStore
+    """For those that last while somebody reads."""
+    patient: ObjectStore
+    """For parts of large files."""
+
+
+def _clients(name: str, endpoint: str | None, make: Callable[..., ObjectStore]) -> _Clients:
     allow_http = endpoint is not None and endpoint.startswith("http://")
 
-    def client(timeout: timedelta) -> ObjectStore:
+    def client(timeout: timedelta, retries: Any = _RETRIES) -> ObjectStore:
         options = {"allow_http": allow_http, "connect_timeout": _CONNECT, "timeout": timeout}
-        return make(client_options=options, retry_config=_RETRIES)
+        return make(client_options=options, retry_config=retries)
 
     try:
-        return client(_WRITE), client(_READ)
+        return _Clients(client(_WRITE), client(_READ), client(_WRITE, _PATIENCE))
     except (BaseError, ValueError) as error:
         raise ConfigurationError(f"{name} cannot be used: {reason_of(error)}.") from None
 

@@ -16,6 +16,7 @@ import httpx
 
 from ...errors import NotFound
 from ..api import PREFIX, Refused, ServerAway, cause, document
+from ..show import releasing_of
 from .patience import GaveUp, Patience
 from .sse import EventReader
 
@@ -166,6 +167,8 @@ class Follower:
 
 def _standing(view: dict[str, Any]) -> str:
     """Tell in a few words where an upload stands."""
+    if releasing := releasing_of(view):
+        return releasing
     run = view["processing"]
     if run is None:
         return str(view["phase"])

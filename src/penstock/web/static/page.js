@@ -1,6 +1,7 @@
 // Uploads by tus, and a list that follows the server's event stream. No state is kept here: a reload shows the same.
 import { element, size } from "./elements.js";
 import { Sender, filesIn } from "./sending.js";
+import { carried, showCarried } from "./releasing.js";
 import { showVersions } from "./versions.js";
 
 const list = document.getElementById("uploads"), empty = document.getElementById("empty");
@@ -17,6 +18,7 @@ const scanned = (scan) => scan && scan.end
 function render(upload, isOlder = false) {
   const run = upload.processing, sent = sender.uploads.get(upload.id);
   const unfinished = upload.phase === "receiving" && !sent;
+  const way = upload.releasing;
   const share = sent?.share ?? (unfinished && upload.size ? upload.offset / upload.size : run ? run.fraction : null);
   const name = upload.phase === "released"
     ? element("a", { href: upload.links.content, textContent: upload.path })
@@ -33,8 +35,8 @@ function render(upload, isOlder = false) {
     element("td", {}, phase),
     element("td", { textContent: run ? run.step + (run.stalled ? " (stalled)" : "") : "" }),
     element("td", { className: "number", textContent: run ? run.attempt : "" }),
-    element("td", {}, share != null && upload.phase in { receiving: 1, processing: 1 }
-      ? element("progress", { value: share, title: `${Math.round(share * 100)} %` }) : remark + again || scanned(upload.scan),
+    element("td", {}, way ? carried(way) : share != null && upload.phase in { receiving: 1, processing: 1 }
+      ? element("progress", { value: share, title: `${Math.floor(share * 100)} %` }) : remark + again || scanned(upload.scan),
     ...(sent?.trouble ? [element("span", { className: "trouble", textContent: sent.trouble })] : [])),
     element("td", { className: "actions" }, ...(unfinished ? continuing(upload) : []),
       upload.phase === "released" ? element("button", {
@@ -174,6 +176,10 @@ function follow() {
   events.onopen = () => load().then(() => { status.textContent = "live"; }, () => { events.close(); lost(); });
   events.onerror = lost;
   for (const kind of KINDS) events.addEventListener(kind, (event) => refresh(JSON.parse(event.data).upload));
+  events.addEventListener("releasing", (event) => {
+    const way = JSON.parse(event.data);
+    if (!showCarried(rows.get(way.upload), way)) refresh(way.upload);
+  });
 }
 
 // What `penstock doctor` would say of the server is not well, such as a scanner that is away.

@@ -155,3 +155,14 @@ async def test_it_tells_where_the_upload_stands(wait: Wait, run: dict[str, objec
         wait.server.end(wait.upload, "released")
         await outcome
     assert wait.heard[0] == told
+
+
+async def test_it_tells_how_far_the_release_is(wait: Wait) -> None:
+    wait.upload.processing = {"step": "finished", "state": "finished", "fraction": None, "stalled": False}
+    wait.upload.releasing = {"stage": "verifying", "done": 3, "size": 5, "fraction": 0.867}
+    async with asyncio.timeout(60), wait.follower.listening():
+        outcome = asyncio.create_task(wait.outcome())
+        await until_connected(wait)
+        wait.server.end(wait.upload, "released")
+        await outcome
+    assert wait.heard[0] == "being released 86% (verifying)"

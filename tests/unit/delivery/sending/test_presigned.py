@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
@@ -41,8 +41,16 @@ class Shelf(Lending):
     async def __aexit__(self, *exc_info: object) -> None:
         """Nothing is held open."""
 
-    async def put(self, upload_id: str, pieces: AsyncGenerator[bytes, None], *, size_bytes: int, sha256: str) -> None:
-        del size_bytes, sha256
+    async def put(
+        self,
+        upload_id: str,
+        pieces: AsyncGenerator[bytes, None],
+        *,
+        size_bytes: int,
+        sha256: str,
+        arrived: Callable[[int], None] | None = None,
+    ) -> None:
+        del size_bytes, sha256, arrived
         self.puts += 1
         body = b"".join([piece async for piece in pieces])
         self.change(upload_id, b"x" * len(body) if self.spoils else body)
