@@ -98,7 +98,7 @@ async def test_what_a_killed_process_has_sent_is_compared_and_not_sent_again(tmp
         server = PenstockServer(tmp_path, POSTPROCESSING_STEPS="", **environment)
         await asyncio.to_thread(server.start)
         try:
-            proxy.always = {"GET": Trouble.SILENCE}
+            proxy.always, proxy.spared = {"GET": Trouble.SILENCE}, "penstock-check"
             async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
                 upload = (await client.put("/files/large.bin", content=body)).json()["id"]
 
@@ -113,7 +113,8 @@ async def test_what_a_killed_process_has_sent_is_compared_and_not_sent_again(tmp
                 assert (await view())["phase"] == "processing"  # the object is there, but nobody may read it yet
                 assert s3.content(bucket, upload) == body
                 server.kill()
-                proxy.always = {"POST": Trouble.REFUSAL}  # which is how parts begin
+                proxy.always = {}
+                proxy.seen.clear()
                 await asyncio.to_thread(server.start)
 
                 async def released() -> bool:
@@ -122,6 +123,7 @@ async def test_what_a_killed_process_has_sent_is_compared_and_not_sent_again(tmp
                 await eventually(released)
                 assert (await view())["releasing"] is None
                 await eventually(lambda: not server.staging)
+                assert not [line for line in proxy.seen if "?uploads" in line]  # which is how parts begin
             check_inventory(server.data_dir, s3, bucket)
         finally:
             if server.process is not None and server.process.poll() is None:

@@ -42,6 +42,8 @@ class UnrulyServer:
     """By the method: what becomes of the next requests, one after the other."""
     always: dict[str, Trouble] = field(default_factory=dict)
     """By the method: what becomes of each request."""
+    spared: str = ""
+    """What has this in its address has no trouble; empty: nothing is spared."""
     every: dict[str, tuple[int, Trouble]] = field(default_factory=dict)
     """By the method: what becomes of each so manieth request."""
     left: int | None = None
@@ -50,6 +52,8 @@ class UnrulyServer:
     """The request lines."""
 
     def next_for(self, method: str) -> Trouble | None:
+        if self.spared and self.spared in self.seen[-1]:
+            return None
         if self.left is not None:
             self.left -= 1
             if self.left < 0:
