@@ -14,10 +14,8 @@ uvicorn parses (llhttp, by httptools), keeps connections alive and frames answer
 
 from __future__ import annotations
 
-import functools
 import socket
 import time
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -25,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..http.asgi import EXCHANGE
 from .bypass import LARGE_BYTES, Bypass, left_bytes
-from .exchange import Exchange
+from .exchange import Exchange, date_header
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,8 +64,6 @@ class Connection(HttpToolsProtocol):
         self._progressed = False
         self._body_bytes = 0
         """How much of the body has come that arrives."""
-        self._bypass: Bypass | None = None
-        """Takes the rest of it; None: the parser does."""
         self._repeats_head = False
         self._refused = False
         self._drained_bytes = 0
@@ -85,6 +81,8 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         self._end_input()
+        if self._exchange is not None:
+            self._exchange.bypass = None  # which refers to this connection
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -107,8 +105,8 @@ class Connection(HttpToolsProtocol):
             self._forget(data)
             return
         try:
-            if self._bypass is not None:
-                data = self._bypass.take(data)
+            if self._exchange is not None and self._exchange.bypass is not None:
+                data = self._exchange.bypass.take(data)
             while data and not self.transport.is_closing():
                 data = self._parse(data)
         except HttpParserError:
@@ -143,7 +141,7 @@ class Connection(HttpToolsProtocol):
         """Have the rest of a body not be parsed, if there is much of it."""
         left = left_bytes([one for one in self.headers if one[0] in _FRAMING], self._body_bytes)
         if left >= LARGE_BYTES:
-            self._bypass = exchange.bypass = Bypass(self, exchange, left)
+            exchange.bypass = Bypass(self, exchange, left)
 
     def _stay_with_http(self) -> None:
         """Have a new parser read the body of the request, since the old one thinks that another protocol follows."""
@@ -197,7 +195,7 @@ class Connection(HttpToolsProtocol):
             raise HttpParserError
         self._in_head = False
         self._keep_open()
-        self.server_state.default_headers = _date_header(int(time.time()))
+        self.server_state.default_headers = date_header(int(time.time()))
         super().on_headers_complete()
         if self._exchange is not None:
             self._exchange.cycle = self.cycle
@@ -216,7 +214,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body_passed(self) -> None:
         """Take note of the end of a request that the parser has not seen, and parse the next one with another."""
-        self._bypass, self._partial_bytes = None, 0
+        self._partial_bytes = 0
         self.parser = HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self.on_message_complete()
@@ -299,9 +297,3 @@ def _give_up_after(transport: asyncio.Transport, seconds: float) -> None:
     own: socket.socket | None = transport.get_extra_info("socket")
     if own is not None and own.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
-
-
-@functools.lru_cache(maxsize=1)
-def _date_header(second: int) -> list[tuple[bytes, bytes]]:
-    """Return the header that every answer of this second has (RFC 9110, section 6.6.1)."""
-    return [(b"date", formatdate(second, usegmt=True).encode())]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 from collections import deque
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -82,7 +84,7 @@ class Exchange:
 
     def end(self) -> None:
         """Take note that the body has ended."""
-        self.arrived = True
+        self.arrived, self.bypass = True, None
         self.wake()
 
     def lose(self, *, hears: bool = False) -> None:
@@ -226,3 +228,9 @@ def exchanging(app: Asgi) -> Asgi:
             await own.fail(500)
 
     return exchange
+
+
+@functools.lru_cache(maxsize=1)
+def date_header(second: int) -> list[tuple[bytes, bytes]]:
+    """Return the header that every answer of this second has (RFC 9110, section 6.6.1)."""
+    return [(b"date", formatdate(second, usegmt=True).encode())]

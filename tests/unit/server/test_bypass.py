@@ -220,6 +220,24 @@ def test_nothing_is_read_while_nobody_wants_it(run: Run) -> None:
     run(test())
 
 
+def test_what_came_before_a_reset_while_nobody_wanted_it_is_there(run: Run) -> None:
+    async def test() -> None:
+        async with serving(app := Filling()) as connect, connect() as client:
+            app.waits_after = 1
+            client.send(HEAD + b"\r\n")
+            await eventually(lambda: bool(app.bodies))
+            client.send(BODY[:10])
+            await eventually(app.has(10))
+            client.send(BODY[10:30_000])
+            await client.writer.drain()
+            client.reset()
+            app.go.set()
+            await asyncio.wait_for(app.lost.wait(), LONG)
+        assert app.bodies == [BODY[:30_000]]
+
+    run(test())
+
+
 def test_the_rest_of_a_body_that_is_refused_is_read(run: Run) -> None:
     async def test() -> None:
         async with serving(app := Filling()) as connect, connect() as client:
