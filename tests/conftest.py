@@ -18,6 +18,7 @@ import pytest
 import structlog
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
+from nats.aio.transport import TcpTransport
 
 from tests import tables
 from tests.memory import folder_in_memory
@@ -163,6 +164,18 @@ def _trusting_nobody(verify: Any = True, cert: Any = None, trust_env: bool = Tru
 # Whoever asks without a limit of its own waits as long as the slowest machine may need, rather than five seconds.
 for limit in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, limit, 120.0)
+
+
+class _Tidy(TcpTransport):
+    """Closes what is left of an attempt to connect that was not answered in time: it is a warning when collected."""
+
+    async def connect(self, *where: Any, **how: Any) -> None:
+        self.close()  # type: ignore[no-untyped-call]
+        await super().connect(*where, **how)
+
+
+# For the clients of tests; the product has its own.
+pytest.MonkeyPatch().setattr("nats.aio.client.TcpTransport", _Tidy)
 
 # Each `httpx.get` would read all certificates of the system, 22 ms of CPU time, to ask this machine in plain HTTP.
 pytest.MonkeyPatch().setattr("httpx._transports.default.create_ssl_context", _trusting_nobody)

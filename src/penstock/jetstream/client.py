@@ -27,6 +27,7 @@ from .parser import MessageParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from urllib.parse import ParseResult
 
     from nats.aio.client import Server
     from nats.aio.msg import Msg
@@ -254,6 +255,11 @@ class _Transport(TcpTransport):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        """Connect, and leave nothing of an attempt before that came no further."""
+        self.close()
+        await super().connect(uri, buffer_size, connect_timeout)
 
     def close(self) -> None:
         if self._io_writer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -151,6 +152,29 @@ async def test_a_server_that_dies_and_comes_back(tmp_path: Path) -> None:
                 assert got.pop() == b"%d" % turn
     events = [line["event"] for line in logs]
     assert (events.count("nats_disconnected"), events.count("nats_reconnected")) == (2, 2)
+
+
+async def test_nothing_is_left_of_an_attempt_that_was_not_answered(tmp_path: Path) -> None:
+    """What is left open is a warning when it is collected, and warnings are errors."""
+    attempts = 0
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal attempts
+        attempts += 1
+        writer.close()
+
+    with running_nats(tmp_path) as server:
+        async with connect(server.servers, name="test") as client:
+            server.kill()
+            await eventually(lambda: not client.is_connected)
+            mute = await asyncio.start_server(say_nothing, "127.0.0.1", server.port)
+            await eventually(lambda: attempts > 2)
+            mute.close()
+            await mute.wait_closed()
+            await asyncio.to_thread(server.start_again)
+            await eventually(lambda: client.is_connected)
+            assert await _answers(client)
+    gc.collect()
 
 
 async def test_an_error_of_the_server_does_not_end_the_connection_for_good(plain: NatsServer) -> None:
