@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .ledger import Held, Ledger
     from .set_aside import SetAside
     from .subscription import Subscription
-    from .trials import Trials
+    from .trials import Trial, Trials
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +43,8 @@ class Tolerance:
     max_failures: int = 20
     """So often its handler may fail, in a way that is not known to pass."""
     suspect_after: int = 10
-    """Delivered more often than that, it may be one that ends the process. It is handled under a mark, and no other
-    such event beside it."""
+    """Delivered more often than that, it may be one that ends the process. It is handled under a mark; once that of a
+    process that died is there, no other such event is handled beside it."""
     max_deaths: int = 5
     """So many processes may die while they handle such an event."""
 
@@ -71,8 +71,10 @@ class Handling:
         self._set_aside = set_aside
         self._trials = trials
         self._tolerance = tolerance
-        self._trying = False
-        """Whether an event is being handled that may end the process."""
+        self._trying = 0
+        """How many events are being handled that may end the process."""
+        self._alone = False
+        """Whether it is one of which a process has died, and no other may be beside it."""
         self._failed: OrderedDict[int, int] = OrderedDict()
         """How often each has failed here, by its sequence."""
         self._unreadable: asyncio.Queue[tuple[Held, UndecodableEvent]] = asyncio.Queue()
@@ -122,27 +124,45 @@ class Handling:
             self._ledger.done(held)
 
     async def _try_out(self, member: Subscription, held: Held, entry: Entry, consumer: Consumer | None) -> None:
-        """Handle an event of which processes may have died, one such event at a time: so it is known which it was."""
-        if self._trying or consumer is None:
+        """Handle an event of which processes may have died.
+
+        After a store was away for long, thousands are suspicious; these are handled beside each other. Once a process
+        has died, those that it had are handled one at a time: so it is known in the end which it was.
+        """
+        if self._alone or consumer is None:
             self._ledger.put_back(entry, BACK_FOR)
             return
         trial = self._trials.of(consumer, held.delivery.sequence)
-        self._trying = True
+        self._trying += 1
         try:
             deaths = await trial.deaths()
             if deaths >= self._tolerance.max_deaths:
                 reason = f"{deaths} processes died, or hung, while they handled it"
                 await self._finish_aside(held, entry, reason)
+                trial.end()
+            elif not self._may_try(deaths):
+                self._ledger.put_back(entry, BACK_FOR)
             else:
-                await trial.begin()
-                await self._hand_over(member, held, entry)
+                await self._try(trial, member, held, entry, alone=deaths > 0)
         except (BusUnavailable, *NATS_ERRORS) as error:
             log.warning("event_not_tried", sequence=held.delivery.sequence, error=told(error))
             self._ledger.put_back(entry, _SET_ASIDE_AGAIN)
         finally:
             self._ledger.put_back(entry, AT_ONCE)  # if nothing has become of it
+            self._trying -= 1
+
+    def _may_try(self, deaths: int) -> bool:
+        """Tell whether an event of which so many processes have died can be handled beside what is being handled."""
+        return not self._alone and (not deaths or self._trying == 1)
+
+    async def _try(self, trial: Trial, member: Subscription, held: Held, entry: Entry, *, alone: bool) -> None:
+        self._alone = alone
+        try:
+            await trial.begin()
+            await self._hand_over(member, held, entry)
+        finally:
+            self._alone = False
             trial.end()
-            self._trying = False
 
     async def _note_failure(self, held: Held, entry: Entry, error: BaseException) -> None:
         self.failures += 1

@@ -77,6 +77,22 @@ async def test_what_comes_often_because_a_store_is_away_is_not_set_aside(
         await eventually(lambda: no_marks(manager))
 
 
+async def test_what_has_come_often_and_killed_nobody_is_handled_side_by_side(new_bus: NewBus) -> None:
+    """After a store was away for long there may be thousands of these."""
+    listener = Listener()
+    listener.gate.clear()
+    async with (
+        new_bus(tolerance=Tolerance(suspect_after=0)) as bus,
+        bus.subscribe("g", [BytesReceived], listener, workers=4),
+    ):
+        await bus.publish(*(received(f"u{number}") for number in range(3)))
+        await eventually(lambda: listener.running == 3)
+        assert await marks(bus._manager) == 3
+        listener.gate.set()
+        await eventually(lambda: bus.pending("g") == 0)
+        await eventually(lambda: no_marks(bus._manager))
+
+
 async def test_what_may_be_at_fault_is_handled_one_after_the_other(new_bus: NewBus) -> None:
     listener = Listener()
     listener.gate.clear()
@@ -84,9 +100,13 @@ async def test_what_may_be_at_fault_is_handled_one_after_the_other(new_bus: NewB
         new_bus(tolerance=Tolerance(suspect_after=0), ack_wait=timedelta(seconds=2)) as bus,
         bus.subscribe("g", [BytesReceived], listener, workers=4),
     ):
+        consumer = bus._readers["g"]._consumer
+        assert consumer is not None
+        for sequence in (1, 2, 3):  # as a process leaves them that dies with all three
+            await bus._trials.of(consumer, sequence).begin()
         await bus.publish(*(received(f"u{number}") for number in range(3)))
         await eventually(lambda: listener.running == 1)
-        assert await marks(bus._manager) == 1
+        assert await marks(bus._manager) == 4
         listener.gate.set()
         await eventually(lambda: len(listener.uploads) == 3, timeout_seconds=60)
         assert listener.most_running == 1
