@@ -49,6 +49,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     )
     """Pauses after which an unanswered start or decision is said again, with the same event ID. Their sum stays
     within the 120 s in which JetStream recognises repeated IDs, so a repeat costs nothing where the first arrived."""
+    decision_again_after: timedelta = timedelta(seconds=135)
+    """One more pause for decisions about what our own storage side began, which recognises repeats by itself. After it
+    even what was first heard at the last of the others is repeated for JetStream as well, so that the storage side says
+    again what it has done, should that have been lost."""
 
     @classmethod
     def create(cls, steps: Sequence[str], *, delay: timedelta = _ZERO, **others: object) -> Self:
@@ -95,9 +99,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         timeout = self.step_timeouts.get(step)
         return None if timeout is None else now + timeout
 
-    def announcement(self, announced: int, now: datetime) -> datetime | None:
-        """Return when to say again what was said `announced` times, just now for the last time; None for never."""
-        return now + self.announce_after[announced - 1] if announced <= len(self.announce_after) else None
+    def announcement(self, announced: int, now: datetime, *, decided: bool = False) -> datetime | None:
+        """Return when to say again what was said `announced` times, just now for the last time; None for never.
+
+        `decided`: it is a decision about what our own storage side began.
+        """
+        pauses = (*self.announce_after, self.decision_again_after) if decided else self.announce_after
+        return now + pauses[announced - 1] if announced <= len(pauses) else None
 
 
 def appends_delay(steps: Sequence[str], delay: timedelta) -> bool:

@@ -18,7 +18,8 @@ from ..events.types import (
 from ..ids import derived_id
 from . import emit
 from .mend import reliable
-from .progress import ENDED, FINISHED, RETRYING, Progress, Status
+from .progress import ENDED, FINISHED, RETRYING, Progress, State, Status
+from .runs import is_numbered
 from .transition import Context, Transition, Verdict
 
 if TYPE_CHECKING:
@@ -236,10 +237,11 @@ def tick(c: Context) -> Transition:
         waited = c.policy.step_timeouts.get(step)
         return _failed_attempt(lapsed, f"step {step!r} gave no answer" + (f" within {waited}" if waited else ""))
     if progress.announce_at is not None and progress.announce_at <= c.now:
+        decided = progress.state is State.FINISHED and is_numbered(progress)
         said = msgspec.structs.replace(
             progress,
             announced=progress.announced + 1,
-            announce_at=c.policy.announcement(progress.announced + 1, c.now),
+            announce_at=c.policy.announcement(progress.announced + 1, c.now, decided=decided),
             updated_at=c.now,
         )
         return Transition(said, Verdict.APPLIED, emit.awaited(said))

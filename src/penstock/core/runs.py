@@ -55,5 +55,10 @@ def is_of_earlier_run(received: Envelope, progress: Progress) -> bool:
     return at < progress.sent_at <= at + OVERTAKEN
 
 
+def is_numbered(progress: Progress) -> bool:
+    """Tell whether our own storage side began the run. It recognises what it is told twice."""
+    return _number(progress.upload_id, progress.run_id) is not None
+
+
 def _number(upload_id: str, event_id: str) -> int | None:
     return next((run for run in range(1, _RUNS + 1) if run_id(upload_id, run) == event_id), None)

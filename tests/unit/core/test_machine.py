@@ -297,6 +297,25 @@ def test_what_is_not_answered_is_said_again_within_two_minutes_and_then_left() -
     assert progress.stalled(now + timedelta(minutes=11), 600)
 
 
+@pytest.mark.parametrize(("run", "pauses"), [(run_id("u", 2), (15, 30, 60, 135)), ("foreign", (15, 30, 60))])
+def test_a_decision_is_said_once_more_when_streams_have_forgotten_it_to_a_storage_side_that_recognises_it(
+    run: str, pauses: tuple[int, ...]
+) -> None:
+    """Its confirmation may be what was lost. A Go storage provider that is slow would release the file twice."""
+    progress, now, ids = go(None, received(run), policy=Policy()).progress, NOW, set[str]()
+    for pause in pauses:
+        assert progress is not None
+        assert progress.due_at == now + seconds(pause)
+        now += seconds(pause)
+        transition = go(progress, Tick(), now=now, policy=Policy())
+        assert kinds(transition) == [PostprocessingFinished]
+        ids.add(transition.emits[0].event_id)
+        progress = transition.progress
+    assert progress is not None
+    assert progress.due_at is None
+    assert ids == {emit.awaited_id(progress)}
+
+
 def test_resume_tries_now_and_restart_begins_anew() -> None:
     waiting = go(begun(), finished("retry")).progress
     resumed = go(waiting, said(ResumePostprocessing(upload_id="u"), "resume"))
