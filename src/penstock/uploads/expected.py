@@ -169,8 +169,10 @@ def expected_of(
     claims = [
         claim for field in fields if field.lower() in headers for claim in read_claims(field, headers[field.lower()])
     ]
-    named = {name.strip(" \t").lower() for name in headers.get("trailer", "").split(",")}
-    announced = tuple(field for field in (fields if later is None else later) if field.lower() in named)
+    announced: tuple[str, ...] = ()
+    if "trailer" in headers:  # rarely
+        named = {name.strip(" \t").lower() for name in headers["trailer"].split(",")}
+        announced = tuple(field for field in (fields if later is None else later) if field.lower() in named)
     if announced and not chunked:
         raise BadHeader(
             f"Trailer announces {announced[0]}, which only comes after a chunked body. Send it as a header."
