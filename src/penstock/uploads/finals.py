@@ -85,12 +85,11 @@ class Finals:
 
     async def part_complete(self, part: Upload) -> None:
         """Put those together that waited for this part. What fails is left for the next sweep."""
-        for final in await self._catalogue.waiting_finals():
-            if part.id in final.parts:
-                try:
-                    self._checked(await self._gateway.complete(final.id))
-                except PenstockError as error:
-                    log.warning("upload_left_for_later", upload=final.id, phase=final.phase, error=str(error))
+        for final in await self._catalogue.waiting_finals(part.id):
+            try:
+                self._checked(await self._gateway.complete(final.id))
+            except PenstockError as error:
+                log.warning("upload_left_for_later", upload=final.id, phase=final.phase, error=str(error))
 
     async def _enter(self, final: Upload) -> Upload:
         parts = await self._catalogue.get_many(set(final.parts))

@@ -101,9 +101,15 @@ class Lookups:
         rows = await self._database.read(_rows(statements.PHASES, {"ids": list(upload_ids)}))
         return {upload_id: Phase(phase) for upload_id, phase in rows}
 
-    async def waiting_finals(self) -> Sequence[Upload]:
-        """Return the uploads that are to be made of parts, and are not yet."""
-        return [upload_of(row) for row in await self._database.read(_rows(statements.WAITING))]
+    async def waiting_finals(self, part_id: str | None = None) -> Sequence[Upload]:
+        """Return the uploads that are to be made of parts, and are not yet; with `part_id`, only those of that part.
+
+        Each may name parts in 64 KiB: who asks for one of them is not to read thousands.
+        """
+        if part_id is None:
+            return [upload_of(row) for row in await self._database.read(_rows(statements.WAITING))]
+        rows = await self._database.read(_rows(statements.WAITING_FOR, {"part": part_id}))
+        return [final for row in rows if part_id in (final := upload_of(row)).parts]
 
     async def same_final(self, upload: Upload) -> Upload | None:
         """Return an upload made of the same parts, with the same metadata, unless it came to a bad end; or None."""

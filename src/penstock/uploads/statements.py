@@ -71,6 +71,7 @@ IS_RECEIVING: Final = uploads.c.phase == literal_column(f"'{Phase.RECEIVING}'")
 DECLARED: Final = select(func.coalesce(func.sum(uploads.c.size_bytes), 0)).where(IS_RECEIVING)
 _IS_FINAL: Final = uploads.c.final_key != literal_column("''")
 WAITING: Final = select(*COLUMNS).where(_IS_FINAL, uploads.c.phase == Phase.RECEIVING.value)
+WAITING_FOR: Final = WAITING.where(uploads.c.concat.contains(bindparam("part")))
 SAME_FINAL: Final = (
     select(*COLUMNS)
     .where(

@@ -246,3 +246,19 @@ async def test_a_repeat_that_finds_somebody_at_work_cancels_nothing(tmp_path: Pa
         assert (await parts.receiver.find(entered)).phase is Phase.RECEIVING
         again = await parts.receiver.create(None, size_bytes=None, concat=of(*ids))
         assert (again.upload.id, again.upload.phase) == (entered, Phase.PROCESSING)
+
+
+async def test_finals_are_asked_for_by_part(tmp_path: Path) -> None:
+    """However many of others wait."""
+    async with way_in(tmp_path) as parts:
+        ids = [await part(parts, b"ab", sent=1) for _ in range(3)]
+        finals = [
+            (await parts.receiver.create("whole", size_bytes=None, concat=of(*named))).upload.id
+            for named in (ids[:2], ids[1:], [ids[0], ids[0]])
+        ]
+        waiting = parts.catalogue.waiting_finals
+        assert {final.id for final in await waiting()} == set(finals)
+        assert [{final.id for final in await waiting(one)} for one in ids] == [
+            {finals[0], finals[2]}, {finals[0], finals[1]}, {finals[1]}
+        ]  # fmt: skip
+        assert await waiting("0" * 32) == []
