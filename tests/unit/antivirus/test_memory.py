@@ -119,7 +119,7 @@ def test_icap(clamd: Clamd, way: str, tmp_path: Path) -> None:
     assert grown < MOST_BYTES
 
 
-@pytest.mark.parametrize(("size_bytes", "way"), [(4097 * MIB, "file"), (128 * MIB, "stream")])
+@pytest.mark.parametrize(("size_bytes", "way"), [(513 * MIB, "file"), (128 * MIB, "stream")])
 def test_yara(size_bytes: int, way: str, tmp_path: Path) -> None:
     grown, verdict = measure("yara", size_bytes, way, tmp_path)
     assert verdict == "infected"

@@ -9,7 +9,7 @@ import random
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import yara_x
@@ -97,6 +97,26 @@ def test_eicar_is_found_at_the_real_borders(place: int, *, in_windows: bool) -> 
     with open_file(data, 2 * WINDOW_BYTES + 5) as fd:
         answer = scan(built_in(), fd, 2 * WINDOW_BYTES + 5, in_windows=in_windows)
     assert answer["matches"] == [("EICAR_Test_File", "")]
+
+
+def test_eicar_is_found_behind_four_gib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a file that takes no room; what comes before is zeros, which are not read and looked at two thousand times."""
+    size_bytes = 4097 * 1024**2
+    scanner, zeros, read = built_in(), bytes(WINDOW_BYTES), yara_worker._read
+    nothing = scanner.scan(zeros)
+
+    class Once:
+        def scan(self, window: bytes) -> yara_x.ScanResults:
+            return nothing if window is zeros else scanner.scan(window)
+
+    def skip(fd: int, wanted: int, start: int) -> bytes:
+        return zeros if start + wanted < 2**32 else read(fd, wanted, start)
+
+    monkeypatch.setattr(yara_worker, "_read", skip)
+    with open_file(b"", size_bytes) as fd:
+        os.pwrite(fd, eicar(), size_bytes - len(eicar()))
+        answer = scan(cast("yara_x.Scanner", Once()), fd, size_bytes, in_windows=True)
+    assert answer == {"matches": [("EICAR_Test_File", "")], "bytes_scanned": size_bytes}
 
 
 def test_the_built_in_rules_look_only_for_patterns() -> None:
