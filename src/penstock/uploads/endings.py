@@ -100,9 +100,8 @@ class Endings:
                 upload, phase=Phase.REJECTED, outcome=error.code, reason=f"when it could be released, {error}"
             )
             ended = await self._end(upload, rejected, said=outcome)
-            await self._withdraw(ended)
-            return ended
         await self._unstage(ended)
+        await self._withdraw(ended)  # also where another instance has rejected it meanwhile
         return ended
 
     async def explain(self, upload: Upload, answer: PostprocessingStepFinished, envelope: Envelope) -> None:
@@ -180,6 +179,7 @@ class Endings:
             present = await self.get(upload.id)
             if not present.phase.holds_bytes:  # deleted at another instance, before the final place had all of it
                 await self.give_up(present)
+            await self._withdraw(present)  # or restarted there, and rejected again
             return present
         log.warning("upload_released_from_quarantine", upload=upload.id, by=doer.name, reason=doer.reason)
         await self._unstage(released)

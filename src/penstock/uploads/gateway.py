@@ -97,6 +97,7 @@ class Gateway:
             begun=Begun(records),
             room=room,
             complete=self.complete,
+            withdraw=self.withdraw,
             is_held=lambda upload_id: self._locks.holder(upload_id) is not None,
         )
 

@@ -52,6 +52,8 @@ class LeftUndone:
         begun: knows what need not be announced.
         room: waits until what is announced is handled for the most part.
         complete: begins the processing of an upload, by its ID, if all of it is there; as `Gateway.complete`.
+        withdraw: removes what a release has left in the final place of an upload that is rejected; as
+            `Gateway.withdraw`.
         is_held: tells whether a request works on an upload, and sees to it that it is completed.
     """
 
@@ -66,6 +68,7 @@ class LeftUndone:
         begun: Begun,
         room: Callable[[], Awaitable[None]],
         complete: Callable[..., Awaitable[Upload]],
+        withdraw: Callable[[str], Awaitable[bool]],
         is_held: Callable[[str], bool],
     ) -> None:
         self._catalogue = catalogue
@@ -77,6 +80,7 @@ class LeftUndone:
         self._begun = begun
         self._room = room
         self._complete = complete
+        self._withdraw = withdraw
         self._is_held = is_held
         self._unfinished_are_left = False
         self._unfinished_after: str | None = None
@@ -91,7 +95,10 @@ class LeftUndone:
         """Do what the death of another instance may have left undone with uploads that it was working on."""
         for upload in (await self._catalogue.get_many(upload_ids)).values():
             with later(upload):
-                await self._complete(upload.id, ask=False)
+                if upload.phase is Phase.REJECTED:  # it was being released from quarantine
+                    await self._withdraw(upload.id)
+                else:
+                    await self._complete(upload.id, ask=False)
 
     async def catch_up(self, *, patience: timedelta | None = None) -> None:
         """Say what the bus would not take, or has lost since, and remove bytes that could not be removed.

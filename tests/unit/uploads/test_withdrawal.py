@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from obstore.store import MemoryStore
 
@@ -187,6 +188,31 @@ async def test_what_is_rejected_in_another_run_has_no_copy_of_an_earlier_one(
         await site.parts.gateway.restart(upload.id)
         rejected = await site.decide(upload, Outcome.ABORT)
         assert rejected.phase is Phase.REJECTED
+        await site.check_only_staged(upload)
+
+
+async def test_what_an_instance_was_releasing_that_died_is_withdrawn_by_its_heir(tmp_path: Path) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        upload = await site.decide(await site.arrived(), Outcome.QUARANTINE)
+        await site.parts.blobs.release(upload.id)
+        await site.parts.gateway.inherit([upload.id])
+        await site.check_only_staged(upload)
+
+
+async def test_who_is_slow_leaves_no_copy_of_what_another_instance_has_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        upload = await site.arrived()
+        release = site.parts.blobs.release
+
+        async def late(upload_id: str) -> None:
+            rejected = msgspec.structs.replace(upload, phase=Phase.REJECTED, outcome="abort")
+            assert await site.parts.catalogue.change(upload, rejected)
+            await release(upload_id)
+
+        monkeypatch.setattr(site.parts.blobs, "release", late)
+        assert (await site.decide(upload, Outcome.CONTINUE)).phase is Phase.REJECTED
         await site.check_only_staged(upload)
 
 
