@@ -128,6 +128,9 @@ class Consumers:
 
     def _consumer(self, info: ConsumerInfo, past: int, still_open: frozenset[int]) -> Consumer:
         config = info.config
+        if (config.max_deliver or 0) > 0:
+            hint = "an event that could not be handled so often, as while the store is away, is lost: set it to -1"
+            log.warning("consumer_drops_events", consumer=info.name, max_deliver=config.max_deliver, hint=hint)
         return Consumer(
             name=info.name,
             created=info.created,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, ReplayPolicy
 from nats.js.manager import JetStreamManager
+from structlog.testing import capture_logs
 
 from penstock.bus.nats.streams import make_events_stream
 from penstock.events.types import (
@@ -241,3 +242,15 @@ async def test_what_is_older_than_a_week_is_left_alone(new_bus: NewBus) -> None:
 
 def decided(upload: str) -> Envelope:
     return Envelope(event=PostprocessingFinished(upload_id=upload, outcome="continue"), event_id=new_event_id())
+
+
+async def test_a_consumer_that_gives_up_on_events_is_told(new_bus: NewBus, manager: JetStreamManager) -> None:
+    """Nobody else would: the server says nothing when it delivers an event no more."""
+    async with new_bus() as bus:
+        await manager.add_consumer(
+            "main-queue", durable_name=f"{GROUP}-pull", ack_policy=AckPolicy.EXPLICIT, max_deliver=5
+        )
+        with capture_logs() as logs:
+            await bus._reader_of(GROUP).bind()
+    told = [line for line in logs if line["event"] == "consumer_drops_events"]
+    assert [(line["consumer"], line["max_deliver"]) for line in told] == [(f"{GROUP}-pull", 5)]
