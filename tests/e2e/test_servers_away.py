@@ -47,7 +47,8 @@ def connections_only(server: NatsServer) -> Iterator[None]:
     """Run a server without JetStream in the place of one that was killed."""
     configuration = server.folder / "connections-only.conf"
     configuration.write_text(f'listen: "{server.endpoint}"')
-    with subprocess.Popen(["nats-server", "-c", str(configuration)], stderr=subprocess.DEVNULL) as process:
+    program = str(server.process.args[0])  # type: ignore[index]  # it was started by a list of words
+    with subprocess.Popen([program, "-c", str(configuration)], stderr=subprocess.DEVNULL) as process:
         try:
             yield
         finally:
