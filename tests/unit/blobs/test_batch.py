@@ -54,13 +54,37 @@ def test_memory_that_was_not_used_is_offered_again() -> None:
     assert b"".join(batch.take()) == b"x"
 
 
-def test_a_batch_is_full_when_there_is_no_room_worth_asking_for() -> None:
+def test_a_batch_is_full_when_it_has_its_share_and_not_before() -> None:
     batch = of(1)
-    fill(batch, bytes(BATCH_BYTES - LEAST_BYTES))
+    batch.add(bytes(300_000))
+    fill(batch, bytes(BATCH_BYTES - 300_001))
     assert not batch.is_full()
+    space = batch.space(PLENTY)
+    assert space is not None
+    assert len(space) > LEAST_BYTES
     fill(batch, b"x")
     assert batch.is_full()
-    assert batch.space(PLENTY) is None
+
+
+def test_a_batch_is_full_when_its_memory_is() -> None:
+    batch = of(1)
+    space = batch.space(300_000)
+    assert space is not None
+    batch.filled(len(space) - LEAST_BYTES)
+    assert not batch.is_full()
+    batch.filled(1)
+    assert batch.is_full()
+    assert batch.space(300_000) is None
+
+
+def test_no_more_pieces_come_together_than_the_system_takes_at_once() -> None:
+    """Of a client that trickles, each read is one."""
+    batch = of(1)
+    for _ in range(BATCH_PIECES):
+        assert not batch.is_full()
+        fill(batch, b"x")
+    assert batch.is_full()
+    assert len(batch.take()) == BATCH_PIECES
 
 
 def test_a_batch_of_pieces_is_full_when_they_are_large_or_many() -> None:
@@ -69,7 +93,6 @@ def test_a_batch_of_pieces_is_full_when_they_are_large_or_many() -> None:
     assert not batch.is_full()
     batch.add(b"x")
     assert batch.is_full()
-    assert batch.space(PLENTY) is None
     batch.take()
     for _ in range(BATCH_PIECES):
         assert not batch.is_full()
@@ -84,11 +107,11 @@ def test_no_more_memory_is_kept_than_is_needed_or_there_is_for_each() -> None:
         (16, PLENTY, BATCH_BYTES // 2),
         (32, PLENTY, BATCH_BYTES // 4),
         (1, 300_000, 300_000),
-        (1, 1, LEAST_BYTES),
+        (1, 1, 1),
     ):
         space = of(requests).space(wanted)
         assert space is not None
-        assert len(space) == given
+        assert len(space) == given + LEAST_BYTES
     assert of(33).space(PLENTY) is None
 
 
@@ -101,7 +124,7 @@ def test_memory_is_given_up_when_there_are_more_requests() -> None:
     kept = batch.take()
     smaller = batch.space(PLENTY)
     assert smaller is not None
-    assert len(smaller) == BATCH_BYTES // 2
+    assert len(smaller) == BATCH_BYTES // 2 + LEAST_BYTES
     for _ in range(1000):
         sharing.begin()
     assert batch.space(PLENTY) is None

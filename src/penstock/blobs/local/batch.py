@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .sharing import Sharing
 
 BATCH_PIECES: Final = 256
-"""When a batch of small chunks is handed over. Each one costs some 60 bytes beside its own, and the system takes 1024
+"""When a batch of small pieces is handed over. Each one costs some 60 bytes beside its own, and the system takes 1024
 at once."""
 _SHARE_BYTES: Final = 256 * 1024
 """How much each request has to be allowed, so that memory is kept for it: with more of them, only pieces are."""
@@ -31,10 +31,9 @@ class Batch:
 
     def is_full(self) -> bool:
         """Tell whether it is to be written."""
-        left = self._sharing.batch_bytes - self.size_bytes
-        if self._memory is not None and self._used_bytes:
-            return min(left, len(self._memory) - self._used_bytes) < LEAST_BYTES
-        return left <= 0 or len(self._pieces) >= BATCH_PIECES
+        if self.size_bytes >= self._sharing.batch_bytes or len(self._pieces) >= BATCH_PIECES:
+            return True
+        return self._memory is not None and len(self._memory) - self._used_bytes < LEAST_BYTES
 
     def add(self, piece: bytes) -> None:
         """Add a piece."""
@@ -48,10 +47,11 @@ class Batch:
             self._memory = self._other = None  # what pieces are in stays until they are written
             self._used_bytes = 0
             return None
-        wanted = max(LEAST_BYTES, min(wanted_bytes, share))
-        if self._memory is None or (not self._used_bytes and not wanted // 2 <= len(self._memory) <= share):
+        most = share + LEAST_BYTES  # so that there is room worth asking for until it is full
+        wanted = min(wanted_bytes + LEAST_BYTES, most)
+        if self._memory is None or (not self._used_bytes and not wanted // 2 <= len(self._memory) <= most):
             self._memory, self._used_bytes = bytearray(wanted), 0
-        end = min(len(self._memory), self._used_bytes + share - self.size_bytes)
+        end = min(len(self._memory), self._used_bytes + most - self.size_bytes)
         return memoryview(self._memory)[self._used_bytes : end] if end - self._used_bytes >= LEAST_BYTES else None
 
     def filled(self, count: int) -> None:
