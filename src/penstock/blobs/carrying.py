@@ -1,6 +1,6 @@
 """Carries staged bytes into the final place: hashes them, sends them, reads them back and compares.
 
-Decision 0013 says why in these steps, and what a death between any two of them leaves; 0027 what is done again then.
+Decision 0013 says why in these steps, and what a death between any two of them leaves; 0026 what is done again then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How far releases are that copy bytes: a fact of the process that does it, for those who look at it meanwhile.
 
 It is nowhere but in memory. Another instance does not know it, and says nothing; after a death there is nothing to be
-put right (decision 0027).
+put right (decision 0026).
 """
 
 from __future__ import annotations
