@@ -282,7 +282,8 @@ def _new_run_id(c: Context, upload_id: str) -> str:
 
 def _changed(c: Context, progress: Progress) -> Progress:
     """Stamp a change, and remember the event that brought it."""
-    handled = (*progress.handled, c.identity)[-_HANDLED_KEPT:] if c.identity else progress.handled
+    known = c.identity
+    handled = (*progress.handled, known)[-_HANDLED_KEPT:] if known else progress.handled
     return msgspec.structs.replace(progress, handled=handled, updated_at=c.now)
 
 

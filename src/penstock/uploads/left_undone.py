@@ -16,7 +16,7 @@ from ..rests import Rests
 from .upload import Phase, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from ..bus.memory import Memory
     from ..clock import Clock
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_PAGE: Final = 500
 _START: Final = timedelta(seconds=0.5)
 """How long a start is held up by looking at what has not arrived; and then by announcing."""
 _STRETCH: Final = 8
@@ -175,17 +174,6 @@ class LeftUndone:
             with later(upload):
                 upload = await self._deeds.announce(upload)
         return self._deeds.announced(upload.id, upload.run)
-
-    async def _all_in(self, phase: Phase) -> AsyncIterator[Upload]:
-        """Yield the uploads that are in a phase, the newest first, also while they change."""
-        cursor: str | None = None
-        while True:
-            page = await self._catalogue.list(phases=[phase], limit=_PAGE, cursor=cursor)
-            for upload in page.uploads:
-                yield upload
-            cursor = page.next
-            if cursor is None:
-                return
 
 
 @contextmanager
