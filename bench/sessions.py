@@ -25,8 +25,8 @@ from _servers import resident_mib, running
 from penstock.blobs.local import LocalBlobs
 from penstock.clock import SystemClock
 from penstock.db import Database
-from penstock.uploads.catalogue import Catalogue
-from penstock.uploads.feed import Feed
+from penstock.uploads.catalogue.catalogue import Catalogue
+from penstock.uploads.catalogue.feed import Feed
 from penstock.uploads.upload import Phase, Upload
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 
 from penstock.db import Database
 from penstock.db.tables import metadata
-from tests.unit.uploads.test_catalogue import *  # noqa: F403  # every test of the catalogue, on this database
-from tests.unit.uploads.test_paths import *  # noqa: F403  # and of the files in it
+from tests.unit.uploads.catalogue.test_catalogue import *  # noqa: F403  # every test of the catalogue, on this database
+from tests.unit.uploads.catalogue.test_paths import *  # noqa: F403  # and of the files in it
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

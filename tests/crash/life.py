@@ -27,7 +27,7 @@ from penstock.settings.table import Settings
 from penstock.steps.kit import StepDefinition
 from penstock.store.base import ProgressStore
 from penstock.testing import eventually
-from penstock.uploads.catalogue import Catalogue
+from penstock.uploads.catalogue.catalogue import Catalogue
 from penstock.uploads.errors import Gone
 from penstock.uploads.upload import Phase, ScanMark, Upload
 

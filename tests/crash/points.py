@@ -20,7 +20,7 @@ from penstock.events.types import (
 )
 from penstock.testing.faults import Faults, kill_process
 from penstock.testing.faults.faults import Call
-from penstock.uploads.journal import Happening
+from penstock.uploads.catalogue.journal import Happening
 from penstock.uploads.upload import Upload
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from tusclient.client import TusClient as RealClient
 
-from penstock.uploads.tus import EXTENSIONS
+from penstock.uploads.protocols.tus import EXTENSIONS
 from tests.e2e.raw_http import BYTES, TUS, TusClient
 from tests.servers.penstock import PenstockServer
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
     from ..telemetry import Metrics
-    from ..uploads.accounts import Usage
+    from ..uploads.quotas.accounts import Usage
 
 
 def allowances_of(settings: Settings) -> Allowances:

@@ -16,13 +16,13 @@ from ..bus.publish import Publisher
 from ..clock import SystemClock
 from ..db import Database
 from ..errors import ConfigurationError, PenstockError
-from ..uploads.catalogue import Catalogue
-from ..uploads.collecting import Means
-from ..uploads.collection import Report
-from ..uploads.collector import Collector
-from ..uploads.feed import Feed
-from ..uploads.gateway import Gateway
-from ..uploads.orphans import Orphans
+from ..uploads.catalogue.catalogue import Catalogue
+from ..uploads.catalogue.feed import Feed
+from ..uploads.garbage.collecting import Means
+from ..uploads.garbage.collection import Report
+from ..uploads.garbage.collector import Collector
+from ..uploads.garbage.orphans import Orphans
+from ..uploads.gateway.gateway import Gateway
 from ..uploads.remembered import RememberedTime
 from ..uploads.steady import SteadyTime
 from .folder import locked_folder
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..settings import Settings
     from ..telemetry import Metrics
-    from ..uploads.collecting import News
+    from ..uploads.garbage.collecting import News
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from ..bus.base import Bus
 from ..db import Database
 from ..store.base import ProgressStore
 from ..tracing import Tracing
-from ..uploads.leases import Leases
+from ..uploads.locking.leases import Leases
 from .folder import locked_folder
 from .instances import check_same_installation, check_same_place, database_of, delivery_key, open_leases
 from .opening import bus_of, store_of

@@ -17,9 +17,9 @@ from ..db.tables import installation
 from ..db.tables import secrets as secrets_table
 from ..delivery.sending.tokens import KEY_BYTES
 from ..errors import ConfigurationError, PenstockError
-from ..uploads.fencing import BlobFences
-from ..uploads.leases import Leases
-from ..uploads.shared_locks import SharedLocks
+from ..uploads.locking.fencing import BlobFences
+from ..uploads.locking.leases import Leases
+from ..uploads.locking.shared_locks import SharedLocks
 from .loops import running
 from .opening import UNSEEN
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ..blobs.sharing import SupportsFences, SupportsIdentity
     from ..clock import Clock
     from ..settings import Settings
-    from ..uploads.catalogue import Catalogue
-    from ..uploads.gateway import Gateway
+    from ..uploads.catalogue.catalogue import Catalogue
+    from ..uploads.gateway.gateway import Gateway
 
 log = structlog.get_logger(__name__)
 

@@ -18,13 +18,13 @@ from ..postprocessing.commands import Commands
 from ..postprocessing.survey import Survey
 from ..store.base import ProgressStore
 from ..telemetry import Metrics
-from ..uploads.catalogue import Catalogue
-from ..uploads.feed import Feed
-from ..uploads.files import Files
-from ..uploads.gateway import Gateway
-from ..uploads.quarantine import Quarantine
-from ..uploads.receiver import Receiver
-from ..uploads.usage import Usages
+from ..uploads.catalogue.catalogue import Catalogue
+from ..uploads.catalogue.feed import Feed
+from ..uploads.catalogue.quarantine import Quarantine
+from ..uploads.files.files import Files
+from ..uploads.gateway.gateway import Gateway
+from ..uploads.quotas.usage import Usages
+from ..uploads.receiving.receiver import Receiver
 from .garbage import Garbage
 
 

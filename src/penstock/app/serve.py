@@ -27,7 +27,7 @@ from ..health import Check
 from ..settings.services import Service
 from ..steps.runner import StepRunner
 from ..telemetry import Metrics
-from ..uploads.quarantine import Quarantine
+from ..uploads.catalogue.quarantine import Quarantine
 from .allowances import allowances_of, show_usage
 from .delivery import open_own_delivery
 from .dispatching import Dispatching

@@ -6,11 +6,11 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..uploads.collecting import Means
-from ..uploads.collector import Collector
-from ..uploads.expiry import Sweeper
-from ..uploads.leading import lead
-from ..uploads.orphans import Orphans
+from ..uploads.garbage.collecting import Means
+from ..uploads.garbage.collector import Collector
+from ..uploads.garbage.expiry import Sweeper
+from ..uploads.garbage.orphans import Orphans
+from ..uploads.locking.leading import lead
 from .garbage import NOTICED, Garbage
 from .instances import EMPTY_AFTER, finish_what_the_dead_have_left
 

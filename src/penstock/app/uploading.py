@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from ..uploads.catalogue import Catalogue
-from ..uploads.feed import Feed
-from ..uploads.files import Files
-from ..uploads.gateway import Gateway
-from ..uploads.quota import Ledger
-from ..uploads.receiver import Receiver
+from ..uploads.catalogue.catalogue import Catalogue
+from ..uploads.catalogue.feed import Feed
+from ..uploads.files.files import Files
+from ..uploads.files.removal import Removal
+from ..uploads.gateway.gateway import Gateway
+from ..uploads.locking.shared_locks import SharedLocks
+from ..uploads.quotas.quota import Ledger
+from ..uploads.quotas.usage import Usages
+from ..uploads.receiving.receiver import Receiver
 from ..uploads.remembered import RememberedTime
-from ..uploads.removal import Removal
-from ..uploads.shared_locks import SharedLocks
 from ..uploads.steady import SteadyTime
-from ..uploads.usage import Usages
 from .instances import FEED_POLL, open_locks
 
 if TYPE_CHECKING:

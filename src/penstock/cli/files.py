@@ -126,7 +126,7 @@ def get(
 
     What breaks off goes on from there.
     """
-    from ..uploads.names import checked_name
+    from ..uploads.protocols.names import checked_name
     from .api import Api
     from .transfer.boards import bar_for
 

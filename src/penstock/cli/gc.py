@@ -101,7 +101,7 @@ class _Collect:
 
         from ..app.garbage import open_collector
         from ..durations import parse_duration
-        from ..uploads.collection import Report
+        from ..uploads.garbage.collection import Report
 
         quiet_logs()
         try:

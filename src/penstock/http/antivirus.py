@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from ..uploads.quarantine import Act, Doer, LogEntry
+from ..uploads.catalogue.quarantine import Act, Doer, LogEntry
 from .services import Services
 from .views import UploadView
 

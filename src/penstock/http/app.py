@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from .. import __version__, web
-from ..uploads.resumable import completes, is_meant
+from ..uploads.protocols.resumable import completes, is_meant
 from . import antivirus, events, files, garbage, paths, postprocessing, status, uploads, usage
 from .asgi import Asgi, Receive, Scope, Send, headers_of
 from .content import Content

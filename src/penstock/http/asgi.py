@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import msgspec
 
-from ..uploads import tus
 from ..uploads.errors import Disconnected
-from ..uploads.expected import expected_of
+from ..uploads.protocols import tus
+from ..uploads.protocols.expected import expected_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from ..uploads.expected import Expected
+    from ..uploads.protocols.expected import Expected
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 from ..blobs.base import BlobUnavailable
 from ..errors import NotFound, PenstockError
-from ..uploads.digests import repr_digest
 from ..uploads.errors import Gone
 from ..uploads.file_errors import StillProcessing
-from ..uploads.metadata import file_checksum
 from ..uploads.places import Place
+from ..uploads.protocols.digests import repr_digest
+from ..uploads.protocols.metadata import file_checksum
 from ..uploads.upload import Phase, Upload
 from .asgi import Answer, Exchange, Receive, Scope, Send, exchange_of, headers_of, send_answer, start
 from .preconditions import validators_of

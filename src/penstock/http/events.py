@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..blobs.handover import Handover, Handovers
-    from ..uploads.feed import FeedEntry
+    from ..uploads.catalogue.feed import FeedEntry
     from .services import Services
 
 _HEARTBEAT_SECONDS = 15.0

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 from ..errors import PenstockError
-from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST
 from ..uploads.errors import BadForm, BadHeader, Disconnected, Ending, Idle
+from ..uploads.protocols.digests import CONTENT_DIGEST, REPR_DIGEST
 from .asgi import Answer, Body, Scope
 from .cors import is_foreign
 from .form_body import FormBody, Part, boundary_of

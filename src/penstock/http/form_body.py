@@ -22,8 +22,8 @@ from multipart import (  # type: ignore[import-untyped]  # has annotations, but 
 )
 
 from ..uploads.errors import BadForm, FormTooLarge, Idle, UnsupportedBody
-from ..uploads.locks import IDLE
-from ..uploads.names import UnsafeName
+from ..uploads.locking.locks import IDLE
+from ..uploads.protocols.names import UnsafeName
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,8 +6,8 @@ import base64
 from typing import Final, NamedTuple
 
 from ..uploads.errors import BadForm
-from ..uploads.integrity import KEY, read_file_checksum
-from ..uploads.metadata import checked_space, media_type_of
+from ..uploads.protocols.integrity import KEY, read_file_checksum
+from ..uploads.protocols.metadata import checked_space, media_type_of
 
 _OF_NEXT: Final = ("name", "path", "type", KEY)
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 
 from ..durations import parse_duration
 from ..errors import InvalidRequest
-from ..uploads.collecting import News
-from ..uploads.collection import Find, Report, Total
+from ..uploads.garbage.collecting import News
+from ..uploads.garbage.collection import Find, Report, Total
 from .described import model_of
 from .services import Services
 

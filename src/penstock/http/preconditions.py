@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from ..ids import is_upload_id
 from ..uploads.file_errors import OtherVersion
-from ..uploads.proviso import ANY, Proviso
+from ..uploads.protocols.proviso import ANY, Proviso
 from ..uploads.upload import Phase, Upload
 from .ranges import Validators, date_of, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..uploads.files import Files
+    from ..uploads.files.files import Files
     from ..uploads.places import Place
 
 _CONDITIONS: Final = frozenset({"if-match", "if-none-match", "if-unmodified-since"})

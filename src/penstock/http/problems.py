@@ -14,8 +14,9 @@ from starlette.exceptions import HTTPException
 from ..blobs.base import BlobMissing, OffsetConflict, StorageFull
 from ..delivery.sending.claims import StepOver, WrongToken
 from ..errors import InvalidRequest, NotFound, PenstockError, Unavailable
-from ..uploads import errors, file_errors, tus
-from ..uploads.digests import WISHES
+from ..uploads import errors, file_errors
+from ..uploads.protocols import tus
+from ..uploads.protocols.digests import WISHES
 from .asgi import Answer
 
 if TYPE_CHECKING:

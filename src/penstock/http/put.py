@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
-from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST, WISHES, as_metadata, read_digests
 from ..uploads.errors import BadHeader, ChecksumMismatch, DigestMismatch, LengthRequired
-from ..uploads.metadata import checked_space, media_type_of
-from ..uploads.names import UnsafeName
 from ..uploads.places import Place
+from ..uploads.protocols.digests import CONTENT_DIGEST, REPR_DIGEST, WISHES, as_metadata, read_digests
+from ..uploads.protocols.metadata import checked_space, media_type_of
+from ..uploads.protocols.names import UnsafeName
 from .asgi import Answer, Body, Scope
 from .preconditions import check_upload
 from .received import accepted
@@ -20,7 +20,7 @@ from .whole import WholeFiles
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..uploads.expected import Expected
+    from ..uploads.protocols.expected import Expected
     from .services import Services
 
 _ROOT: Final = "/files/"

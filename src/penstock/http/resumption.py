@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..errors import NotFound
-from ..uploads import resumable
-from ..uploads.digests import CONTENT_DIGEST, REPR_DIGEST
 from ..uploads.errors import UNKEPT, AlreadyComplete, InconsistentLength, TooLarge, WrongOffset
 from ..uploads.file_errors import UNMET
-from ..uploads.metadata import media_type_of
 from ..uploads.places import Place
-from ..uploads.resumable import Part
+from ..uploads.protocols import resumable
+from ..uploads.protocols.digests import CONTENT_DIGEST, REPR_DIGEST
+from ..uploads.protocols.metadata import media_type_of
+from ..uploads.protocols.resumable import Part
 from ..uploads.standing import Standing
 from .asgi import Answer, Body, Scope, exchange_of
 from .endpoint import Endpoint
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     from ..errors import PenstockError
-    from ..uploads.expected import Expected
-    from ..uploads.resumable import Dialect
+    from ..uploads.protocols.expected import Expected
+    from ..uploads.protocols.resumable import Dialect
     from .services import Services
 
 _COLLECTION: Final = ("OPTIONS", "POST", "PUT", "PATCH")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..uploads import resumable, tus
-from ..uploads.digests import REPR_DIGEST, WISHES
 from ..uploads.errors import BadHeader
-from ..uploads.expected import TUS_FIELDS
-from ..uploads.metadata import UNKNOWN_TYPE
+from ..uploads.protocols import resumable, tus
+from ..uploads.protocols.digests import REPR_DIGEST, WISHES
+from ..uploads.protocols.expected import TUS_FIELDS
+from ..uploads.protocols.metadata import UNKNOWN_TYPE
 from .asgi import Answer, Body, Scope
 from .endpoint import Endpoint
 from .problems import method_not_allowed

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import InvalidRequest, PenstockError, Unavailable
 from ..postprocessing.commands import Row
-from ..uploads.comparison import digest
+from ..uploads.gateway.comparison import digest
 from ..uploads.upload import Phase, Upload
 from .asgi import headers_of
 from .record_views import Results

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from ..uploads.accounts import Usage
 from ..uploads.allowances import SubjectKind
+from ..uploads.quotas.accounts import Usage
 from .asgi import headers_of
 from .services import Services
 

@@ -17,8 +17,8 @@ from .endpoint import Endpoint
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping
 
-    from ..uploads.expected import Expected
-    from ..uploads.proviso import Proviso
+    from ..uploads.protocols.expected import Expected
+    from ..uploads.protocols.proviso import Proviso
     from ..uploads.standing import Standing
 
 log = structlog.get_logger(__name__)

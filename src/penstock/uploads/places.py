@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from .metadata import checked_space
-from .names import checked_path
+from .protocols.metadata import checked_space
+from .protocols.names import checked_path
 
 
 class Place(msgspec.Struct, frozen=True):

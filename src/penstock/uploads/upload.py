@@ -8,8 +8,8 @@ from enum import StrEnum
 import msgspec
 
 from ..events.types import ScanDetails
-from .concat import PARTIAL, parts_of
-from .proviso import Proviso
+from .protocols.concat import PARTIAL, parts_of
+from .protocols.proviso import Proviso
 
 
 class Phase(StrEnum):

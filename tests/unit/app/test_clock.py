@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from penstock.app.serve import App
 from penstock.clock import SystemClock
 from penstock.settings.load import load_settings
-from penstock.uploads.collection import Report
+from penstock.uploads.garbage.collection import Report
 
 if TYPE_CHECKING:
     from pathlib import Path

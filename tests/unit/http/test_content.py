@@ -11,7 +11,7 @@ from penstock.http.content import check_readable, disposition, served_type
 from penstock.http.put import name_of, space_of
 from penstock.uploads.errors import BadHeader, Gone
 from penstock.uploads.file_errors import StillProcessing
-from penstock.uploads.names import UnsafeName
+from penstock.uploads.protocols.names import UnsafeName
 from penstock.uploads.upload import Phase, Upload
 
 

@@ -13,7 +13,7 @@ from penstock.http.garbage import ReportView
 from penstock.http.record_views import Results
 from penstock.postprocessing.commands import Row
 from penstock.testing.store_contract.records import NOW
-from penstock.uploads.collection import Find, Kind, Report, Total
+from penstock.uploads.garbage.collection import Find, Kind, Report, Total
 
 
 class Small(msgspec.Struct, frozen=True):

@@ -8,8 +8,8 @@ from penstock.errors import InvalidRequest
 from penstock.http.destination import address_of, destination_of
 from penstock.http.problems import ForeignDestination, status_of
 from penstock.uploads.errors import BadHeader
-from penstock.uploads.names import UnsafeName
 from penstock.uploads.places import Place
+from penstock.uploads.protocols.names import UnsafeName
 
 BASE = "http://files.example.org:8080"
 PUBLIC = "https://example.org/penstock"

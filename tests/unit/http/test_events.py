@@ -17,9 +17,9 @@ from penstock.db import Database
 from penstock.http import events
 from penstock.http.events import begin_after, stream
 from penstock.testing import ManualClock, eventually
-from penstock.uploads import feed as feed_module
-from penstock.uploads.catalogue import Catalogue
-from penstock.uploads.feed import Feed
+from penstock.uploads.catalogue import feed as feed_module
+from penstock.uploads.catalogue.catalogue import Catalogue
+from penstock.uploads.catalogue.feed import Feed
 from penstock.uploads.upload import Phase, Upload
 
 if TYPE_CHECKING:

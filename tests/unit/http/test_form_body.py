@@ -14,7 +14,7 @@ from penstock.http.asgi import Body
 from penstock.http.form_body import MOST_PARTS, FormBody, Part, boundary_of
 from penstock.testing import eventually
 from penstock.uploads.errors import BadForm, Disconnected, FormTooLarge, Idle, UnsupportedBody
-from penstock.uploads.names import UnsafeName
+from penstock.uploads.protocols.names import UnsafeName
 
 END = b"--b--\r\n"
 

@@ -6,7 +6,7 @@ import pytest
 
 from penstock.errors import InvalidRequest
 from penstock.http.form_fields import Fields, Wish
-from penstock.uploads.metadata import UNKNOWN_TYPE, file_checksum
+from penstock.uploads.protocols.metadata import UNKNOWN_TYPE, file_checksum
 
 MD5 = "md5 " + "0" * 32
 

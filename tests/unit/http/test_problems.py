@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-import penstock.uploads.names
+import penstock.uploads.protocols.names
 from penstock.blobs.base import BlobMissing, BlobUnavailable, StorageFull
 from penstock.errors import InvalidRequest, NotFound, PenstockError, Unavailable
 from penstock.http.problems import answer_to, answer_to_failure, method_not_allowed
-from penstock.uploads import errors, resumable, tus
+from penstock.uploads import errors
 from penstock.uploads.allowances import THE_INSTANCE
 from penstock.uploads.file_errors import StillProcessing
 from penstock.uploads.limits import check_room
+from penstock.uploads.protocols import resumable, tus
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from penstock.uploads.limits import check_room
         (errors.BadHeader("x"), 400),
         (errors.UnsupportedChecksum("x"), 400),
         (errors.Disconnected("x"), 400),
-        (penstock.uploads.names.UnsafeName("x"), 400),
+        (penstock.uploads.protocols.names.UnsafeName("x"), 400),
         (NotFound("x"), 404),
         (errors.Idle("x"), 408),
         (errors.WrongOffset(sent=1, offset=2), 409),

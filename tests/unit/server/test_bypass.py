@@ -18,8 +18,8 @@ from penstock.ids import new_upload_id
 from penstock.server.bypass import LARGE_BYTES, left_bytes
 from penstock.server.exchange import Exchange
 from penstock.testing import eventually
-from penstock.uploads.intake import Intake
-from penstock.uploads.locks import Hold
+from penstock.uploads.locking.locks import Hold
+from penstock.uploads.receiving.intake import Intake
 from tests.unit.server.clients import LONG, Client, answer, exchange_of, serving
 
 Run = Callable[[Coroutine[Any, Any, None]], None]

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from penstock.errors import NotFound
 from penstock.telemetry import Metrics
-from penstock.uploads.files import Files
+from penstock.uploads.files.files import Files
+from penstock.uploads.files.removal import Removal
 from penstock.uploads.places import Place
-from penstock.uploads.receiver import Receiver
-from penstock.uploads.removal import Removal
+from penstock.uploads.receiving.receiver import Receiver
 from penstock.uploads.upload import Phase, Upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from penstock.db import Database
-    from penstock.uploads.proviso import Proviso
-    from penstock.uploads.quota import Ledger
+    from penstock.uploads.protocols.proviso import Proviso
+    from penstock.uploads.quotas.quota import Ledger
 
     from .whole_life import Process
 

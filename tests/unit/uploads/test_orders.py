@@ -17,11 +17,11 @@ from penstock.db.tables import metadata
 from penstock.errors import NotFound
 from penstock.ids import new_upload_id
 from penstock.testing import ManualClock
-from penstock.uploads.catalogue import Catalogue
-from penstock.uploads.files import Files
+from penstock.uploads.catalogue.catalogue import Catalogue
+from penstock.uploads.files.files import Files
+from penstock.uploads.files.removal import Removal
 from penstock.uploads.places import Place
-from penstock.uploads.quota import Ledger
-from penstock.uploads.removal import Removal
+from penstock.uploads.quotas.quota import Ledger
 from penstock.uploads.upload import Phase, Upload
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from penstock.blobs.objects.place import ObjectPlace
 from penstock.db import Database, DatabaseUnavailable
 from penstock.events.types import Envelope, Outcome, PostprocessingFinished
 from penstock.ids import new_upload_id
-from penstock.uploads.collecting import Means
-from penstock.uploads.collection import Kind
-from penstock.uploads.collector import Collector
+from penstock.uploads.catalogue.quarantine import Doer
 from penstock.uploads.file_errors import FileThere
-from penstock.uploads.orphans import Orphans
-from penstock.uploads.proviso import NO_FILE, Proviso
-from penstock.uploads.quarantine import Doer
+from penstock.uploads.garbage.collecting import Means
+from penstock.uploads.garbage.collection import Kind
+from penstock.uploads.garbage.collector import Collector
+from penstock.uploads.garbage.orphans import Orphans
+from penstock.uploads.protocols.proviso import NO_FILE, Proviso
 from penstock.uploads.steady import SteadyTime
 from penstock.uploads.upload import Phase, Upload
 

@@ -16,13 +16,13 @@ from penstock.telemetry import Metrics
 from penstock.testing import ManualClock
 from penstock.tracing import UNTRACED, Tracing
 from penstock.uploads.allowances import UNLIMITED
-from penstock.uploads.catalogue import Catalogue
+from penstock.uploads.catalogue.catalogue import Catalogue
+from penstock.uploads.catalogue.feed import Feed
 from penstock.uploads.errors import Disconnected
-from penstock.uploads.feed import Feed
-from penstock.uploads.gateway import Gateway
-from penstock.uploads.quota import Ledger
-from penstock.uploads.receiver import Receiver
-from penstock.uploads.usage import Usages
+from penstock.uploads.gateway.gateway import Gateway
+from penstock.uploads.quotas.quota import Ledger
+from penstock.uploads.quotas.usage import Usages
+from penstock.uploads.receiving.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from penstock.blobs.base import BlobStore
     from penstock.store.base import ProgressStore
     from penstock.testing.faults import Faults
-    from penstock.uploads.at_once import Foresee
+    from penstock.uploads.gateway.at_once import Foresee
 
 EXPIRATION = timedelta(hours=1)
 

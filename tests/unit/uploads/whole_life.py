@@ -31,11 +31,11 @@ from penstock.store.memory import MemoryStore
 from penstock.telemetry import Metrics
 from penstock.testing import ManualClock
 from penstock.testing.faults import Faults
-from penstock.uploads.catalogue import Catalogue
-from penstock.uploads.expiry import Sweeper
-from penstock.uploads.feed import Feed
-from penstock.uploads.gateway import Gateway
-from penstock.uploads.orphans import Orphans
+from penstock.uploads.catalogue.catalogue import Catalogue
+from penstock.uploads.catalogue.feed import Feed
+from penstock.uploads.garbage.expiry import Sweeper
+from penstock.uploads.garbage.orphans import Orphans
+from penstock.uploads.gateway.gateway import Gateway
 from penstock.uploads.remembered import RememberedTime
 from penstock.uploads.steady import SteadyTime
 from penstock.uploads.upload import Upload

@@ -1,0 +1,1 @@
+"""Files as people see them, by spaces and paths."""

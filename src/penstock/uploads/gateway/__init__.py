@@ -1,0 +1,1 @@
+"""The storage side of postprocessing: what is said on the bus, and what becomes of the bytes."""

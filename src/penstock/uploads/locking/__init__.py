@@ -1,0 +1,1 @@
+"""Who works on an upload: one at a time, in this process and among instances."""

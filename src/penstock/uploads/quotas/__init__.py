@@ -1,0 +1,1 @@
+"""How much a space and a user may have, and what they have."""

@@ -1,0 +1,1 @@
+"""How bytes come in: an upload begins, is written to, and has all of them."""
