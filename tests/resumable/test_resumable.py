@@ -352,9 +352,10 @@ def test_more_than_the_length(client: Client, version: int | None, after: int, c
 )
 @pytest.mark.any_storage
 def test_limits_are_told(client: Client) -> None:
-    options = client.ask("OPTIONS", "/uploads/", {})
-    assert options["upload-limit"] == f"max-size={MAX_SIZE}"
-    assert "application/partial-upload" in options.words("accept-patch")
+    for begins in ("/uploads/", "/files/name"):
+        options = client.ask("OPTIONS", begins, {})
+        assert options["upload-limit"] == f"max-size={MAX_SIZE}"
+        assert "application/partial-upload" in options.words("accept-patch")
     found = client.ask("HEAD", create(client), spoken(10))
     assert found.words("upload-limit") >= {f"max-size={MAX_SIZE}"}
     assert "max-age=" in found["upload-limit"]

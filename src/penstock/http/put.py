@@ -12,6 +12,7 @@ from ..uploads.places import Place
 from ..uploads.protocols.digests import CONTENT_DIGEST, REPR_DIGEST, WISHES, as_metadata, read_digests
 from ..uploads.protocols.metadata import checked_space, media_type_of
 from ..uploads.protocols.names import UnsafeName
+from ..uploads.protocols.resumable import options
 from .asgi import Answer, Body, Scope
 from .preconditions import check_upload
 from .received import accepted
@@ -39,7 +40,8 @@ class Put(WholeFiles):
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:
         if scope["method"] == "OPTIONS":
-            return Answer(204, {"Allow": ", ".join(METHODS), **WISHES})
+            resumable = options(self._receiver.max_size_bytes)
+            return Answer(204, {"Allow": ", ".join(METHODS), **resumable, **WISHES})
         return await self._receive(scope, headers, body)
 
     async def _receive(self, scope: Scope, headers: Mapping[str, str], body: Body) -> Answer:

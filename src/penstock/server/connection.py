@@ -24,12 +24,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..http.asgi import EXCHANGE
 from .bypass import LARGE_BYTES, Bypass, left_bytes
 from .exchange import Exchange, date_header
+from .heads import FRAMING, believe_target, refusal, refusing
 
 if TYPE_CHECKING:
     import asyncio
 
-_VERSIONS: Final = ("1.0", "1.1")
-_FRAMING: Final = (b"content-length", b"transfer-encoding")
 _READING: Final = ("GET", "HEAD")
 _HEAD_BYTES: Final = 64 * 1024
 _HEAD_FIELDS: Final = 200
@@ -65,6 +64,8 @@ class Connection(HttpToolsProtocol):
         self._body_bytes = 0
         """How much of the body has come that arrives."""
         self._repeats_head = False
+        self._refusal: int | None = None
+        """The status for a head that the parser accepts, and we do not."""
         self._refused = False
         self._drained_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -110,10 +111,7 @@ class Connection(HttpToolsProtocol):
             while data and not self.transport.is_closing():
                 data = self._parse(data)
         except HttpParserError:
-            if self._head_bytes > _HEAD_BYTES:
-                self._refuse(431, "The request's line and headers are too long.")
-            else:
-                self._refuse(400, "This is no HTTP/1.1 request, or one that can be read in two ways.")
+            self._refuse(431 if self._head_bytes > _HEAD_BYTES else self._refusal or 400)
 
     def _parse(self, data: bytes) -> bytes:
         """Parse data; return what is left of it after a head that asks for another protocol."""
@@ -139,13 +137,13 @@ class Connection(HttpToolsProtocol):
 
     def _lead_around_parser(self, exchange: Exchange) -> None:
         """Have the rest of a body not be parsed, if there is much of it."""
-        left = left_bytes([one for one in self.headers if one[0] in _FRAMING], self._body_bytes)
+        left = left_bytes([one for one in self.headers if one[0] in FRAMING], self._body_bytes)
         if left >= LARGE_BYTES:
             exchange.bypass = Bypass(self, exchange, left)
 
     def _stay_with_http(self) -> None:
         """Have a new parser read the body of the request, since the old one thinks that another protocol follows."""
-        framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in _FRAMING]
+        framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in FRAMING]
         self.parser = HttpRequestParser(self)
         self._repeats_head = True
         self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n")
@@ -155,6 +153,8 @@ class Connection(HttpToolsProtocol):
         """Begin a request."""
         if self._repeats_head:
             return
+        if self.transport.is_closing():
+            raise HttpParserError  # the answer before has said that nothing more is taken (RFC 9112, section 9.6)
         super().on_message_begin()
         self._exchange = Exchange(self.transport, self.flow)
         self.scope["extensions"] = {EXCHANGE: self._exchange}  # type: ignore[dict-item]  # ASGI leaves it open what
@@ -189,10 +189,12 @@ class Connection(HttpToolsProtocol):
         if self._repeats_head:
             return
         version = self.parser.get_http_version()
-        if version not in _VERSIONS or (version == "1.1" and not any(name == b"host" for name, _ in self.headers)):
-            raise HttpParserError  # RFC 9112, sections 2.3 and 3.2; a line without a version is one of 1991
-        if b"#" in self.url:  # section 3.2: no target has one; who comes before us may have cut it off there, or not
+        self._refusal = refusal(version, self.url, self.headers)
+        if self._refusal is not None:
             raise HttpParserError
+        believe_target(self.url, self.headers)
+        if version == "1.0":
+            self.expect_100_continue = False  # it would take that for the answer (RFC 9110, section 10.1.1)
         self._in_head = False
         self._keep_open()
         self.server_state.default_headers = date_header(int(time.time()))
@@ -241,7 +243,7 @@ class Connection(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             self._linger(ended=self._exchange.closes)
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _refuse(self, status: int) -> None:
         """Answer what cannot be understood, and take nothing more.
 
         In the middle of a body it is left to the application to answer, since it knows what is kept of it.
@@ -250,12 +252,9 @@ class Connection(HttpToolsProtocol):
         if self._unanswered:
             self._end_input(hears=True)
             return
-        title = {400: "Bad Request", 431: "Request Header Fields Too Large"}[status]
-        body = f'{{"title": "{title}", "status": {status}, "detail": "{detail}"}}\n'
-        self.transport.write(
-            f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode("latin-1")
-        )
+        if self.transport.is_closing():
+            return
+        self.transport.write(refusing(status))
         self._linger(ended=True)
 
     def _end_input(self, *, hears: bool = False) -> None:

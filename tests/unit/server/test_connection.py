@@ -208,6 +208,14 @@ async def test_no_interim_response_for_http_1_0(app: Seen, connect: Connect) -> 
         assert (await client.head()).startswith("http/1.1 200")
 
 
+async def test_nobody_is_asked_to_go_on_in_http_1_0(app: Seen, connect: Connect) -> None:
+    async with connect() as client:
+        client.send(b"PUT / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        await asyncio.wait_for(app.asked.wait(), LONG)
+        client.send(b"ab")
+        assert (await client.head()).startswith("http/1.1 200"), "it would take a 100 for the answer"
+
+
 async def test_trailers_are_no_headers(app: Seen, connect: Connect) -> None:
     async with connect() as client:
         client.send(b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: Upload-Checksum\r\n\r\n")
@@ -249,6 +257,28 @@ async def test_the_rest_of_a_refused_body_is_read(app: Seen, connect: Connect, k
             assert (await client.head()).startswith("http/1.1 200")
         else:
             assert await client.closed() == b""
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_nothing_is_done_behind_the_end_of_a_connection(app: Seen, connect: Connect, version: bytes) -> None:
+    closing = b"Connection: close\r\n" if version == b"1.1" else b"Connection: keep-alive\r\n"
+    async with connect() as client:
+        client.send(b"PUT /refuse HTTP/" + version + b"\r\nHost: x\r\n" + closing + b"Content-Length: 10\r\n\r\n")
+        assert "connection: close" in await client.head()
+        client.send(b"0123456789DELETE /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await client.closed() == b"too large"
+    assert [scope["method"] for scope in app.requests] == ["PUT"]
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [(b"http://There:80/?x", b"There:80"), (b"HTTP://[::1]/", b"[::1]"), (b"/http://there/", b"here")],
+)
+async def test_the_host_is_the_one_of_the_target(app: Seen, connect: Connect, target: bytes, host: bytes) -> None:
+    async with connect() as client:
+        client.send(b"GET " + target + b" HTTP/1.1\r\nHost: here\r\n\r\n")
+        await asyncio.wait_for(app.asked.wait(), LONG)
+    assert [value for name, value in app.requests[0]["headers"] if name == b"host"] == [host]
 
 
 async def test_not_everything_is_read_of_a_refused_body(
@@ -328,6 +358,15 @@ async def test_what_can_be_read_in_two_ways_is_refused(app: Seen, connect: Conne
         client.send(request_ + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await client.head()).startswith("http/1.1 400")
         assert b'"status": 400' in await client.closed()
+    assert not app.requests
+
+
+@pytest.mark.parametrize("more", [b"gzip, ", b"gzip\r\nTransfer-Encoding: "])
+async def test_a_body_that_was_compressed_on_its_way_is_refused(app: Seen, connect: Connect, more: bytes) -> None:
+    async with connect() as client:
+        client.send(b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " + more + b"chunked\r\n\r\n0\r\n\r\n")
+        assert (await client.head()).startswith("http/1.1 501")
+        assert b'"status": 501' in await client.closed()
     assert not app.requests
 
 
