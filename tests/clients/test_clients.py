@@ -156,7 +156,7 @@ def released(server: PenstockServer, url: str) -> str:
 def test_over_a_line_that_breaks(client: Client, server: PenstockServer, file: Path, digest: str) -> None:
     with (
         cutting(server.port, CUT_EVERY) as line,
-        client(file, f"http://127.0.0.1:{line.port}/uploads/", None) as upload,
+        client(file, f"{line.url}/uploads/", None) as upload,
     ):
         url = upload.url()
     assert released(server, url) == digest
@@ -170,7 +170,7 @@ def test_past_a_server_that_dies(client: Client, server: PenstockServer, file: P
     """A new one on the same port and folder goes on; the line is slow enough for that to happen in the middle."""
     with (
         cutting(server.port, CUT_EVERY) as line,
-        client(file, f"http://127.0.0.1:{line.port}/uploads/", None) as upload,
+        client(file, f"{line.url}/uploads/", None) as upload,
     ):
         ends_at = time.monotonic() + LIMIT_SECONDS
         while line.passed_bytes < SIZE // 3:

@@ -145,7 +145,7 @@ async def test_a_worker_that_speaks_tus_gets_the_rest_and_not_all_again(
     worker = PenstockServer(tmp_path / "worker")
     worker.environment = {"POSTPROCESSING_STEPS": ""}
     with worker, cutting(worker.port, len(LARGE) * 6 // 10) as line:
-        url = f"http://127.0.0.1:{line.port}/uploads/"
+        url = f"{line.url}/uploads/"
         settings = {"PENSTOCK_DELIVERY": f"one=push:tus+{url}", **ALLOWED}
         with serving(tmp_path, nats_server, "one", **settings) as server:
             async with Listener(nats_server.endpoint) as listener:

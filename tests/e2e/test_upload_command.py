@@ -18,9 +18,11 @@ import psutil
 import pytest
 
 from penstock.testing.eventually import eventually
+from tests.servers.cutting import holding
 from tests.servers.penstock import PenstockServer
 
-LARGE_BYTES = 400 * 1024**2
+LARGE_BYTES = 64 * 1024**2
+HELD_AFTER = LARGE_BYTES // 3
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +35,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def uploading(server: PenstockServer, folder: Path, *files: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def uploading(url: str, folder: Path, *files: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     # Whoever runs the tests may have them started with Ctrl-C ignored, which programs inherit.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{heed}; from penstock.cli import main; main()"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "OC"))}
     command = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", code, "upload", "--wait", "--json", "--url", server.url, *map(str, files)),
+        *(sys.executable, "-c", code, "upload", "--wait", "--json", "--url", url, *map(str, files)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=inherited | {"XDG_STATE_HOME": str(folder / "state")},
@@ -60,7 +62,7 @@ async def ended(command: asyncio.subprocess.Process) -> tuple[int, Any, str]:
 
 
 async def until_under_way(server: PenstockServer) -> None:
-    """Wait until a part of the file has arrived, and not all of it."""
+    """Wait until a part of the file has arrived; the rest is kept back."""
     async with httpx.AsyncClient(base_url=f"{server.url}/api/v1", trust_env=False) as api:
 
         async def offset() -> bool:
@@ -90,10 +92,11 @@ def digest_of(file: Path) -> str:
 
 
 async def test_a_server_that_is_killed_and_comes_back_is_gone_on_with(tmp_path: Path, large: Path) -> None:
-    with PenstockServer(tmp_path) as server:
-        async with uploading(server, tmp_path, large) as command:
+    with PenstockServer(tmp_path) as server, holding(server.port, HELD_AFTER) as line:
+        async with uploading(line.url, tmp_path, large) as command:
             await until_under_way(server)
             server.kill()
+            line.let_go()
             server.start()
             status, (result,), err = await ended(command)
         assert (status, result["phase"]) == (0, "released"), err
@@ -105,24 +108,28 @@ async def test_a_server_that_is_killed_and_comes_back_is_gone_on_with(tmp_path: 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 async def test_the_same_command_run_again_goes_on(tmp_path: Path, large: Path, how: signal.Signals) -> None:
-    with PenstockServer(tmp_path) as server:
-        async with uploading(server, tmp_path, large) as command:
+    with PenstockServer(tmp_path) as server, holding(server.port, HELD_AFTER) as line:
+        async with uploading(line.url, tmp_path, large) as command:
             await until_under_way(server)
             command.send_signal(how)
             status, _, err = await ended(command)
+        line.let_go()
         if how is signal.SIGINT:
             assert (status, err.count("\n")) == (130, 1)
             assert "Run the same command again" in err
-        async with uploading(server, tmp_path, large) as command:
+        async with uploading(line.url, tmp_path, large) as command:
             status, (result,), err = await ended(command)
         assert (status, result["phase"], err) == (0, "released", "")
         assert digest_served(server, result["upload"]) == digest_of(large)
         assert uploads_of(server) == [result["upload"]]
 
 
-async def test_memory_does_not_grow_with_the_file(tmp_path: Path, large: Path) -> None:
+async def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    large = tmp_path / "larger.bin"
+    with large.open("wb") as out:
+        out.truncate(400 * 1024**2)
     with PenstockServer(tmp_path) as server:
-        async with uploading(server, tmp_path, large) as command:
+        async with uploading(server.url, tmp_path, large) as command:
             most, process = 0, psutil.Process(command.pid)
 
             async def is_through() -> bool:
@@ -145,7 +152,7 @@ async def test_many_small_files_are_each_told_about(tmp_path: Path) -> None:
     for number in range(120):
         (folder / f"{number:03}.txt").write_text(str(number))
     with PenstockServer(tmp_path) as server:
-        async with uploading(server, tmp_path, Path("--recursive"), folder) as command:
+        async with uploading(server.url, tmp_path, Path("--recursive"), folder) as command:
             status, results, err = await ended(command)
         async with httpx.AsyncClient(base_url=server.url) as client:
             listed = (await client.get("/api/v1/paths", params={"prefix": "many/", "limit": 1000})).json()["files"]

@@ -1,13 +1,14 @@
-"""A line that breaks: passes connections on, and cuts each one after so many bytes of the client's."""
+"""A line that breaks, or stands still: passes connections on, up to so many bytes of the client's on each one."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
+import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,10 @@ class CuttingProxy:
         """What copies: the loop itself does not hold on to it."""
         self._upstream_port = upstream_port
         self._every = every_bytes
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     async def serve(self) -> None:
         """Pass on until `stop`; what is under way then is left."""
@@ -81,6 +86,25 @@ class CuttingProxy:
         return False
 
 
+class HoldingProxy(CuttingProxy):
+    """Cuts nothing: keeps back what comes after so many bytes of a connection, until it is told to let go."""
+
+    def __init__(self, upstream_port: int, after_bytes: int) -> None:
+        super().__init__(upstream_port, after_bytes)
+        self._free = asyncio.Event()
+
+    def let_go(self) -> None:
+        """Pass all on from now on."""
+        self._loop.call_soon_threadsafe(self._free.set)
+
+    async def _forth(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> bool:
+        if not await super()._forth(reader, upstream):
+            return False
+        await self._free.wait()
+        self._every = sys.maxsize
+        return await super()._forth(reader, upstream)
+
+
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while piece := await reader.read(_PIECE):
@@ -92,10 +116,25 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
+P = TypeVar("P", bound=CuttingProxy)
+
+
 @contextmanager
 def cutting(upstream_port: int, every_bytes: int) -> Iterator[CuttingProxy]:
-    """Run one, in a thread of its own."""
-    proxy = CuttingProxy(upstream_port, every_bytes)
+    """Run one that cuts, in a thread of its own."""
+    with _running(CuttingProxy(upstream_port, every_bytes)) as proxy:
+        yield proxy
+
+
+@contextmanager
+def holding(upstream_port: int, after_bytes: int) -> Iterator[HoldingProxy]:
+    """Run one that holds, in a thread of its own."""
+    with _running(HoldingProxy(upstream_port, after_bytes)) as proxy:
+        yield proxy
+
+
+@contextmanager
+def _running(proxy: P) -> Iterator[P]:
     thread = threading.Thread(target=lambda: asyncio.run(proxy.serve()))
     thread.start()
     try:
