@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-import threading
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -17,6 +16,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.servers.chromium import running_chromium
+from tests.servers.web import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,14 +45,8 @@ def _page_server() -> Iterator[str]:
         ]
         subprocess.run(command, check=True)
         shutil.copy(FOLDER / "index.html", folder)
-        with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=folder)) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                yield f"http://127.0.0.1:{server.server_address[1]}/index.html"
-            finally:
-                server.shutdown()
-                thread.join()
+        with serving(partial(_Quiet, directory=folder)) as server:
+            yield f"{server.url}/index.html"
 
 
 class _InBrowser:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from .web import QuietHandler, serving
 
 
 class BytesServer:
     """Serves what is put into `files`, by path."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, url: str) -> None:
+        self.url = url
         self.files: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()
         """How often each path was asked for."""
@@ -28,7 +28,7 @@ class BytesServer:
 def serving_bytes() -> Iterator[BytesServer]:
     """Serve on a port of its own."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             served.asked[self.path] += 1
             content = served.files.get(self.path)
@@ -37,16 +37,6 @@ def serving_bytes() -> Iterator[BytesServer]:
             self.end_headers()
             self.wfile.write(content or b"")
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served = BytesServer(server.server_port)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(Handler) as server:
+        served = BytesServer(server.url)
         yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

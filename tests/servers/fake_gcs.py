@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -24,6 +23,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from penstock.blobs.objects import GcsPlace
+
+from .web import QuietHandler, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,8 +61,8 @@ class _Refused(Exception):
 class FakeGcs:
     """The fake, and a client that looks behind the product's back."""
 
-    def __init__(self, port: int, folder: Path) -> None:
-        self.endpoint = f"http://127.0.0.1:{port}"
+    def __init__(self, endpoint: str, folder: Path) -> None:
+        self.endpoint = endpoint
         account = _service_account()
         self.key_file = folder / "key.json"
         """As Google gives it out: whoever works with it asks Google for tokens, but signs by himself."""
@@ -106,20 +107,12 @@ def _service_account() -> dict[str, str]:
 @contextmanager
 def running_fake_gcs(folder: Path) -> Iterator[FakeGcs]:
     """Run a fake, whose key is in `folder`."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.daemon_threads = True
-        server.block_on_close = False
-        _Handler.fake = fake = FakeGcs(server.server_port, folder)
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        serving.start()
-        try:
-            yield fake
-        finally:
-            server.shutdown()
-            serving.join()
+    with serving(_Handler) as server:
+        _Handler.fake = fake = FakeGcs(server.url, folder)
+        yield fake
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
     fake: FakeGcs
 

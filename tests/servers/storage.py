@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+
+from .web import QuietHandler, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ def running_storage() -> Iterator[Storage]:
     """Run a storage."""
     storage = Storage()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -87,18 +88,9 @@ def running_storage() -> Iterator[Storage]:
                 storage.sent_bytes += sent
                 rest = rest[sent:]
 
-        def log_message(self, *arguments: object) -> None:
-            del arguments
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        server.block_on_close = False
+    with serving(Handler) as server:
         storage.port = server.server_port
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        serving.start()
         try:
             yield storage
         finally:
             storage.ending.set()
-            server.shutdown()
-            serving.join()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
+
+from .web import QuietHandler, serving
 
 
 @dataclass
@@ -29,7 +29,7 @@ class TusPeer:
         return [method for method, _ in self.asked]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
 
     @property
@@ -93,20 +93,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.answer(204, Upload_Offset=str(len(there)))
 
-    def log_message(self, *arguments: object) -> None:
-        del arguments
-
 
 @contextmanager
 def running_tus_peer() -> Iterator[TusPeer]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+    with serving(_Handler) as server:
         running: Any = server
-        peer = running.peer = TusPeer(f"http://127.0.0.1:{server.server_port}/files/")
-        running.daemon_threads, running.block_on_close = True, False
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield peer
-        finally:
-            server.shutdown()
-            thread.join()
+        peer = running.peer = TusPeer(f"{server.url}/files/")
+        yield peer

@@ -4,9 +4,7 @@ import fcntl
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,11 +12,12 @@ import pytest
 from penstock.delivery.base import BytesUnavailable, DeliveryRefused
 from penstock.delivery.pull import PullDelivery
 from penstock.events.types import StartPostprocessingStep
+from tests.servers.web import QuietHandler, serving
 
 BODY = b"x" * 3_000_000
 
 
-class Gateway(BaseHTTPRequestHandler):
+class Gateway(QuietHandler):
     """Serves `BODY` at /data/TOKEN, and what goes wrong at other addresses."""
 
     def do_GET(self) -> None:
@@ -35,18 +34,11 @@ class Gateway(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(BODY[:1000] if self.path == "/cut" else BODY)
 
-    def log_message(self, *arguments: object) -> None:
-        del arguments
-
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        serving.join()
+    with serving(Gateway) as server:
+        yield server.url
 
 
 def start(url: str, size_bytes: int = len(BODY)) -> StartPostprocessingStep:

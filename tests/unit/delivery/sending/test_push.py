@@ -10,9 +10,8 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ from tests.servers.nats import Certificate
 from tests.servers.nginx import running_nginx
 from tests.servers.ports import free_port
 from tests.servers.receiver import Receiver, running_receiver
+from tests.servers.web import QuietHandler, serving
 
 BODY = random.Random(3).randbytes(3_000_000)
 UPLOAD = "a" * 32
@@ -129,7 +129,7 @@ async def test_a_wrong_secret_is_refused_at_once(blobs: LocalBlobs, receiver: Re
     assert not list(receiver.folder.glob(f"*{start_id}*"))
 
 
-class Unruly(BaseHTTPRequestHandler):
+class Unruly(QuietHandler):
     """Does what `script` says, one request after the other."""
 
     def do_HEAD(self) -> None:
@@ -175,27 +175,17 @@ class Unruly(BaseHTTPRequestHandler):
                 self.wfile.write(b"<script>" * 8192)
                 server.talked_bytes += 65536
 
-    def log_message(self, *arguments: object) -> None:
-        del arguments
-
 
 @contextmanager
 def unruly(*script: int | str) -> Iterator[Any]:
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Unruly) as server:
+    with serving(Unruly) as server:
         running: Any = server
-        running.handle_error = lambda *_: None  # clients go away: that is what is tried here
         running.raw, running.talked_bytes, running.known = [], 0, []
         running.script, running.requests, running.bodies, running.ending = list(script), [], [], Event()
-        running.daemon_threads, running.block_on_close = True, False
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
         try:
             yield running
         finally:
             running.ending.set()
-            server.shutdown()
-            thread.join()
 
 
 def to(server: Any, host: str = "127.0.0.1") -> str:
