@@ -50,6 +50,9 @@ _READ_ONLY: Final = "25006"
 """The state of an error: the server takes no writes, or not from us. Somebody has made it a standby, or its disk is
 nearly full."""
 _NO_PERMISSION: Final = "42501"
+_ENDED: Final = ("25P03", "25P04")
+"""The server has ended a transaction, and the connection, because nothing came for too long (`_SESSION`), or because it
+lasted too long. Our process was stopped in its middle; psycopg takes these for mistakes in what is asked."""
 _BROKEN: Final = "XX"
 """What states begin with when the server has found its own data damaged."""
 
@@ -112,7 +115,7 @@ def sever(connection: Connection) -> None:
 def is_unavailable(error: DBAPIError) -> bool:
     """Tell whether the database is to blame, and not the statement. PostgreSQL also counts limits among its own."""
     state = _state(error.orig)
-    if state in (_READ_ONLY, _NO_PERMISSION) or state.startswith(_BROKEN):
+    if state in (_READ_ONLY, _NO_PERMISSION, *_ENDED) or state.startswith(_BROKEN):
         return True
     return isinstance(error, OperationalError) and not state.startswith("54")
 

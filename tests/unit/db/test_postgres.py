@@ -68,6 +68,14 @@ def hang_up(connection: Connection) -> None:
     connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
 
+def pause(server: PostgresServer, connection: Connection) -> None:
+    """Do nothing in the middle of a transaction, as a process that is stopped does, until the server ends it."""
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '1ms'"))
+    mine = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]  # psycopg's
+    while server.run("postgres", "SELECT 1 FROM pg_stat_activity WHERE pid = %s", mine):
+        pass
+
+
 def impatient(url: URL, seconds: float) -> Database:
     """A database that waits for less than it would."""
     made = Database(url)
@@ -256,6 +264,37 @@ async def test_a_commit_without_an_answer_is_in_doubt_for_all_and_not_tried_agai
     await database.write(lambda connection: connection.execute(text("DROP TRIGGER hang_up ON step_answers")).close())
     await database.write(answered("after"))
     assert await database.read(steps) == ["after"]
+
+
+async def test_who_was_stopped_in_a_transaction_begins_it_anew(server: PostgresServer, database: Database) -> None:
+    tries: list[str] = []
+
+    def paused_once(connection: Connection) -> list[str]:
+        tries.append("")
+        if len(tries) % 2:
+            pause(server, connection)
+        return steps(connection)
+
+    await asyncio.gather(
+        *(database.write(answered(f"{number}")) for number in range(5)), database.write(paused_once)
+    )
+    assert len(await database.read(paused_once)) == 5
+    assert len(tries) == 4
+
+
+async def test_who_was_stopped_before_the_commit_is_told_that_the_database_was_away(
+    server: PostgresServer, database: Database
+) -> None:
+    results = await asyncio.gather(
+        database.write(answered("1")),
+        database.write(lambda connection: pause(server, connection)),
+        database.read(lambda connection: pause(server, connection)),
+        return_exceptions=True,
+    )
+    assert {type(result) for result in results} <= {DatabaseUnavailable, type(None)}, results
+    assert isinstance(results[1], DatabaseUnavailable)
+    await database.write(answered("after"))
+    assert "after" in await database.read(steps)
 
 
 def _hang_up_at_commit(connection: Connection) -> None:
