@@ -275,9 +275,7 @@ async def test_who_was_stopped_in_a_transaction_begins_it_anew(server: PostgresS
             pause(server, connection)
         return steps(connection)
 
-    await asyncio.gather(
-        *(database.write(answered(f"{number}")) for number in range(5)), database.write(paused_once)
-    )
+    await asyncio.gather(*(database.write(answered(f"{number}")) for number in range(5)), database.write(paused_once))
     assert len(await database.read(paused_once)) == 5
     assert len(tries) == 4
 
