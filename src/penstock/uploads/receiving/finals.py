@@ -44,7 +44,7 @@ class Finals:
         gateway: puts them together.
         blobs: keeps their bytes.
         room: promises room for a final beside that of its parts.
-        admission: limits how large they are.
+        admission: limits how large they are, and how many are begun.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class Finals:
         Raises:
             NotAPart: there is something that is not a part of others among its parts.
             TooLarge: the sum of its parts is over the limit.
-            QuotaExceeded, TooMany: its space or owner may not have it, even though its parts count no more beside it.
+            QuotaExceeded, TooMany: its space or owner may not have it, even though its parts count no more beside it;
+                or begins uploads too fast.
             StorageFull: there is no room for it beside its parts.
             ChecksumMismatch: it is not what its metadata says.
         """
@@ -95,6 +96,7 @@ class Finals:
         parts = await self._catalogue.get_many(set(final.parts))
         size_bytes = sum(_size_of(part_id, parts, final.owner) for part_id in final.parts)
         self._admission.check_size(final.space, final.owner, size_bytes)
+        self._admission.begin(final.space, final.owner)
         final = msgspec.structs.replace(final, size_bytes=size_bytes)
         await self._room.begin(final.id, size_bytes)
         try:

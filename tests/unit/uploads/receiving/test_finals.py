@@ -10,7 +10,8 @@ import pytest
 from penstock.blobs.base import BlobMissing, StorageFull
 from penstock.blobs.local import LocalBlobs
 from penstock.testing.faults import Faults, Killed, die, fail
-from penstock.uploads.errors import BadHeader, ChecksumMismatch, Gone, Locked, TooLarge
+from penstock.uploads.allowances import Allowance, Allowances
+from penstock.uploads.errors import BadHeader, ChecksumMismatch, Gone, Locked, TooLarge, TooMany
 from penstock.uploads.receiving.finals import NotAPart
 from penstock.uploads.upload import Phase
 from tests.unit.uploads.way_in import EXPIRATION, WayIn, body, way_in
@@ -146,6 +147,16 @@ async def test_limits_count_the_sum_and_the_room_for_it(tmp_path: Path) -> None:
         with pytest.raises(StorageFull):
             await parts.receiver.create(None, size_bytes=None, concat=of(one))
         assert [one.id for one in (await parts.catalogue.list()).uploads if one.parts] == []
+
+
+async def test_a_final_is_one_of_those_that_are_begun_in_a_minute(tmp_path: Path) -> None:
+    async with way_in(tmp_path, allowances=Allowances(each_user=Allowance(max_per_minute=2))) as parts:
+        one = await part(parts, b"1")
+        final = await parts.receiver.create("a", size_bytes=None, concat=of(one))
+        with pytest.raises(TooMany):
+            await parts.receiver.create("b", size_bytes=None, metadata="filename Yg==", concat=of(one))
+        again = await parts.receiver.create("a", size_bytes=None, concat=of(one))  # its answer was lost
+        assert again.upload.id == final.upload.id == await only_final(parts)
 
 
 async def test_what_is_no_part_is_refused(tmp_path: Path) -> None:
