@@ -91,6 +91,8 @@ class Exchange:
                 self._ledger.move(connection, row, after)
             if after.parts and not counted_bytes(after):
                 self._ledger.give_back(connection, after.id)
+            elif after.parts and before.phase is Phase.REJECTED:
+                self._ledger.lend_again(connection, after)
             journal.append(connection, [*((one, in_between) for one in earlier), (happening, after.phase)])
             log_change(connection, before, after, happening.at, doer)
             return True

@@ -156,6 +156,13 @@ class Ledger:
         """Note that parts count as part of what is made of them, which was just entered."""
         connection.execute(_LEND, {"parts": list(set(final.parts)), "final": final.id})
 
+    def lend_again(self, connection: Connection, final: Upload) -> None:
+        """Have parts count for themselves no more, since what was made of them counts again."""
+        if self.is_kept:
+            lent = self._lent(connection, _PARTS, {"parts": list(set(final.parts))})
+            add_to_all(connection, {subject: Account().minus(relief) for subject, relief in lent.items()})
+        self.lend(connection, final)
+
     def give_back(self, connection: Connection, final_id: str) -> None:
         """Have parts count for themselves again, since what was made of them does not count any more."""
         if self.is_kept:

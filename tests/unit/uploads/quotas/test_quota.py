@@ -419,6 +419,19 @@ async def test_a_final_and_its_parts_count_once(tmp_path: Path) -> None:
         assert await account(parts) == (0, 0, 0)
 
 
+async def test_a_final_that_was_rejected_and_its_parts_count_once_again(tmp_path: Path) -> None:
+    async with limited(tmp_path) as parts:
+        part = (await parts.receiver.create("a", size_bytes=40, space="lab", concat="partial")).upload.id
+        await parts.receiver.receive(part, 0, body(b"x" * 40), length=40)
+        final = (await parts.receiver.create("a", size_bytes=None, space="lab", concat=f"final;/uploads/{part}")).upload
+        rejected = await become(parts.catalogue, final, Phase.REJECTED)
+        assert await account(parts) == (0, 40, 1)
+        restarted = await parts.gateway.restart(rejected.id)
+        assert await account(parts) == (40, 0, 0)
+        await become(parts.catalogue, restarted, Phase.DELETED)
+        assert await account(parts) == (0, 40, 1)
+
+
 async def test_parts_that_expire_after_their_final_change_nothing(tmp_path: Path) -> None:
     async with limited(tmp_path) as parts:
         part = (await parts.receiver.create("a", size_bytes=40, space="lab", concat="partial")).upload
