@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.blobs.objects.head import (
@@ -45,6 +45,7 @@ def test_the_segments_are_those_that_were_added(written: list[Segment], tail: by
     assert decode(encode(head)) == head
 
 
+@example([Segment("a-0", 0, 2)], 1, 1)
 @given(segments(), st.integers(0, 300), st.integers(0, 300))
 def test_a_part_needs_the_segments_that_it_touches(written: list[Segment], start: int, stop: int) -> None:
     found = list(head_of(written).segments(start, stop))

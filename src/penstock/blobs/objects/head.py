@@ -81,7 +81,7 @@ class Head(NamedTuple):
         """Yield those that hold bytes from `start` up to, not including, `stop` (None: to the end)."""
         stop = self.runs_end if stop is None else min(stop, self.runs_end)
         for run in self.runs:
-            if run.end <= start or run.begin >= stop:
+            if max(run.begin, start) >= min(run.end, stop):
                 continue
             skipped = max(0, start - run.begin) // run.segment_bytes
             for begin in range(run.begin + skipped * run.segment_bytes, min(run.end, stop), run.segment_bytes):
