@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION: Final = "0015"
+SCHEMA_REVISION: Final = "0016"
 """The newest migration, which this version of the program works with."""
 
 # SQLite numbers rows by itself, and without gaps in meaning, only in a column of exactly this type.
@@ -188,6 +188,16 @@ orphans = Table(
     Column("seen_at", BigInteger, nullable=False),
 )
 """Staged bytes that belong to no upload, and when that was first noticed."""
+
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    Column("upload_id", Text, nullable=False),
+    Column("begun_at", BigInteger, nullable=False),
+    Index("ix_withdrawals_upload_id", "upload_id"),
+)
+"""Who may be about to remove the released copy of a rejected upload, and since when."""
 
 believed_time = Table(
     "believed_time",

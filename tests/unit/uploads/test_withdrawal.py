@@ -22,6 +22,7 @@ from penstock.uploads.file_errors import FileThere
 from penstock.uploads.garbage.collecting import Means
 from penstock.uploads.garbage.collection import Kind
 from penstock.uploads.garbage.collector import Collector
+from penstock.uploads.garbage.expiry import Sweeper
 from penstock.uploads.garbage.orphans import Orphans
 from penstock.uploads.protocols.proviso import NO_FILE, Proviso
 from penstock.uploads.steady import SteadyTime
@@ -81,7 +82,25 @@ class Site:
         assert upload.id in await self.parts.blobs.staged()
         assert await self.parts.content(upload.id) == BODY
 
-    async def collect(self, *, dry_run: bool = False) -> dict[Kind, tuple[int, int]]:
+    async def tidy_up(self) -> None:
+        """Do what is done every minute."""
+        parts = self.parts
+        async with Database(f"sqlite:///{self.folder / 'penstock.db'}") as database:
+            await Sweeper(
+                catalogue=parts.catalogue,
+                blobs=parts.blobs,
+                gateway=parts.gateway,
+                receiver=parts.gateway,
+                feed=parts.feed,
+                orphans=Orphans(database),
+                clock=parts.clock,
+                retention=timedelta(days=7),
+                orphans_after=timedelta(days=1),
+            ).sweep()
+
+    async def collect(
+        self, *, dry_run: bool = False, after: timedelta = timedelta(days=1)
+    ) -> dict[Kind, tuple[int, int]]:
         """Collect garbage; return how much of each kind was found and done."""
         parts = self.parts
         async with Database(f"sqlite:///{self.folder / 'penstock.db'}") as database:
@@ -94,14 +113,14 @@ class Site:
                 time=SteadyTime(parts.clock, believed_after=timedelta(0)),
                 retention=timedelta(days=7),
             )
-            report = await Collector(means, older_than=timedelta(days=1)).collect(dry_run=dry_run)
+            report = await Collector(means, older_than=after).collect(dry_run=dry_run)
         assert not report.notes
         return {total.kind: (total.found, total.done) for total in report.totals}
 
 
 @asynccontextmanager
-async def on_a_bucket(folder: Path) -> AsyncIterator[Site]:
-    store = MemoryStore()
+async def on_a_bucket(folder: Path, store: MemoryStore | None = None) -> AsyncIterator[Site]:
+    store = store or MemoryStore()
     final = ObjectPlace(store, store, name="the bucket", prefix="")
     async with way_in(folder, MovingFiles(LocalBlobs(folder / "blobs"), final)) as parts:
         parts.clock.jump(datetime.now(UTC) - parts.clock.now())  # that is how old the bucket says that objects are
@@ -246,6 +265,56 @@ async def test_garbage_collection_finds_what_was_left(
         await site.check_only_staged(upload)
         assert await site.collect() == {}
         assert (await parts.gateway.release_from_quarantine(upload.id, ANNA)).phase is Phase.RELEASED
+        assert await site.is_copied(upload)
+
+
+@pytest.mark.parametrize("by", ["restart", "quarantine"])
+async def test_who_stands_still_while_withdrawing_removes_no_only_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Meanwhile another instance has the upload released, and its garbage collected."""
+    store = MemoryStore()
+    async with on_a_bucket(tmp_path, store) as site, on_a_bucket(tmp_path, store) as other:
+        upload = await site.decide(await site.arrived(), Outcome.QUARANTINE)
+        await site.parts.blobs.release(upload.id)
+        remove = site.final.remove
+
+        async def late(upload_id: str) -> None:
+            if by == "restart":
+                await other.decide(await other.parts.gateway.restart(upload_id), Outcome.CONTINUE)
+            else:
+                await other.parts.gateway.release_from_quarantine(upload_id, ANNA)
+            assert (await other.now(upload)).phase is Phase.RELEASED
+            await other.parts.clock.advance(timedelta(hours=2))
+            await other.tidy_up()
+            assert await other.collect(after=timedelta(hours=1)) == {Kind.LEFTOVER: (0, 0)}
+            await remove(upload_id)
+
+        monkeypatch.setattr(site.final, "remove", late)
+        assert await site.parts.gateway.withdraw(upload.id)
+        assert await other.parts.content(upload.id) == BODY
+        await other.tidy_up()
+        assert await other.is_copied(upload)
+        assert await other.parts.blobs.staged() == []
+        assert await other.parts.content(upload.id) == BODY
+
+
+async def test_who_died_while_withdrawing_holds_nothing_up_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        upload = await site.decide(await site.arrived(), Outcome.QUARANTINE)
+        await site.parts.blobs.release(upload.id)
+        with monkeypatch.context() as patch:
+            patch.setattr(site.final, "remove", fails)
+            with pytest.raises(DatabaseUnavailable):
+                await site.parts.gateway.withdraw(upload.id)
+        assert (await site.parts.gateway.release_from_quarantine(upload.id, ANNA)).phase is Phase.RELEASED
+        await site.tidy_up()
+        assert await site.parts.blobs.staged() == [upload.id]
+        await site.parts.clock.advance(timedelta(days=1, minutes=1))
+        await site.tidy_up()
+        assert await site.parts.blobs.staged() == []
         assert await site.is_copied(upload)
 
 

@@ -6,11 +6,14 @@ transaction. What the catalogue says happened to an upload is what readers of th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import secrets
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from sqlalchemy.exc import IntegrityError
 
+from ...db.instants import to_microseconds
 from ...errors import PenstockError
 from ..quotas.accounts import Account
 from ..quotas.quota import Ledger
@@ -34,6 +37,10 @@ if TYPE_CHECKING:
     from ..upload import ScanMark
     from .feed import Feed
     from .quarantine import Doer
+
+
+_STANDS_STILL: Final = timedelta(days=1)
+"""For how long who is about to remove something may be stopped, and do it then."""
 
 
 class UploadExists(PenstockError):
@@ -245,6 +252,33 @@ class Catalogue(Lookups):
     async def discarded(self, upload_id: str) -> None:
         """Note that the bytes of an upload that gave them up are gone."""
         await self._database.write(lambda connection: connection.execute(statements.DISCARDED, {"upload": upload_id}))
+
+    async def begin_withdrawal(self, upload_id: str) -> int | None:
+        """Note that the released copy of a rejected upload is about to be removed; return the token that ends this.
+
+        From then on, and for a day unless it ends, it `is_withdrawn`. None: it is not rejected any more.
+        """
+        token, now = secrets.randbits(62), self._clock.now()
+        values = {"token": token, "upload": upload_id, "begun_at": to_microseconds(now)}
+
+        def work(connection: Connection) -> bool:
+            connection.execute(statements.FORGET_WITHDRAWALS, {"cutoff": to_microseconds(now - _STANDS_STILL)})
+            return connection.execute(statements.BEGIN_WITHDRAWAL, values).first() is not None
+
+        return token if await self._database.write(work) else None
+
+    async def end_withdrawal(self, token: int) -> None:
+        """Note that the copy is gone, and nobody is about to remove another one."""
+        await self._database.write(lambda connection: connection.execute(statements.END_WITHDRAWAL, {"token": token}))
+
+    async def is_withdrawn(self, upload_id: str) -> bool:
+        """Tell whether somebody may remove the released copy of an upload yet, who began that while it was rejected.
+
+        Whatever is staged of it must stay until then.
+        """
+        values = {"upload": upload_id, "cutoff": to_microseconds(self._clock.now() - _STANDS_STILL)}
+        found = await self._database.find(lambda connection: connection.execute(statements.WITHDRAWN, values).first())
+        return found is not None
 
     async def forget(self, upload_ids: Sequence[str]) -> int:
         """Remove entries of uploads that have no bytes; return how many. Others are left alone."""

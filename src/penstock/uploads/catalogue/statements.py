@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import bindparam, case, delete, func, insert, literal_column, select, true, update
+from sqlalchemy import BigInteger, bindparam, case, delete, func, insert, literal_column, select, true, update
 
 from ...db.prepared import Prepared
-from ...db.tables import uploads
+from ...db.tables import uploads, withdrawals
 from ..upload import Phase
 from .rows import CHANGING, COLUMNS, SCANNED
 
@@ -89,4 +89,22 @@ FORGET: Final = delete(uploads).where(
     uploads.c.id.in_(bindparam("ids", expanding=True)),
     uploads.c.phase.in_([phase.value for phase in _NOW_GONE]),
     uploads.c.discard_pending.is_not(true()),
+)
+# Only of one that is rejected at this moment: from then on, who releases it knows.
+BEGIN_WITHDRAWAL: Final = (
+    insert(withdrawals)
+    .from_select(
+        ["token", "upload_id", "begun_at"],
+        select(bindparam("token", type_=BigInteger), uploads.c.id, bindparam("begun_at", type_=BigInteger)).where(
+            uploads.c.id == bindparam("upload"), uploads.c.phase == Phase.REJECTED.value
+        ),
+    )
+    .returning(withdrawals.c.token)
+)
+END_WITHDRAWAL: Final = delete(withdrawals).where(withdrawals.c.token == bindparam("token"))
+FORGET_WITHDRAWALS: Final = delete(withdrawals).where(withdrawals.c.begun_at < bindparam("cutoff"))
+WITHDRAWN: Final = (
+    select(withdrawals.c.token)
+    .where(withdrawals.c.upload_id == bindparam("upload"), withdrawals.c.begun_at >= bindparam("cutoff"))
+    .limit(1)
 )

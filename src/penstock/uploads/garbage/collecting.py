@@ -239,6 +239,8 @@ class Collecting:
         if find.kind is Kind.STRAY and not self._strays:
             return msgspec.structs.replace(find, kept=True, detail="only `penstock uploads gc` removes it")
         try:
+            if verdict is Verdict.PUT_RIGHT and await self._catalogue.is_withdrawn(found.upload_id):
+                return msgspec.structs.replace(find, kept=True, detail="its copy may be removed yet")
             if self._dry_run:
                 if verdict is Verdict.PUT_RIGHT:
                     await self._put_right(upload)

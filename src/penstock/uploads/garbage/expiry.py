@@ -228,6 +228,8 @@ class Sweeper:
         try:
             present = await self._catalogue.get(upload_id)  # the others before it may have taken their time
             if present is not None and present.phase is Phase.RELEASED and present.size_bytes is not None:
+                if await self._catalogue.is_withdrawn(present.id):
+                    return False
                 await self._blobs.put_right(present.id, present.size_bytes, dry_run=dry_run)
             elif present is None or present.phase.holds_bytes:
                 return False

@@ -100,7 +100,7 @@ class Endings:
                 upload, phase=Phase.REJECTED, outcome=error.code, reason=f"when it could be released, {error}"
             )
             ended = await self._end(upload, rejected, said=outcome)
-        await self._unstage(ended)
+        await self._unstage(ended, was_rejected=ended.run > 1)
         await self._withdraw(ended)  # also where another instance has rejected it meanwhile
         return ended
 
@@ -182,7 +182,7 @@ class Endings:
             await self._withdraw(present)  # or restarted there, and rejected again
             return present
         log.warning("upload_released_from_quarantine", upload=upload.id, by=doer.name, reason=doer.reason)
-        await self._unstage(released)
+        await self._unstage(released, was_rejected=True)
         ready = notices.ready(released, derived_id(upload.id, f"{upload.run}", "released"), None, self._clock.now())
         await self._said(ready, trace_parent=upload.trace_parent)
         return released
@@ -197,7 +197,11 @@ class Endings:
         """
         if upload.phase is not Phase.REJECTED or upload.size_bytes is None:
             return False
+        token = await self._catalogue.begin_withdrawal(upload.id)
+        if token is None:
+            return False
         await self._blobs.withdraw(upload.id, upload.size_bytes)
+        await self._catalogue.end_withdrawal(token)
         return True
 
     async def delete_from_quarantine(self, upload: Upload, doer: Doer) -> Upload:
@@ -248,13 +252,20 @@ class Endings:
         self._forget(upload.id)
         return ended
 
-    async def _unstage(self, upload: Upload) -> None:
-        """Remove what is still staged of a released upload; leave it to the sweeper if that does not work now."""
-        if upload.phase is Phase.RELEASED:
-            try:
-                await self._blobs.unstage(upload.id)
-            except Unavailable as error:
-                log.warning("staged_bytes_left_for_later", upload=upload.id, error=str(error))
+    async def _unstage(self, upload: Upload, *, was_rejected: bool) -> None:
+        """Remove what is still staged of a released upload; leave it to the sweeper if that does not work now.
+
+        Another instance that has seen it rejected, and was stopped then, may remove what was released yet.
+        """
+        if upload.phase is not Phase.RELEASED:
+            return
+        try:
+            if was_rejected and await self._catalogue.is_withdrawn(upload.id):
+                log.warning("staged_bytes_left_for_later", upload=upload.id, error="its copy may be removed yet")
+                return
+            await self._blobs.unstage(upload.id)
+        except Unavailable as error:
+            log.warning("staged_bytes_left_for_later", upload=upload.id, error=str(error))
 
     async def _withdraw(self, upload: Upload) -> None:
         """Do what `withdraw` does; leave it to garbage collection if that does not work now."""

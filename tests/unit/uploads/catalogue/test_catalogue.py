@@ -414,3 +414,23 @@ async def test_what_no_name_has_finds_nothing(catalogue: Catalogue) -> None:
             found = []
         assert found == []
     assert await catalogue.get(new_upload_id()) is None
+
+
+async def test_only_what_is_rejected_is_withdrawn_and_known_to_be_until_all_are_done_or_a_day_is_over(
+    catalogue: Catalogue, clock: ManualClock
+) -> None:
+    present = await added(catalogue)
+    assert await catalogue.begin_withdrawal(present.id) is None
+    rejected = await changed(catalogue, present, phase=Phase.REJECTED)
+    one, other = [await catalogue.begin_withdrawal(rejected.id) for _ in range(2)]
+    assert one is not None
+    assert other is not None
+    restarted = await changed(catalogue, rejected, phase=Phase.PROCESSING, run=2)
+    assert await catalogue.begin_withdrawal(restarted.id) is None
+    await catalogue.end_withdrawal(one)
+    assert await catalogue.is_withdrawn(restarted.id)
+    assert not await catalogue.is_withdrawn((await added(catalogue)).id)
+    await clock.advance(24 * HOUR)
+    assert await catalogue.is_withdrawn(restarted.id)
+    await clock.advance(HOUR)
+    assert not await catalogue.is_withdrawn(restarted.id)
