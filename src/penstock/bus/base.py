@@ -41,9 +41,6 @@ class BusUnavailable(Unavailable):
 class Bus(Protocol):
     """Carries events between the parts."""
 
-    durable: bool
-    """Whether published events survive the death of this process. Where they don't, what is in flight is
-    announced again at start."""
     memory: Memory
     """How far back it remembers: what was published before that and is still awaited is to be published again. It may
     move while the bus is open, when a server has lost its disk."""

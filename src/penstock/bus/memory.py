@@ -18,7 +18,7 @@ class Memory:
 
     @property
     def begins_at(self) -> datetime | None:
-        """None: nothing is known to be gone, or the bus forgets everything when it ends anyway (`Bus.durable`)."""
+        """None: nothing is known to be gone, or the bus forgets everything with its process anyway."""
         return self._begins_at
 
     def begin(self, at: datetime) -> None:

@@ -28,8 +28,6 @@ CLOCK = ManualClock(datetime(2026, 5, 1, 12, 30, tzinfo=UTC) + timedelta(millise
 class Recorder(Bus):
     """Takes down each call; refuses what it is told to refuse."""
 
-    durable = False
-
     def __init__(self, *, refuses: bool = False) -> None:
         self.memory = Memory()
         self.calls: list[tuple[Envelope, ...]] = []

@@ -21,8 +21,6 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 class Said:
     """A bus that keeps what is said, and fails from the `fails_from`-th event on."""
 
-    durable = True
-
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.fails_from = 1000

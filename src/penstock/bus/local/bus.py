@@ -51,8 +51,6 @@ class LocalBus(Bus):
     other work.
     """
 
-    durable = False
-
     def __init__(self, clock: Clock, *, max_pending: int = MAX_PENDING) -> None:
         """`max_pending`: how many events a group may hold before new ones are refused (not those of handlers)."""
         self.memory = Memory()

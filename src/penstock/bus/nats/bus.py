@@ -73,7 +73,6 @@ class NatsBus(Bus, OnServer, KeepsNotes):
     once where it cannot be decoded, the event is set aside: see `set_aside`.
     """
 
-    durable = True
     set_aside: SetAside
     """What could not be handled; there while the bus is open."""
 

@@ -26,10 +26,6 @@ class Died(BaseException):
     """Ends a handler the way the end of a process does."""
 
 
-def test_it_says_that_it_forgets() -> None:
-    assert LocalBus(SystemClock()).durable is False
-
-
 @pytest.mark.parametrize(("workers", "types"), [(0, [BytesReceived]), (-1, [BytesReceived]), (1, [])])
 async def test_a_subscription_that_would_do_nothing_is_refused(workers: int, types: list[type]) -> None:
     async with LocalBus(SystemClock()) as bus:
