@@ -62,7 +62,7 @@ class Dispatching:
         folder: Path,
         lending: Lending | None,
         database: Database,
-        key: bytes | None = None,
+        key: bytes | None,
     ) -> None:
         """Prepare; `key` is what to sign addresses with. None: what is in the data folder."""
         self._settings = settings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..bus.publish import Publisher
-from ..clock import Clock, SystemClock
+from ..clock import SystemClock
 from ..settings.services import Service
 from ..steps.runner import StepRunner
 from ..telemetry import Metrics
@@ -34,15 +34,13 @@ log = structlog.get_logger(__name__)
 class StepService:
     """Runs steps. Any number of instances may run the same ones and share their work."""
 
-    def __init__(
-        self, settings: Settings, definitions: Sequence[StepDefinition], *, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, definitions: Sequence[StepDefinition]) -> None:
         self.metrics = Metrics()
         self._settings = settings
         self._definitions = definitions
         self._open_tracing = tracing_of(settings, Service.STEP)
         self._tracing: Tracing = UNTRACED
-        self._clock = SystemClock() if clock is None else clock
+        self._clock = SystemClock()
         self._patience = Patience(self._clock)
         self._watch: BusWatch | None = None
 

@@ -106,7 +106,7 @@ class EventDesk:
         return asyncio.run(used())
 
 
-def desk_of(url: str | None, bus: str | None, config: Path | None = None) -> ServerDesk | EventDesk:
+def desk_of(url: str | None, bus: str | None, config: Path | None) -> ServerDesk | EventDesk:
     """Return where to ask: what the options say, else what the settings speak of.
 
     Whoever has set where the events or the records of a platform are means these; all others mean a server of ours.

@@ -25,7 +25,7 @@ class Callers:
         trusted_proxies: whose word counts. What others write into the header is not looked at, since anybody can.
     """
 
-    def __init__(self, header: str, trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()) -> None:
+    def __init__(self, header: str, trusted_proxies: Sequence[IPv4Network | IPv6Network]) -> None:
         self._header = header.lower()
         self._trusted = tuple(trusted_proxies)
 

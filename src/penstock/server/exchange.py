@@ -87,7 +87,7 @@ class Exchange:
         self.arrived, self.bypass = True, None
         self.wake()
 
-    def lose(self, *, hears: bool = False) -> None:
+    def lose(self, *, hears: bool) -> None:
         """Take note that nothing more will come: the client is gone, or has ended its side.
 
         With `hears`, it still sends what cannot be read, and is to get the answer all the same.

@@ -53,7 +53,7 @@ def table(service: Service | None = None) -> Mapping[str, Entry]:
     return every if service is None else {name: entry for name, entry in every.items() if service in entry.services}
 
 
-def default_settings(service: Service = Service.SERVE) -> Settings:
+def default_settings(service: Service) -> Settings:
     """Return what holds for a service when nobody says anything; relative paths stay relative."""
     values = {entry.attribute: entry.kind.from_text(entry.default_for(service), Path()) for entry in table().values()}
     return Settings(**values, service=service, origins={name: Origin(Source.DEFAULT) for name in table()})

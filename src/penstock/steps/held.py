@@ -35,7 +35,7 @@ class Held:
         if attempt_id:
             self._remember(self._attempts, attempt_id)
 
-    def hold_once(self, upload_id: str, attempt_id: str = "") -> bool:
+    def hold_once(self, upload_id: str, attempt_id: str) -> bool:
         """Remember an upload that may itself be the trouble, unless it was so before; return whether it is held."""
         if upload_id in self._suspects:
             return False

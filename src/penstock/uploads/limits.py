@@ -91,7 +91,7 @@ class Promises:
         self._total_bytes = sum(self._missing.values())
 
 
-def check_room(size_bytes: int, *, free_bytes: int, promised_bytes: int, spare_bytes: int = SPARE_BYTES) -> None:
+def check_room(size_bytes: int, *, free_bytes: int, promised_bytes: int, spare_bytes: int) -> None:
     """Compare a size with what is free and not promised to others.
 
     Raises:

@@ -82,7 +82,7 @@ PROFILES: Final[dict[str, Profile]] = {
 """By name. `any` knows the fields of all of them."""
 
 
-def profile_of(name: str, header: str = "", *, unmodified_is_clean: bool = False) -> Profile:
+def profile_of(name: str, header: str, *, unmodified_is_clean: bool = False) -> Profile:
     """Return a profile by its name.
 
     Args:

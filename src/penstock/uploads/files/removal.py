@@ -91,7 +91,7 @@ class Removal:
         while len(gone) == _AT_ONCE:
             gone = await self._take(choose)
 
-    async def delete_version(self, place: Place, version: str, *, match: str | None = None) -> None:
+    async def delete_version(self, place: Place, version: str, *, match: str | None) -> None:
         """Delete one version of a file, or cancel what is in processing and would be one.
 
         Raises:

@@ -67,8 +67,8 @@ class Deeds(Endings):
         publisher: Publisher,
         clock: Clock,
         tracing: Tracing,
-        alone: bool = True,
-        at_once: AtOnce | None = None,
+        alone: bool,
+        at_once: AtOnce | None,
     ) -> None:
         super().__init__(catalogue=catalogue, blobs=blobs, publisher=publisher, clock=clock, alone=alone)
         self._path_of = blobs.path if isinstance(blobs, SupportsPath) else None

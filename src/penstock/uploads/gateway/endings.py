@@ -50,7 +50,7 @@ class Endings:
     """
 
     def __init__(
-        self, *, catalogue: Catalogue, blobs: BlobStore, publisher: Publisher, clock: Clock, alone: bool = True
+        self, *, catalogue: Catalogue, blobs: BlobStore, publisher: Publisher, clock: Clock, alone: bool
     ) -> None:
         self.recorder = Recorder(catalogue, clock, alone=alone)
         self._catalogue = catalogue

@@ -58,7 +58,7 @@ class Recorder:
         alone: whether no other instance writes them; otherwise the journal is asked for what it says each time.
     """
 
-    def __init__(self, catalogue: Catalogue, clock: Clock, *, alone: bool = True) -> None:
+    def __init__(self, catalogue: Catalogue, clock: Clock, *, alone: bool) -> None:
         self._alone = alone
         self._catalogue = catalogue
         self._clock = clock

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from ...blobs.base import BlobMissing, StorageFull
-from ..limits import SPARE_BYTES, Promises, check_room
+from ..limits import Promises, check_room
 from ..upload import Phase
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class Room:
         blobs: BlobStore,
         catalogue: Catalogue,
         clock: Clock,
-        spare_bytes: int = SPARE_BYTES,
-        shared: bool = False,
+        spare_bytes: int,
+        shared: bool,
     ) -> None:
         """With `shared`, other instances promise the same room: what they did is looked at when the disk is."""
         self._shared = shared

@@ -40,7 +40,7 @@ class Scene:
         self.clock = ManualClock(NOW)
         self.feed = Feed(database, self.clock)
         self.catalogue = Catalogue(database, self.feed, self.clock)
-        self.recorder = Recorder(self.catalogue, self.clock)
+        self.recorder = Recorder(self.catalogue, self.clock, alone=True)
         self.upload = Upload(id=new_upload_id(), filename="f.txt", created_at=NOW, phase=Phase.PROCESSING, run=1)
 
     async def start(self, step: str, attempt: int = 1, event_id: str | None = None) -> str:
@@ -86,7 +86,7 @@ class Scene:
 
     def die(self) -> None:
         """Forget all that was in memory."""
-        self.recorder = Recorder(self.catalogue, self.clock)
+        self.recorder = Recorder(self.catalogue, self.clock, alone=True)
 
     async def entries(self) -> list[FeedEntry]:
         return (await self.feed.since(0, upload=self.upload.id, limit=1000))[1:]
@@ -373,7 +373,7 @@ async def test_a_start_that_an_earlier_process_wrote_down_is_known_as_long_as_th
     written = said_start(scene, await scene.start("ocr"))
     other = said_start(scene, start_id(scene.upload.id, 1, "ocr", 2))
     assert not await scene.recorder.has_written(scene.upload.id, written)  # this one knows the run by itself
-    later = Recorder(scene.catalogue, scene.clock)
+    later = Recorder(scene.catalogue, scene.clock, alone=True)
     assert await later.has_written(scene.upload.id, written)
     assert not await later.has_written(scene.upload.id, other)
     among_others = Recorder(scene.catalogue, scene.clock, alone=False)
