@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from ..errors import PenstockError
 from ..http.asgi import EXCHANGE
 
 if TYPE_CHECKING:
@@ -223,6 +224,9 @@ def exchanging(app: Asgi) -> Asgi:
         except asyncio.CancelledError:
             log.warning("request_given_up", method=scope["method"], path=scope["path"], reason="the server ends")
             await own.fail(503)
+        except PenstockError as error:  # what comes before an answer has begun is an answer itself
+            log.warning("answer_cut_off", method=scope["method"], path=scope["path"], error=str(error))
+            await own.fail(500)
         except Exception:
             log.exception("request_failed", method=scope["method"], path=scope["path"])
             await own.fail(500)

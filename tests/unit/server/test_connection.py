@@ -9,6 +9,7 @@ import pytest
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from penstock.errors import PenstockError
 from penstock.http.asgi import Receive, Scope, Send
 from penstock.server import connection as module
 from tests.unit.server.clients import LONG, Client, answer, exchange_of, serving
@@ -72,7 +73,7 @@ class Seen:
     async def break_(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["query_string"] == b"late":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
-        raise ValueError("a bug")
+        raise PenstockError("the file was deleted") if scope["query_string"] == b"late" else ValueError("a bug")
 
     async def pour(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -481,7 +482,10 @@ async def test_a_failure_of_the_application_is_told_of(app: Seen, connect: Conne
             client.send(b"GET /break_?late HTTP/1.1\r\nHost: x\r\n\r\n")
             await client.head()
             assert await client.closed() == b"", "it is cut off: a client must not take it for whole"
-    assert [one["event"] for one in logs] == ["request_failed"] * 2
+    assert [(one["event"], one["log_level"]) for one in logs] == [
+        ("request_failed", "error"),
+        ("answer_cut_off", "warning"),
+    ]
 
 
 async def test_at_the_end_what_is_in_flight_is_answered(app: Seen) -> None:

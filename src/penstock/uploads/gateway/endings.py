@@ -237,9 +237,11 @@ class Endings:
 
     async def _reject_for_lack_of_bytes(self, upload: Upload) -> Upload:
         """Nothing can be done without them. Should they come back, as with a disk that was away, it can go on."""
-        log.error("bytes_missing", upload=upload.id, hint="restart the upload once the storage has them again")
         reason = "its bytes are missing from the storage"
-        return await self._end(upload, msgspec.structs.replace(upload, phase=Phase.REJECTED, reason=reason))
+        ended = await self._end(upload, msgspec.structs.replace(upload, phase=Phase.REJECTED, reason=reason))
+        if ended.reason == reason:  # else somebody has released it, or given it up, meanwhile
+            log.error("bytes_missing", upload=upload.id, hint="restart the upload once the storage has them again")
+        return ended
 
     async def _end(self, upload: Upload, ended: Upload, *, said: str = "") -> Upload:
         """End an upload; `said` is what the steps have said, where the outcome is another one."""

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
+import structlog
 
 from penstock.blobs.base import BlobMissing
 from penstock.blobs.local import LocalBlobs
 from penstock.core.progress import State
 from penstock.events.types import Envelope, RestartPostprocessing
-from penstock.testing.faults import Faults, Killed, die
+from penstock.testing.faults import Action, Faults, Killed, die
 from penstock.uploads.upload import Phase
 
 from ..whole_life import BODY, LIFETIME, Outside, Process, process
@@ -252,6 +254,25 @@ async def test_a_record_that_was_lost_runs_all_steps_again_before_a_release(tmp_
         assert upload.phase is Phase.DELETED
         with pytest.raises(BlobMissing):
             await healed.blobs.length(healed.upload_id)
+
+
+async def test_nobody_misses_bytes_that_another_instance_has_removed(tmp_path: Path) -> None:
+    outside, faults = Outside(), Faults()
+    async with process(tmp_path, outside, faults) as slow:
+        await begins_and_fills(slow)
+
+        async def is_cancelled_elsewhere() -> None:
+            upload = await slow.upload()
+            assert upload is not None
+            gone = msgspec.structs.replace(upload, phase=Phase.CANCELLED, ended_at=slow.clock.now())
+            assert await slow.catalogue.change(upload, gone)
+            await slow.blobs.discard(upload.id)
+
+        faults.before("blobs.release", Action(wait=is_cancelled_elsewhere))
+        with structlog.testing.capture_logs() as logs:
+            await is_processed(slow)
+        assert (await slow.story())[-1] == "cancelled"
+        assert "bytes_missing" not in [one["event"] for one in logs]
 
 
 async def test_nobody_waits_on_the_event_loop_for_where_the_bytes_are(
