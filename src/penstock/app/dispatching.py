@@ -7,7 +7,6 @@ import secrets
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from ..blobs.base import SupportsPath
 from ..delivery.sending.claims import Claims
@@ -125,13 +124,14 @@ class Dispatching:
         return PushWay(chosen.place, self._pushing(step, chosen), manners.get(chosen.manner, Putting()))
 
     def _pushing(self, step: str, chosen: Chosen) -> Pushing:
+        from ..delivery.asking import as_given
         from ..delivery.sending.push import Pushing
 
-        settings, parts = self._settings, urlsplit(chosen.place)
+        settings = self._settings
         targets = Targets(settings.delivery_push_allow)
         try:
-            targets.check_written(parts.hostname or "")
-        except TargetRefused as error:
+            targets.check_written(as_given(chosen.place).raw_host or "")
+        except (TargetRefused, ValueError) as error:
             raise self._wrong(step, chosen, str(error)) from error
         return Pushing(
             blobs=self._blobs,

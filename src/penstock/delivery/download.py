@@ -14,14 +14,13 @@ from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
-import yarl
 from aiohttp.http import HttpProcessingError
 
-from .addresses import is_web_address, moved_to, origin_of, path_and_query, server_of
+from .addresses import is_web_address, moved_to, origin_of, server_of
+from .asking import as_given, asked_once
 from .base import BytesGone, BytesUnavailable, DeliveryRefused
 from .body import Patience, cut, in_time
 
@@ -78,7 +77,7 @@ class Downloads:
                 limit=0, keepalive_timeout=_IDLE_SECONDS, use_dns_cache=False, ssl=self._tls
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            middlewares=(_asked_once,),
+            middlewares=(asked_once,),
             auto_decompress=False,
             # aiohttp's own limit on silence goes on while nobody reads, and so would count the reader's time.
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_seconds),
@@ -151,35 +150,13 @@ class Downloads:
         for _ in range(_REDIRECTS + 1):
             # Whoever the server sends us to has no business with the tokens that were meant for itself.
             more = tokens if origin_of(url) == origin_of(wanted.url) else {}
-            asking = self._session.get(_as_given(url), headers=headers | more, allow_redirects=False)
+            asking = self._session.get(as_given(url), headers=headers | more, allow_redirects=False)
             async with asyncio.timeout(self._connect_seconds + self._stall_seconds):
                 answer = await stack.enter_async_context(asking)
             if answer.status not in _MOVED or "Location" not in answer.headers:
                 return answer
             url = moved_to(url, answer.headers["Location"])
         raise BytesUnavailable(f"{server_of(wanted.url)} sent us from one address to the next {_REDIRECTS} times")
-
-
-async def _asked_once(request: aiohttp.ClientRequest, ask: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Ask, and leave it at that: where a connection ends without an answer, aiohttp would ask once more.
-
-    An address may be good for one reading, and how often something is tried is told by the log.
-    """
-    try:
-        return await ask(request)
-    except aiohttp.ClientConnectorError:
-        raise  # nothing was asked
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise aiohttp.ClientConnectionError("it has ended the connection without an answer") from error
-
-
-def _as_given(url: str) -> yarl.URL:
-    path, query = path_and_query(url)
-    parts = urlsplit(url)
-    server = yarl.URL(f"{parts.scheme}://{parts.netloc}")
-    return yarl.URL.build(
-        scheme=parts.scheme, authority=server.raw_authority, path=path, query_string=query, encoded=True
-    )
 
 
 def _tokens(wanted: StartPostprocessingStep) -> dict[str, str]:

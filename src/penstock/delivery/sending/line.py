@@ -6,16 +6,22 @@ What a worker answers is another's: it is read up to a bound and within a time, 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import httpx
+import aiohttp
+
+from ..addresses import moved_to
+from ..asking import as_given, asked_once
+from .outgoing import Outgoing
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from datetime import timedelta
+
+    import yarl
 
     from .targets import Targets
 
@@ -75,50 +81,75 @@ class Answer(NamedTuple):
 class Line:
     """Asks one server. Open it with `open_line`."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, addresses: Sequence[str], stall_seconds: float
+    ) -> None:
         self.url = url
         """The worker's address, as it was set."""
-        self._client = client
-        self._asked = httpx.URL(url)
+        self._session = session
+        self._asked = as_given(url)
         self._addresses = list(addresses)
+        self._stall_seconds = stall_seconds
 
     async def ask(
         self, method: str, url: str, headers: Mapping[str, str], content: AsyncGenerator[bytes, None] | None = None
     ) -> Answer:
         """Send a request, and return the answer. `content` is closed, however it ends.
 
+        Args:
+            method: such as `PUT`.
+            url: one of this server.
+            headers: where there is content, with its Content-Length.
+            content: the body; None: there is none.
+
         Raises:
-            Failed: there is none, or not in time.
+            Failed: there is no answer, or not in time, or a friendly one before all of the content was sent.
             Refused: the URL is not one of this server.
         """
-        to = httpx.URL(url)
-        if not self.leads_to(url):
-            raise Refused(f"it names {server_of(to)}, which is another server", told="it leads to another server")
+        body = None
+        if content is not None:
+            body = Outgoing(content, int(headers["Content-Length"]), self._stall_seconds)
         try:
-            async with aclosing(await self._sent(method, to, headers, content)) as response:
-                return Answer(response.status_code, response.headers, await _beginning(response))
-        except httpx.HTTPError as error:
-            raise Failed(str(error) or type(error).__name__, told=_kind(error)) from error
+            to = as_given(url)
+            if not same_server(to, self._asked):
+                raise Refused(f"it names {server_of(to)}, which is another server", told="it leads to another server")
+            return await self._asked_with(method, to, headers, body)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if body is not None and body.failure is not None:
+                raise body.failure from error
+            raise _failed(error) from error
         finally:
-            if content is not None:
-                await content.aclose()
+            if body is not None:
+                await body.ended()
+
+    async def _asked_with(self, method: str, to: yarl.URL, headers: Mapping[str, str], body: Outgoing | None) -> Answer:
+        response = await self._sent(method, to, headers, body)
+        try:
+            answer = Answer(response.status, response.headers, await _beginning(response))
+        finally:
+            response.close()  # what it has to say beyond that is not waited for, and no more is sent
+        if body is not None and answer.taken and not body.is_whole:
+            early = "before it had all of the file"
+            raise Failed(f"{answer.failure()}, {early}", told=f"{answer.failure().told}, {early}")
+        return answer
 
     async def _sent(
-        self, method: str, to: httpx.URL, headers: Mapping[str, str], content: AsyncGenerator[bytes, None] | None
-    ) -> httpx.Response:
+        self, method: str, to: yarl.URL, headers: Mapping[str, str], body: Outgoing | None
+    ) -> aiohttp.ClientResponse:
         """Send a request to the first address that can be connected to, and stay with that one."""
         while True:
             # One that was checked is connected to; everything else goes by the name.
-            request = self._client.build_request(
+            asking = self._session.request(
                 method,
-                to.copy_with(host=self._addresses[0]),
-                headers={"Host": self._asked.netloc.decode("ascii"), **headers},
-                content=content,
-                extensions={"sni_hostname": self._asked.host},
+                to.with_host(self._addresses[0]),
+                headers={"Host": self._asked.raw_authority, **headers},
+                data=body,
+                server_hostname=self._asked.raw_host,
+                allow_redirects=False,
             )
             try:
-                response = await self._client.send(request, stream=True)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
+                response = await asking
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
                 if len(self._addresses) == 1:
                     raise
                 del self._addresses[0]
@@ -128,7 +159,7 @@ class Line:
 
     def leads_to(self, url: str) -> bool:
         """Tell whether a URL is one of this server."""
-        return same_server(httpx.URL(url), self._asked)
+        return same_server(as_given(url), self._asked)
 
     def place(self, location: str) -> str:
         """Return the URL that a `Location` means.
@@ -137,15 +168,16 @@ class Line:
             Refused: it is none, or one of another server.
         """
         try:
-            found = self._asked.join(location)
-        except httpx.InvalidURL as error:
+            url = moved_to(self.url, location)
+            found = as_given(url)
+        except ValueError as error:
             raise Refused("the Location that it answered with is no URL") from error
-        if len(str(found)) > 2000 or not same_server(found, self._asked):
+        if len(url) > 2000 or not same_server(found, self._asked):
             raise Refused(
                 f"its Location is at {server_of(found)}, and {server_of(self._asked)} was asked",
                 told="it leads to another server",
             )
-        return str(found)
+        return url
 
 
 @asynccontextmanager
@@ -157,46 +189,38 @@ async def open_line(
     Raises:
         TargetRefused, TargetUnknown: there is none that may be sent to.
     """
-    asked, stall = httpx.URL(url), stall_limit.total_seconds()
-    addresses = await targets.addresses(asked.host, port_of(asked))
-    async with httpx.AsyncClient(
-        verify=tls,
-        timeout=httpx.Timeout(stall, connect=min(10.0, stall), pool=None),
-        follow_redirects=False,
+    asked, stall = as_given(url), stall_limit.total_seconds()
+    addresses = await targets.addresses(asked.raw_host or "", asked.port or 0)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=tls),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(asked_once,),
+        auto_decompress=False,
+        headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {secret}"} if secret else {}),
+        timeout=aiohttp.ClientTimeout(total=None, connect=min(10.0, stall), sock_read=stall),
         trust_env=False,
-        headers={"Authorization": f"Bearer {secret}"} if secret else {},
-    ) as client:
-        yield Line(client, url, addresses)
+    ) as session:
+        yield Line(session, url, addresses, stall)
 
 
-def port_of(url: httpx.URL) -> int:
-    """Return the port that is connected to."""
-    return url.port or (443 if url.scheme == "https" else 80)
-
-
-def server_of(url: httpx.URL) -> str:
+def server_of(url: yarl.URL) -> str:
     """Return what of a URL may be logged: not its path, which may carry a permission."""
-    return f"{url.host}:{port_of(url)}"
+    return f"{url.raw_host}:{url.port}"
 
 
-def same_server(one: httpx.URL, other: httpx.URL) -> bool:
+def same_server(one: yarl.URL, other: yarl.URL) -> bool:
     """Tell whether two URLs are answered by the same server."""
-    return (one.scheme, one.host, port_of(one)) == (other.scheme, other.host, port_of(other)) and not one.userinfo
+    return one.origin() == other.origin() and one.raw_user is None and one.raw_password is None
 
 
-async def _beginning(response: httpx.Response) -> str:
+async def _beginning(response: aiohttp.ClientResponse) -> str:
     """Return the beginning of a body; what is short is read to its end, so that the line can be used again."""
     found = b""
     try:
-        async with (
-            asyncio.timeout(_ANSWER_SECONDS),
-            aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces,
-        ):
-            async for piece in pieces:
-                found += piece[: _ANSWER_BYTES - len(found)]
-                if len(found) >= _ANSWER_BYTES:
-                    break
-    except (httpx.HTTPError, TimeoutError):
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            while len(found) < _ANSWER_BYTES and (piece := await response.content.read(_ANSWER_BYTES - len(found))):
+                found += piece
+    except (aiohttp.ClientError, TimeoutError):
         pass  # the status was there: that counts
     shown = found.decode("utf-8", "replace")[:_SHOWN_CHARACTERS]
     return "".join(character if character.isprintable() else " " for character in shown).strip()
@@ -210,13 +234,16 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def _kind(error: httpx.HTTPError) -> str:
+def _failed(error: aiohttp.ClientError | TimeoutError) -> Failed:
+    """Return what it means for a try that there was no answer. No message names more of an address than the server."""
     match error:
-        case httpx.ConnectTimeout() | httpx.ReadTimeout() | httpx.WriteTimeout():
-            return "it did not answer in time"
-        case httpx.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return "its certificate is not one that is trusted"
-        case httpx.ConnectError():
-            return "nobody could be reached there"
+        case TimeoutError():
+            return Failed("it did not answer in time")
+        case aiohttp.ClientConnectorCertificateError():
+            return Failed(str(error), told="its certificate is not one that is trusted")
+        case aiohttp.ClientConnectorError():
+            return Failed(str(error), told="nobody could be reached there")
+        case aiohttp.ClientResponseError():
+            return Failed("what it answers is not HTTP")
         case _:
-            return "the connection broke off"
+            return Failed("the connection broke off")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import socket
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -17,15 +18,18 @@ from typing import Any
 import pytest
 from multipart import MultipartParser  # type: ignore[import-untyped]
 
+from penstock.blobs.base import BlobMissing, BlobUnavailable
 from penstock.blobs.local import LocalBlobs
 from penstock.clock import SystemClock
 from penstock.delivery.pushed import written_digest
-from penstock.delivery.sending.base import NotDelivered
+from penstock.delivery.sending.base import NotDelivered, Report
 from penstock.delivery.sending.digests import Digests
+from penstock.delivery.sending.parcel import Manner
 from penstock.delivery.sending.posting import Posting, form_around
 from penstock.delivery.sending.push import Pushing, PushWay
 from penstock.delivery.sending.putting import Putting
 from penstock.delivery.sending.targets import Targets
+from penstock.errors import PenstockError
 from penstock.events.types import StartPostprocessingStep
 from tests.servers.nats import Certificate
 from tests.servers.nginx import running_nginx
@@ -151,6 +155,13 @@ class Unruly(QuietHandler):
         if status == "hang":
             server.ending.wait(120)
             return
+        if isinstance(status, str) and status.startswith("at once "):
+            self.send_response(int(status.removeprefix("at once ")))
+            self.send_header("Content-Length", "3")
+            self.end_headers()
+            self.wfile.write(b"no!")
+            server.ending.wait(120)
+            return
         if status == "endless":
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.talk()
@@ -235,6 +246,29 @@ async def test_what_a_worker_answers_is_not_read_without_end(blobs: LocalBlobs) 
         assert server.talked_bytes < 16 * 1024 * 1024  # what the system's buffers hold
     assert len(str(found.value)) < 500
     assert "script" not in found.value.told
+
+
+@contextmanager
+def hasty(answer: str) -> Iterator[Any]:
+    """A worker that answers before it has read a file, of which no more than a little fits into its connection."""
+    with unruly(f"at once {answer}") as server:
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        yield server
+
+
+@pytest.mark.parametrize("manner", [Putting(), Posting()])
+async def test_a_refusal_is_heard_while_the_file_is_being_sent(blobs: LocalBlobs, manner: Manner) -> None:
+    said = r"tried once; .* 413 Request Entity Too Large: 'no!'"
+    with hasty("413") as server, pytest.raises(NotDelivered, match=said) as found:
+        await PushWay(to(server), pushing(blobs), manner).address(start(), str(uuid.uuid4()), Reports().take)
+    assert found.value.told.endswith("tried once; the last time, it answered 413 Request Entity Too Large")
+
+
+async def test_a_file_that_was_not_all_sent_was_not_taken(blobs: LocalBlobs) -> None:
+    said = "it answered 201 Created: 'no!', before it had all of the file"
+    with hasty("201") as server, pytest.raises(NotDelivered, match=said) as found:
+        await put(to(server), blobs, tries=1).address(start(), str(uuid.uuid4()), Reports().take)
+    assert found.value.told.endswith("it answered 201 Created, before it had all of the file")
 
 
 async def test_nobody_there_is_said_without_where(blobs: LocalBlobs) -> None:
@@ -366,6 +400,31 @@ async def test_a_certificate_has_to_be_that_of_the_name_and_not_of_the_address(
         assert found.value.told.endswith("its certificate is not one that is trusted")
         await put(url, blobs, tls=trusting, **how).address(start(), str(uuid.uuid4()), Reports().take)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("failure", [BlobUnavailable("the disk is away"), BlobMissing(UPLOAD)])
+async def test_bytes_that_cannot_be_read_are_not_the_worker_s_fault(blobs: LocalBlobs, failure: PenstockError) -> None:
+    class Failing(Digests):
+        async def of(self, upload_id: str, size_bytes: int, report: Report) -> str:
+            found = await super().of(upload_id, size_bytes, report)
+            blobs.read = broken  # type: ignore[method-assign]
+            return found
+
+    async def broken(upload_id: str, *, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        del upload_id, start, stop
+        yield b"some"
+        raise failure
+
+    with unruly() as server:
+        how = pushing(blobs, tries=1)._replace(digests=Failing(blobs))
+        with pytest.raises((NotDelivered, BlobMissing)) as found:
+            await PushWay(to(server), how, Putting()).address(start(), str(uuid.uuid4()), Reports().take)
+    if isinstance(failure, BlobUnavailable):
+        assert "the disk is away" in str(found.value)
+        assert isinstance(found.value, NotDelivered)
+        assert found.value.told.endswith("the file could not be read from the storage")
+    else:
+        assert found.value is failure
 
 
 async def test_a_damaged_file_is_not_sent(blobs: LocalBlobs) -> None:
