@@ -51,6 +51,10 @@ def _resumable_upload(port: int, folder: Path) -> tuple[list[str], str]:
     return [sys.executable, str(PEERS / "resumable_upload_python.py"), str(port), str(folder)], "/files"
 
 
+def _tusd(port: int, folder: Path) -> tuple[list[str], str]:
+    return ["tusd", "-host", "127.0.0.1", "-port", str(port), "-upload-dir", str(folder)], "/files/"
+
+
 def _bare_granian(port: int, folder: Path) -> tuple[list[str], str]:
     return [sys.executable, str(PEERS / "bare_granian.py"), str(port), str(folder)], "/files/"
 
@@ -61,6 +65,8 @@ SERVERS: dict[str, Callable[[int, Path], tuple[list[str], str]]] = {
     "tuspyserver": _tus_python,
     "resumable-upload": _resumable_upload,
 }
+if shutil.which("tusd"):  # no package repository that the set-up uses has it, so it is measured where it is installed
+    SERVERS["tusd"] = _tusd
 BARE = "bare granian"
 """Under this name runs what is no server for uploads: the least that one can do."""
 
