@@ -227,6 +227,15 @@ def test_forms_that_are_refused(server: PenstockServer, client: Client, parts: l
     assert unfinished(server) == []
 
 
+def test_a_file_with_something_in_it_is_not_taken_for_an_empty_one(server: PenstockServer, client: Client) -> None:
+    answer = post(client, file("a", b"a", "Content-Length: 0\r\n"))
+    assert answer.status == 400
+    assert [one["problem"]["status"] for one in told(answer)] == [400]
+    assert unfinished(server) == []
+    empty = post(client, file("a", b"", "Content-Length: 0\r\n"))
+    assert released(server, told(empty)[0]) == b""
+
+
 @pytest.mark.parametrize("late", [field("space", "other"), field("checksum", "md5 " + "0" * 32)])
 def test_a_field_that_comes_too_late_is_told(server: PenstockServer, client: Client, late: bytes) -> None:
     answer = post(client, file("before.txt", b"x"), late)

@@ -51,6 +51,7 @@ def test_another_checksum(client: Client, content: Content, algorithm: str) -> N
     assert client.patch(path, 0, b"hallo", wrong).status == 460
     assert client.offset(path) == 0
     assert client.patch(path, 0, b"hello", wrong).status == 204
+    assert client.patch(path, 5, b"", wrong).status == 460, "no bytes have a checksum as well"
     assert content(path) == b"hello"
 
 

@@ -82,7 +82,7 @@ class Form(WholeFiles):
             form.rest(),
             name=name,
             path=path,
-            length=part.length,
+            length=part.length or None,  # an empty one is taken in only once it has ended, and so has nothing in it
             space=space,
             media_type=wish.media_type,
             metadata=wish.metadata,

@@ -40,6 +40,7 @@ _FIELD_BYTES: Final = 64 * 1024
 _OTHER_BYTES: Final = 4 * 1024 * 1024
 """How long everything is together that is not a part's own: boundaries, headers, and what is around the parts."""
 _BOUNDARY: Final = re.compile(r"[!-~ ]{0,69}[!-~]", re.ASCII)
+_UNENCODED: Final = ("7bit", "8bit", "binary")
 _QUOTED: Final = re.compile(r'"(?:\\.|[^"\\])*"')
 _EXTENDED: Final = re.compile(r"filename\*\s*=\s*utf-8'[^']*'(?P<value>[^;\s\"]+)", re.ASCII | re.IGNORECASE)
 
@@ -90,6 +91,7 @@ class FormBody:
                 return None
             if isinstance(event, MultipartSegment):
                 self._in_part = True
+                _check_plain(event)
                 return _part(event)
 
     async def value(self) -> str:
@@ -199,6 +201,20 @@ def boundary_of(content_type: str) -> str:
             "/files/{name}, or use tus at /uploads/."
         )
     return boundary
+
+
+def _check_plain(segment: MultipartSegment) -> None:
+    """Make sure that a part's headers can be read in one way only, and that its bytes are those of its file.
+
+    Raises:
+        BadForm: one is there twice, or they are encoded (deprecated by RFC 7578, section 4.7).
+    """
+    names = [name for name, _ in segment.headerlist]
+    if len(set(names)) < len(names):
+        raise BadForm("a part of the form has a header twice. Send it once.")
+    encoding: str = segment.header("Content-Transfer-Encoding", "binary")
+    if encoding.lower() not in _UNENCODED:
+        raise BadForm(f"Content-Transfer-Encoding: {encoding[:40]!r} is not decoded. Send the bytes as they are.")
 
 
 def _part(segment: MultipartSegment) -> Part:

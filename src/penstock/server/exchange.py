@@ -51,6 +51,8 @@ class Exchange:
         self._lost = False
         self._hears = True
         self._told_end = False
+        self._ends_with_connection = False
+        """Whether only the end of the connection says where the answer ends."""
         self.cycle: RequestResponseCycle | None = None
         """How uvicorn answers it; None until its head has ended."""
         self.bypass: Bypass | None = None
@@ -162,7 +164,20 @@ class Exchange:
                 cycle.keep_alive = False  # it was never told to send its body, and may not do so
             elif self._is_last(message) and not cycle.keep_alive and self._hears:
                 cycle.keep_alive = self.closes = True  # not yet: closing now might reset what it still sends
+        if cycle.scope["http_version"] == "1.0":
+            self._leave_unframed(message, cycle)
         await cycle.send(message)  # type: ignore[arg-type]  # one of those that it knows
+
+    def _leave_unframed(self, message: MutableMapping[str, Any], cycle: RequestResponseCycle) -> None:
+        """Have an answer of unknown length sent without chunks, which HTTP/1.0 has not (RFC 9112, section 6.1)."""
+        if message["type"] == "http.response.start":
+            self._ends_with_connection = all(
+                name.lower() != b"content-length" for name, _ in message.get("headers", ())
+            )
+            if self._ends_with_connection:
+                cycle.chunked_encoding = False
+        elif self._ends_with_connection:
+            cycle.expected_content_length = len(message.get("body", b""))
 
     def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
         """Send a whole answer in one piece, if nothing is in the way; return whether that was done.

@@ -85,6 +85,13 @@ async def test_a_name_that_cannot_be_decoded() -> None:
         await form(part(b"", "form-data; filename*=utf-8''%ff"), END).part()
 
 
+@pytest.mark.parametrize("more", ["Content-Transfer-Encoding: base64\r\n", "content-disposition: form-data\r\n"])
+async def test_a_part_that_would_be_kept_encoded_or_can_be_read_in_two_ways(more: str) -> None:
+    with pytest.raises(BadForm, match=r"as they are|once"):
+        await form(part(b"YQ==", more=more), END).part()
+    assert await contents(form(part(b"YQ==", more="Content-Transfer-Encoding: 8BIT\r\n"), END)) == [b"YQ=="]
+
+
 async def test_what_was_right_before_a_mistake_still_counts() -> None:
     read = form(part(b"one") + b"--b\r\nnonsense\r\n\r\n")
     assert (await read.part()) is not None

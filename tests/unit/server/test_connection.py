@@ -84,6 +84,11 @@ class Seen:
             await asyncio.sleep(0)
         self.lost.set()
 
+    async def drip(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece, more in ((b"one,", True), (b"two", True), (b"", False)):
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+
     async def wait(self, scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -215,6 +220,15 @@ async def test_nobody_is_asked_to_go_on_in_http_1_0(app: Seen, connect: Connect)
         await asyncio.wait_for(app.asked.wait(), LONG)
         client.send(b"ab")
         assert (await client.head()).startswith("http/1.1 200"), "it would take a 100 for the answer"
+
+
+async def test_an_answer_of_unknown_length_ends_with_the_connection_in_http_1_0(connect: Connect) -> None:
+    async with connect() as client:
+        client.send(b"GET /drip HTTP/1.0\r\n\r\n")
+        head = await client.head()
+        assert "transfer-encoding" not in head
+        assert "content-length" not in head
+        assert await client.closed() == b"one,two"
 
 
 async def test_trailers_are_no_headers(app: Seen, connect: Connect) -> None:

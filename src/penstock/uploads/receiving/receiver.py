@@ -204,7 +204,7 @@ class Receiver:
             standing = standing.in_trace(checked(trace_parent))
             ends = ends_upload and standing.upload.explicit_end and not standing.complete
             if standing.full:
-                await self._writer.check_empty(body, length, hold)
+                await self._writer.check_empty(body, length, hold, expected)
                 if ends and expected is not None:
                     await self._writer.check_whole(standing, hold, expected)
                 if ends:

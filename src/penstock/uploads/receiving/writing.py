@@ -183,16 +183,22 @@ class Writer:
             return self._blobs.append(upload_id, begin, tentative=tentative)
         return self._fenced.append_confirmed(upload_id, begin, tentative=tentative, confirm=hold.confirm)
 
-    async def check_empty(self, body: AsyncIterable[bytes], length: int | None, hold: Hold) -> None:
-        """Make sure that a body that does not tell its length has none.
+    async def check_empty(
+        self, body: AsyncIterable[bytes], length: int | None, hold: Hold, expected: Expected | None
+    ) -> None:
+        """Make sure that a body that does not tell its length has none, and that no bytes are what is expected of it.
 
         Raises:
             TooLarge: it has.
+            ChecksumMismatch: they are not.
+            BadHeader: the fields after the body do not say what they should.
         """
         if length is None:
             async with hold.receiving(self._idle):
                 async for _ in body:
                     raise TooLarge("all bytes of the upload are there. Nothing was added.")
+        if expected is not None:
+            Tally(expected, from_start=False).check(complete=False)
 
     async def check_whole(self, standing: Standing, hold: Hold, expected: Expected) -> None:
         """Compare what has arrived before, all of an upload, with what a request without bytes says of it.
