@@ -68,15 +68,18 @@ def check_handlers(settings: Settings, definitions: Sequence[StepDefinition]) ->
         ConfigurationError: a step has nobody.
     """
     known = [DELAY, VIRUSSCAN, *(definition.name for definition in definitions)]
-    if settings.bus != "local":
-        return  # there may be others who answer; the list of uploads shows those that nobody does
     lists = {"steps": settings.steps}
     lists |= {f"step_rules, {rule.explain()}": rule.steps for rule in step_rules_of(settings)}
+    used = {step for steps in lists.values() for step in steps}
+    for step in settings.delivery:
+        if step not in used:
+            log.warning("delivery_is_not_used", step=step, hint="it is in `delivery`, but not among the steps")
+    if settings.bus != "local":
+        return  # there may be others who answer; the list of uploads shows those that nobody does
     for where, steps in lists.items():
         for step in steps:
             if step not in known:
                 raise ConfigurationError(_nobody(where, steps, step, known, settings))
-    used = {step for steps in lists.values() for step in steps}
     for definition in definitions:
         if definition.name not in used:
             log.warning("step_is_not_used", step=definition.name, hint="it is defined but not among the steps")
@@ -87,4 +90,7 @@ def _nobody(where: str, steps: Sequence[str], step: str, known: Sequence[str], s
     meant = f"Did you mean {close[0]}? Otherwise" if close else "To add it,"
     written = f"steps={','.join(steps)}" if where == "steps" else where
     origin = settings.origins.get(where.partition(",")[0])
-    return f"{written} ({origin}): nobody answers step {step!r}. {meant} load a file that defines it with --steps FILE."
+    return (
+        f"{written} ({origin}): nobody answers step {step!r}. {meant} load a file that defines it with --steps FILE, "
+        "or set PENSTOCK_BUS=nats if it runs in a process of its own."
+    )

@@ -72,7 +72,7 @@ class InboxDelivery(Delivery):
         await self._client.aclose()
 
     def deliver(self, start: StartPostprocessingStep) -> AbstractAsyncContextManager[Delivered]:
-        """Hand out the file; it is removed at the end, unless that is an error or the end of this process."""
+        """Hand out the file; it is removed at the end, unless that is the end of this process: then it comes again."""
         name = _name_in(start.url)
         if name is None:
             return self._otherwise.deliver(start)
@@ -89,6 +89,10 @@ class InboxDelivery(Delivery):
         descriptor = await asyncio.to_thread(_opened, path, start)
         try:
             yield LocalBytes(path, start.filesize)
+        except Exception:
+            await asyncio.to_thread(path.unlink, missing_ok=True)  # the attempt has failed; the next one has its own
+            raise
+        else:
             await asyncio.to_thread(path.unlink, missing_ok=True)
         finally:
             os.close(descriptor)

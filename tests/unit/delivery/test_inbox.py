@@ -38,6 +38,14 @@ async def test_a_pushed_file_is_handed_out_and_removed(inbox: InboxDelivery, tmp
     assert names(tmp_path) == []
 
 
+async def test_it_goes_with_an_attempt_that_failed(inbox: InboxDelivery, tmp_path: Path) -> None:
+    """Such as one that was silent for too long: the next one has a file of its own."""
+    with pytest.raises(RuntimeError):
+        async with inbox.deliver(start(f"https://worker/files/{NAME}")):
+            raise RuntimeError
+    assert names(tmp_path) == []
+
+
 async def test_it_stays_when_the_work_was_not_done(inbox: InboxDelivery, tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         async with inbox.deliver(start(f"https://worker/files/{NAME}")):
