@@ -306,6 +306,19 @@ async def test_accounts_are_made_anew_for_the_limits_of_now(database: Database) 
     assert await account(catalogue) == await account(catalogue, ALICE) == (30, 0, 0)
 
 
+async def test_limits_that_were_lowered_hold_up_nothing_that_has_begun(database: Database) -> None:
+    before = of(database, Allowances())
+    some = [await entered(before, size_bytes=None, space="other") for _ in range(12)]
+    catalogue = of(database, LIMITED)
+    await catalogue.usages.count_anew()
+    assert await catalogue.declare(some[0].id, 30)
+    await catalogue.reserve(some[1].id, 50)
+    await become(catalogue, some[1], Phase.PROCESSING, run=1, size_bytes=50)
+    assert await account(catalogue, ALICE) == (50, 30, 11)
+    with pytest.raises(TooMany):
+        await entered(catalogue, space="other")
+
+
 STEPS = (Phase.PROCESSING, Phase.RELEASED, Phase.REJECTED, Phase.DELETED, Phase.CANCELLED, Phase.EXPIRED)
 
 
