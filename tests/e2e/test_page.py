@@ -333,7 +333,7 @@ def test_versions_are_listed_read_restored_and_deleted(page: Page, server: Penst
         choose(page, file)
         expect(newest.locator(".number").first).to_have_text(f"{len(content)} B")
         expect(newest).to_have_attribute("data-phase", "released")
-    newest.get_by_role("button", name="Versions").click()
+    newest.get_by_role("button", name="Versions", exact=True).click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("heading")).to_have_text("versions.txt")
     rows = dialog.locator("tbody tr")
@@ -351,3 +351,110 @@ def test_versions_are_listed_read_restored_and_deleted(page: Page, server: Penst
     dialog.get_by_role("button", name="Close").click()
     expect(dialog).to_be_hidden()
     expect(page.locator("#uploads tr", has_text="versions.txt").first).to_have_attribute("data-phase", "cancelled")
+
+
+def test_every_click_tells_why_nothing_comes_of_it(page: Page, server: PenstockServer) -> None:
+    httpx.put(f"{server.url}/files/older.txt", content=b"x", trust_env=False)
+    httpx.put(f"{server.url}/files/clicks.txt", content=b"x", trust_env=False)
+    row = page.locator("tr", has_text="clicks.txt")
+    expect(row).to_have_attribute("data-phase", "released")
+    few = re.compile(r"/api/v1/uploads\?limit=100")
+    page.route(few, lambda route: route.continue_(url=route.request.url.replace("limit=100", "limit=1")))
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("live")
+    said: list[str] = []
+
+    def hear(dialog: Dialog) -> None:
+        if dialog.type == "alert":
+            said.append(dialog.message)
+        dialog.accept()
+
+    page.on("dialog", hear)
+    away = re.compile("/api/v1/(uploads|paths)[/?]")
+    page.route(away, lambda route: route.abort())
+    for button in (row.get_by_role("button", name="Versions"), row.get_by_role("button", name="Delete")):
+        button.click()
+    page.get_by_role("button", name="Older ones").click()
+    expect(row).to_have_attribute("data-phase", "released")
+    page.unroute(away)
+    page.route(away, lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>"))
+    row.get_by_role("button", name="Delete").click()
+    page.unroute(away)
+    assert said == [
+        "clicks.txt: The server does not answer.",
+        "clicks.txt is still there: The server does not answer.",
+        "Older ones cannot be shown: The server does not answer.",
+        "clicks.txt is still there: The server answered 502.",
+    ]
+    row.get_by_role("button", name="Versions").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("tbody tr")).to_have_count(1)
+    page.route(away, lambda route: route.abort())
+    dialog.get_by_role("button", name="Delete").click()
+    expect(dialog.get_by_role("alert")).to_have_text("The server does not answer.")
+    expect(dialog.locator("tbody tr")).to_have_count(1)
+    page.unroute(away)
+    dialog.get_by_role("button", name="Close").click()
+
+
+def test_what_a_click_did_is_seen_without_any_event(page: Page, server: PenstockServer) -> None:
+    page.add_init_script("""
+        const RealSource = window.EventSource;
+        window.EventSource = class extends RealSource {
+            constructor(...given) { super(...given); window.stream = this; }
+        };
+    """)
+    httpx.put(f"{server.url}/files/unheard.txt", content=b"x", trust_env=False)
+    page.reload()
+    row = page.locator("tr", has_text="unheard.txt")
+    expect(row).to_have_attribute("data-phase", "released")
+    page.evaluate("() => window.stream.close()")
+    page.once("dialog", lambda asked: asked.accept())
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_have_attribute("data-phase", "cancelled")
+
+
+def test_the_keyboard_stays_where_it_was(page: Page, server: PenstockServer, gates: Path, tmp_path: Path) -> None:
+    """A row is made anew whenever something happens to its upload."""
+    (gates / "typed.txt").touch()
+    (tmp_path / "typed.txt").write_text("x")
+    choose(page, tmp_path / "typed.txt")
+    row = page.locator("tr", has_text="typed.txt")
+    expect(row).to_have_attribute("data-phase", "processing")
+    row.get_by_role("button", name="Cancel").focus()
+    page.keyboard.press("Enter")
+    dismiss = row.get_by_role("button", name="Dismiss typed.txt")
+    expect(dismiss).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(row).to_have_count(0)
+    assert page.evaluate("document.activeElement !== document.body")
+
+
+def test_a_line_that_is_dead_without_a_word_is_given_up(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "dead-line.txt").write_text("x")
+    page.clock.install()
+    page.reload()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "PATCH" and not held:
+            held.append(route)  # and never answered
+        else:
+            route.continue_()
+
+    page.route(re.compile("^http://[^/]+/uploads/[0-9a-f]{32}$"), hold)
+    with page.expect_request(lambda request: request.method == "PATCH"):
+        choose(page, tmp_path / "dead-line.txt")
+    page.clock.fast_forward("04:00")
+    expect(page.locator("tr", has_text="dead-line.txt")).to_have_attribute("data-phase", "released")
+    assert held
+
+
+def test_what_misses_the_box_is_taken_all_the_same(page: Page) -> None:
+    dropped = page.evaluate_handle("""() => {
+        const made = new DataTransfer();
+        made.items.add(new File(["hello"], "missed.txt"));
+        return made;
+    }""")
+    page.dispatch_event("header", "drop", {"dataTransfer": dropped})
+    expect(page.locator("tr", has_text="missed.txt")).to_have_attribute("data-phase", "released")

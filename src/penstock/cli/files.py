@@ -115,7 +115,8 @@ def stat(
 def get(
     path: FilePath,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; `-`: standard output.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to, or into which folder; `-`: standard output."),
     ] = None,
     space: Space = "default",
     version: Version = None,
@@ -132,17 +133,27 @@ def get(
 
     with Api(server_url(url, config)) as api:
         found = api.get("/paths/stat", space=space, path=path, version=version)
-        target = Path(checked_name(found["name"])) if output is None else output  # whatever the server may call it
+        target = output or Path()
+        if target.is_dir():
+            target /= checked_name(found["name"])  # whatever the server may call it
         with bar_for(found["name"], found["size"]) as came:
             pieces = _counted(api.content(found["content"]), came)
-            if str(output) == "-":
-                sys.stdout.buffer.writelines(pieces)
-                return
             try:
+                if str(output) == "-":
+                    sys.stdout.buffer.writelines(pieces)
+                    sys.stdout.buffer.flush()
+                    return
                 with target.open("xb") as file:
                     _write(pieces, file, target)
             except FileExistsError as error:
                 raise InvalidRequest(f"{target} is there already. Name another file with --output.") from error
+            except BrokenPipeError:
+                raise  # who reads it has had enough
+            except OSError as error:
+                where = "standard output" if str(output) == "-" else target
+                raise InvalidRequest(
+                    f"{where} cannot be written: {error.strerror}. Name another file with --output."
+                ) from error
 
 
 @app.command()

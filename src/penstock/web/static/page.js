@@ -1,11 +1,12 @@
 // Uploads by tus, and a list that follows the server's event stream. No state is kept here: a reload shows the same.
+import { ask } from "./asking.js";
 import { element, size } from "./elements.js";
 import { Sender, filesIn } from "./sending.js";
 import { carried, showCarried } from "./releasing.js";
 import { showVersions } from "./versions.js";
 
 const list = document.getElementById("uploads"), empty = document.getElementById("empty");
-const usage = document.getElementById("usage");
+const usage = document.getElementById("usage"), pick = document.getElementById("pick");
 const rows = new Map();      // upload ID -> its row
 const sender = new Sender({ changed: (id) => refresh(id), moved, tell });
 
@@ -41,15 +42,33 @@ function render(upload, isOlder = false) {
     element("td", { className: "actions" }, ...(unfinished ? continuing(upload) : []),
       upload.phase === "released" ? element("button", {
         className: "versions", textContent: "Versions", title: `What ${upload.path} was before`,
-        onclick: async () => showVersions(await (await fetch(upload.links.self)).json()) }) : "",
+        onclick: async () => {
+          const { ok, said, why } = await ask(upload.links.self);   // it may have been moved meanwhile
+          if (ok) showVersions(said); else alert(`${upload.path}: ${why}`);
+        } }) : "",
       action ? element("button", {
-        textContent: action, onclick: () => remove(upload, action) }) : ""),
+        textContent: action, ariaLabel: `${action} ${upload.path}`, onclick: () => remove(upload, action) }) : ""),
   ];
   const row = element("tr", { id: `upload-${upload.id}` }, ...cells);
   row.dataset.phase = upload.phase;
-  const old = rows.get(upload.id);
+  const old = rows.get(upload.id), focused = old?.contains(document.activeElement) ? document.activeElement : null;
   if (old) old.replaceWith(row); else if (isOlder) list.append(row); else list.prepend(row);
+  if (focused) focusIn(row, focused.textContent);
   rows.set(upload.id, row);
+  empty.hidden = rows.size > 0;
+}
+
+// Who works with the keyboard goes on where they were, though the row is another one now.
+function focusIn(row, text) {
+  const places = [...row?.querySelectorAll("a, button") ?? []];
+  (places.find((place) => place.textContent === text) ?? places.at(-1) ?? pick).focus();
+}
+
+function forget(id) {
+  const row = rows.get(id);
+  if (row?.contains(document.activeElement)) focusIn(row.nextElementSibling ?? row.previousElementSibling);
+  row?.remove();
+  rows.delete(id);
   empty.hidden = rows.size > 0;
 }
 
@@ -67,14 +86,16 @@ function continuing(upload) {
 const HASHED = 256 * 1024 ** 2;   // what is read into memory to see whether it is the same file
 
 async function resume({ id }, file) {
-  const upload = await (await fetch(`/api/v1/uploads/${id}`)).json();
+  const { ok, said: upload, why } = await ask(`/api/v1/uploads/${id}`);
+  if (!ok) return alert(`${file.name} cannot be gone on with: ${why}`);
   if (upload.phase !== "receiving") return refresh(id);
   if (file.size !== upload.size) {
     return alert(`${file.name} has ${file.size} bytes, and ${upload.filename} is to have ${upload.size}: it is another file.`);
   }
   if (upload.offset && upload.offset <= HASHED && window.crypto.subtle) {
-    const arrived = await (await fetch(`${upload.links.self}/digest`)).json();
-    const bytes = await file.slice(0, arrived.offset).arrayBuffer();
+    const { ok: isKnown, said: arrived, why } = await ask(`${upload.links.self}/digest`);
+    const bytes = isKnown && await file.slice(0, arrived.offset).arrayBuffer().catch(() => null);
+    if (!bytes) return alert(`${file.name} cannot be gone on with: ${why || "it cannot be read."}`);
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
     const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
     if (hex !== arrived.sha256) return alert(`${file.name} does not begin with what has arrived: it is another file.`);
@@ -90,10 +111,10 @@ const ACTIONS = {
 async function remove(upload, action) {
   if (action === "Delete" && !confirm(`Delete ${upload.path} for good?`)) return;
   const [url, method] = action === "Dismiss" ? [`${upload.links.self}/acknowledge`, "POST"] : [upload.links.self, "DELETE"];
-  const answer = await fetch(url, { method }).catch(() => null);
-  // What is not there any more was dismissed elsewhere meanwhile.
-  if (answer?.status === 404 || (answer?.ok && action === "Dismiss")) return refresh(upload.id);
-  if (!answer?.ok) alert(`${upload.path} is still there: ${answer ? (await answer.json()).detail : "the server does not answer"}.`);
+  const { ok, status, why } = await ask(url, { method });
+  // What is not there any more was removed elsewhere meanwhile. Events would tell, but nobody may hear them just now.
+  if (ok || status === 404) return refresh(upload.id);
+  alert(`${upload.path} is still there: ${why}`);
 }
 
 // How much is left, where there is a quota; where there is none, that is asked once.
@@ -103,8 +124,9 @@ function usageChanged() {
 }
 async function showUsage() {
   usageDue = null;
-  const answer = await fetch("/api/v1/usage/mine");
-  const limited = answer.ok ? (await answer.json()).usage.filter((one) => one.limit != null) : [];
+  const { ok, said } = await ask("/api/v1/usage/mine");
+  if (!ok) return;
+  const limited = said.usage.filter((one) => one.limit != null);
   usage.replaceChildren(...limited.map((one) => {
     const whose = one.kind === "instance" ? "All files" : one.name ? `${one.kind} ${one.name}` : "Users without a name";
     const taken = one.used + one.reserved;
@@ -130,8 +152,7 @@ async function refresh(id) {
     if (upload) {
       render(upload);
     } else if (answer?.status === 404) {
-      rows.get(id)?.remove();
-      rows.delete(id);
+      forget(id);
     } else {                    // nobody knows: its row stays as it is until somebody does
       waiting.set(id, true);
       await sleep(AGAIN);
@@ -144,7 +165,8 @@ const older = document.getElementById("older");
 function offerOlder(cursor) {
   older.hidden = !cursor;
   older.onclick = async () => {
-    const page = await (await fetch(`/api/v1/uploads?${new URLSearchParams({ limit: 100, cursor })}`)).json();
+    const { ok, said: page, why } = await ask(`/api/v1/uploads?${new URLSearchParams({ limit: 100, cursor })}`);
+    if (!ok) return alert(`Older ones cannot be shown: ${why}`);
     page.uploads.filter((upload) => !rows.has(upload.id)).forEach((upload) => render(upload, true));
     offerOlder(page.next);
   };
@@ -211,13 +233,19 @@ function tell(key, text, isOver = false) {
   document.getElementById("notices").append(line);
 }
 
-addEventListener("beforeunload", (event) => { if (sender.waiting) event.preventDefault(); });
+addEventListener("beforeunload", (event) => { if (sender.isBusy) event.preventDefault(); });
 
+// Files may be dropped anywhere: a browser would leave the page, and all that is being sent, for one that misses the box.
 const drop = document.getElementById("drop");
-const pick = document.getElementById("pick"), pickFolder = document.getElementById("pick-folder");
-drop.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
-drop.ondragleave = () => drop.classList.remove("over");
-drop.ondrop = async (event) => {
+const pickFolder = document.getElementById("pick-folder");
+addEventListener("dragover", (event) => {
+  if (!event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  drop.classList.add("over");
+});
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) drop.classList.remove("over"); });
+addEventListener("drop", async (event) => {
+  if (!event.dataTransfer?.types.includes("Files")) return;
   event.preventDefault();
   drop.classList.remove("over");
   const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
@@ -227,7 +255,7 @@ drop.ondrop = async (event) => {
   } catch (error) {
     tell(event, `Something of it cannot be read: ${error.message}`, true);
   }
-};
+});
 pick.onchange = () => { [...pick.files].forEach((file) => sender.add(file)); pick.value = ""; };
 pickFolder.onchange = () => {
   [...pickFolder.files].forEach((file) => sender.add(file, file.webkitRelativePath.slice(0, -file.name.length)));

@@ -2,6 +2,7 @@
 const AT_ONCE = 4;   // a browser has six connections to a server, and one of them is for events
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 15000;
 const CALM = 3000;   // after so many ms in which bytes go out, what stood in the way is over
+const STILL = 60000, UNANSWERED = 180000;   // ms without a byte going out, or without an answer to the last one
 const tus = { "Tus-Resumable": "1.0.0" };
 
 const encoded = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
@@ -44,7 +45,8 @@ export class Sender {
     this.#enqueue(() => this.#send(upload.links.tus, upload.id, file, upload.offset));
   }
 
-  get waiting() { return this.#waiting.length; }
+  // Whether something would be cut off, or lost, if the page were closed.
+  get isBusy() { return this.#active + this.#waiting.length > 0; }
 
   #enqueue(work) {
     this.#waiting.push(work);
@@ -118,7 +120,13 @@ export class Sender {
       request.open("PATCH", url);
       const headers = { ...tus, "Upload-Offset": offset, "Content-Type": "application/offset+octet-stream" };
       for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+      // A line that is dead without a word is noticed by browsers after a quarter of an hour.
+      let patience = null;
+      const wait = (ms) => { clearTimeout(patience); patience = setTimeout(() => request.abort(), ms); };
+      wait(STILL);
+      request.upload.onload = () => wait(UNANSWERED);
       request.upload.onprogress = (event) => {
+        wait(STILL);
         state.share = (offset + event.loaded) / size;
         this.moved(id, state.share);
         if (state.trouble && performance.now() - began > CALM) {
@@ -126,11 +134,14 @@ export class Sender {
           this.changed(id);
         }
       };
-      request.onload = request.onerror = () => resolve({
-        status: request.status,
-        why: reason(request.status, request.responseText),
-        retryAfter: request.getResponseHeader("Retry-After"),
-      });
+      request.onloadend = () => {
+        clearTimeout(patience);
+        resolve({
+          status: request.status,
+          why: reason(request.status, request.responseText),
+          retryAfter: request.getResponseHeader("Retry-After"),
+        });
+      };
       request.send(body);
     });
   }

@@ -1,4 +1,5 @@
 // The versions of one file: what it was before can be read, be the file again, or be deleted.
+import { ask } from "./asking.js";
 import { element, size } from "./elements.js";
 
 const dialog = document.getElementById("versions");
@@ -10,20 +11,17 @@ let shown = null;   // space and path of the file that the dialog is about
 
 const query = (extra = {}) => new URLSearchParams({ ...shown, ...extra });
 
-// Tells why something was refused, in the server's words; null: it was not.
-const refusal = async (answer) => (answer.ok ? null : (await answer.json().catch(() => ({}))).detail ?? answer.statusText);
-
-async function act(request) {
-  const why = await refusal(await request);
+async function act(url, options) {
+  const { why } = await ask(url, options);
   await load();
   if (why) trouble.textContent = why;
 }
 
 function row(file, present) {
   const remove = () => confirm(`Delete this version of ${file.path} for good?`)
-    && act(fetch(`/api/v1/paths?${query({ version: file.version })}`, { method: "DELETE" }));
-  const restore = () => act(fetch("/api/v1/paths/restore", {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...shown, version: file.version }) }));
+    && act(`/api/v1/paths?${query({ version: file.version })}`, { method: "DELETE" });
+  const restore = () => act("/api/v1/paths/restore", {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...shown, version: file.version }) });
   const made = element("tr", {},
     element("td", {}, element("a", { href: file.content, textContent: new Date(file.modified_at).toLocaleString() })),
     element("td", { className: "number", textContent: size(file.size) }),
@@ -37,13 +35,15 @@ function row(file, present) {
 
 async function load(cursor = null) {
   trouble.textContent = "";
-  const answer = await fetch(`/api/v1/paths/versions?${query(cursor ? { cursor } : {})}`);
-  const page = answer.ok ? await answer.json() : { versions: [], next: null };
-  if (!answer.ok) trouble.textContent = answer.status === 404 ? "There is no version left." : await refusal(answer);
+  const { ok, status, said, why } = await ask(`/api/v1/paths/versions?${query(cursor ? { cursor } : {})}`);
+  if (!ok) trouble.textContent = status === 404 ? "There is no version left." : why;
+  if (!ok && status !== 404) return;   // what is shown may well be so still
+  const isLeft = !cursor && body.contains(document.activeElement);   // by the keyboard, whose button goes
   if (!cursor) body.replaceChildren();
-  body.append(...page.versions.map((file, index) => row(file, !cursor && index === 0)));
-  more.hidden = !page.next;
-  more.onclick = () => load(page.next);
+  body.append(...(said?.versions ?? []).map((file, index) => row(file, !cursor && index === 0)));
+  more.hidden = !said?.next;
+  more.onclick = () => load(said.next);
+  if (isLeft) dialog.querySelector("form button").focus();
 }
 
 export async function showVersions({ space, path }) {
