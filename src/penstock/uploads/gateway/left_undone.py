@@ -5,6 +5,7 @@ What is to be done with an upload follows from what the catalogue says of it, so
 
 from __future__ import annotations
 
+import random
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,9 @@ _START: Final = timedelta(seconds=0.5)
 """How long a start is held up by looking at what has not arrived; and then by announcing."""
 _STRETCH: Final = 8
 """Uploads that are announced before others have their turn, and there has to be room for more."""
+_FAILURES: Final = 3
+"""After so many uploads whose bytes could not be removed, one after the other, the rest is left: each may take half a
+minute."""
 _LOOKS: Final = 32
 """Unfinished uploads that are looked at before somebody looks at the time."""
 
@@ -110,15 +114,28 @@ class LeftUndone:
         if patience is None:
             await self._complete_finals()
         announced = await self._announce_all(patience)
-        async for batch in self._catalogue.to_discard():
-            for upload in batch:
-                async with self._turns.of(upload.id):
-                    with later(upload):
-                        await self._deeds.give_up(upload)
+        await self._discard_all(patience)
         if announced:
             log.info("uploads_in_processing_announced", uploads=announced)
         if patience is None:
             await self._complete_unfinished(None)
+
+    async def _discard_all(self, patience: timedelta | None) -> None:
+        """Remove bytes that could not be removed; a storage that is away holds nothing else up for long.
+
+        In any order: those that fail again and again are not always the first ones.
+        """
+        ends_at = None if patience is None else self._clock.monotonic() + patience.total_seconds()
+        failed = 0
+        async for batch in self._catalogue.to_discard():
+            for upload in random.sample(batch, len(batch)):
+                if failed == _FAILURES or (ends_at is not None and self._clock.monotonic() > ends_at):
+                    return
+                failed += 1
+                async with self._turns.of(upload.id):
+                    with later(upload):
+                        await self._deeds.give_up(upload)
+                        failed = 0
 
     async def _complete_unfinished(self, patience: timedelta | None) -> None:
         """Complete those of which all has arrived: once, since no process that lives leaves any.

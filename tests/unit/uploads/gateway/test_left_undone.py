@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
+from penstock.blobs.base import BlobUnavailable
 from penstock.core.progress import Progress, Status
 from penstock.store.base import StoreUnavailable
 from penstock.store.memory import MemoryStore
@@ -80,6 +81,34 @@ async def test_a_start_looks_at_no_more_than_it_has_time_for(tmp_path: Path) -> 
         assert (store.asked, parts.announced) == (0, [])
         await parts.gateway.catch_up()
         await eventually(lambda: {one.upload_id for one in parts.announced} == set(uploads))
+
+
+async def test_a_storage_that_is_away_holds_up_nothing_that_is_left_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    async with way_in(tmp_path) as parts:
+        damaged: set[str] = set()
+
+        async def discard(upload_id: str, *, only_staged: bool = False) -> None:
+            asked.append(upload_id)
+            if upload_id in damaged:
+                raise BlobUnavailable("away")
+
+        monkeypatch.setattr(parts.blobs, "discard", discard)
+        for _ in range(5):
+            upload = (await parts.receiver.create("f", size_bytes=1)).upload
+            damaged.add(upload.id)
+            await parts.receiver.terminate(upload.id)
+        assert len(asked) == 5
+        await parts.gateway.catch_up()
+        assert len(asked) == 5 + 3
+        await parts.gateway.catch_up(patience=timedelta(seconds=-1))
+        assert len(asked) == 5 + 3
+        for _ in range(2):
+            damaged.pop()
+        while [one async for batch in parts.catalogue.to_discard() for one in batch if one.id not in damaged]:
+            await parts.gateway.catch_up()
 
 
 async def test_who_announces_a_lot_rests_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
