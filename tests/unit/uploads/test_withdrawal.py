@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -266,6 +267,70 @@ async def test_garbage_collection_finds_what_was_left(
         assert await site.collect() == {}
         assert (await parts.gateway.release_from_quarantine(upload.id, ANNA)).phase is Phase.RELEASED
         assert await site.is_copied(upload)
+
+
+@pytest.mark.parametrize("ends", ["well", "with the store away"])
+async def test_what_is_being_released_is_cancelled_without_waiting_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        parts, put = site.parts, site.final.put
+        upload = await site.arrived()
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(*arguments: Any, **options: Any) -> None:
+            begun.set()
+            await go_on.wait()
+            if ends != "well":
+                raise BlobUnavailable("the bucket is away")
+            await put(*arguments, **options)
+
+        monkeypatch.setattr(site.final, "put", slow)
+        releasing = asyncio.create_task(site.decide(upload, Outcome.CONTINUE))
+        await begun.wait()
+        await parts.receiver.terminate(upload.id)
+        await parts.gateway.catch_up()
+        assert (await site.now(upload)).phase is Phase.CANCELLED
+        go_on.set()
+        if ends == "well":
+            assert (await releasing).phase is Phase.CANCELLED
+        else:
+            with pytest.raises(BlobUnavailable):
+                await releasing
+            await parts.gateway.catch_up()
+        assert not await site.is_copied(upload)
+        assert await parts.blobs.staged() == []
+        assert [one async for batch in parts.catalogue.to_discard() for one in batch] == []
+
+
+async def test_what_was_released_before_it_could_be_cancelled_goes_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        parts, release = site.parts, site.parts.blobs.release
+        upload = await site.arrived()
+        cancel = parts.gateway._deeds.cancel
+        releasing = asyncio.Event()
+        go_on = asyncio.Event()
+
+        async def slow(upload_id: str) -> None:
+            await release(upload_id)
+            releasing.set()
+            await go_on.wait()
+
+        async def late(*arguments: Any, **options: Any) -> Upload:
+            go_on.set()
+            await task
+            return await cancel(*arguments, **options)
+
+        monkeypatch.setattr(parts.blobs, "release", slow)
+        monkeypatch.setattr(parts.gateway._deeds, "cancel", late)
+        task = asyncio.create_task(site.decide(upload, Outcome.CONTINUE))
+        await releasing.wait()
+        await parts.gateway.cancel(upload.id)
+        assert (await site.now(upload)).phase is Phase.CANCELLED
+        assert not await site.is_copied(upload)
+        assert await parts.blobs.staged() == []
 
 
 @pytest.mark.parametrize("by", ["restart", "quarantine"])

@@ -60,6 +60,7 @@ class Endings:
         self._alone = alone
         self._announced: dict[str, int] = {}
         """Runs whose beginning the bus has taken from this process, or the coordinator has a record of, by upload."""
+        self._releasing: set[str] = set()
 
     async def get(self, upload_id: str) -> Upload:
         """Return one upload.
@@ -71,6 +72,13 @@ class Endings:
         if upload is None:
             raise NotFound(f"there is no upload {upload_id[:64]!r}")
         return upload
+
+    def is_releasing(self, upload_id: str) -> bool:
+        """Tell whether the bytes of an upload are on their way to their final place, for a decision.
+
+        That may take hours. Who does it looks at the upload afterwards, and gives it up if somebody has cancelled it.
+        """
+        return upload_id in self._releasing
 
     async def end(self, upload: Upload, decided: PostprocessingFinished) -> Upload:
         """Release or reject an upload, or mark it deleted; return it."""
@@ -91,7 +99,11 @@ class Endings:
         try:
             if upload.proviso is not None:  # nothing is copied in vain
                 await self._catalogue.check_proviso(upload)
-            await self._blobs.release(upload.id)
+            self._releasing.add(upload.id)
+            try:
+                await self._blobs.release(upload.id)
+            finally:
+                self._releasing.remove(upload.id)
             ended = await self._end(upload, released)
         except BlobMissing:
             return await self._reject_for_lack_of_bytes(upload)

@@ -180,6 +180,10 @@ class Gateway:
             NotFound: there is no such upload.
             InvalidRequest: it has bytes, and is in none of the phases `only_in`.
         """
+        if self._deeds.is_releasing(upload_id):  # nobody is to wait for that
+            await self._deeds.cancel(await self._deeds.get(upload_id), only_in)
+            if self._deeds.is_releasing(upload_id):
+                return
         async with self._turns.of(upload_id):
             upload = await self._deeds.cancel(await self._deeds.get(upload_id), only_in)
             with later(upload):

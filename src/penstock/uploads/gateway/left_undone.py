@@ -131,6 +131,8 @@ class LeftUndone:
             for upload in random.sample(batch, len(batch)):
                 if failed == _FAILURES or (ends_at is not None and self._clock.monotonic() > ends_at):
                     return
+                if self._deeds.is_releasing(upload.id):
+                    continue
                 failed += 1
                 async with self._turns.of(upload.id):
                     with later(upload):
