@@ -177,8 +177,15 @@ class LeftUndone:
         return announced
 
     async def _unheard_of(self, runs: Mapping[str, int]) -> list[str]:
-        """Return those of some uploads of whose run nobody seems to have heard; note the others as announced."""
-        open_ones = {upload_id: run for upload_id, run in runs.items() if not self._deeds.announced(upload_id, run)}
+        """Return those of some uploads of whose run nobody seems to have heard; note the others as announced.
+
+        What is being released was decided about, and to wait for that may take hours.
+        """
+        open_ones = {
+            upload_id: run
+            for upload_id, run in runs.items()
+            if not self._deeds.announced(upload_id, run) and not self._deeds.is_releasing(upload_id)
+        }
         if not open_ones:
             return []
         for upload_id in await self._begun.among(open_ones):
