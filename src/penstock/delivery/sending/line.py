@@ -106,21 +106,23 @@ class Line:
             Failed: there is no answer, or not in time, or a friendly one before all of the content was sent.
             Refused: the URL is not one of this server.
         """
-        body = None
+        body, taken = None, False
         if content is not None:
             body = Outgoing(content, int(headers["Content-Length"]), self._stall_seconds)
         try:
             to = as_given(url)
             if not same_server(to, self._asked):
                 raise Refused(f"it names {server_of(to)}, which is another server", told="it leads to another server")
-            return await self._asked_with(method, to, headers, body)
+            answer = await self._asked_with(method, to, headers, body)
+            taken = answer.taken
+            return answer
         except (aiohttp.ClientError, TimeoutError) as error:
             if body is not None and body.failure is not None:
                 raise body.failure from error
             raise _failed(error) from error
         finally:
             if body is not None:
-                await body.ended()
+                await body.ended(taken=taken)
 
     async def _asked_with(self, method: str, to: yarl.URL, headers: Mapping[str, str], body: Outgoing | None) -> Answer:
         response = await self._sent(method, to, headers, body)

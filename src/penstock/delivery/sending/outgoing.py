@@ -31,6 +31,7 @@ class Outgoing(aiohttp.Payload):
         self._left_bytes = size_bytes
         self._stall_seconds = stall_seconds
         self._begun = False
+        self._transport: asyncio.WriteTransport | None = None
         self._over = asyncio.Event()
 
     @property
@@ -44,7 +45,7 @@ class Outgoing(aiohttp.Payload):
         Raises:
             TimeoutError: nobody took it.
         """
-        self._begun, at_the_line = True, False
+        self._begun, self._transport, at_the_line = True, writer.transport, False
         try:
             async with aclosing(self._pieces) as pieces:
                 async for piece in pieces:
@@ -59,12 +60,18 @@ class Outgoing(aiohttp.Payload):
         finally:
             self._over.set()
 
-    async def ended(self) -> None:
-        """Wait until nobody reads the pieces any more. To be called when the request is over."""
-        if self._begun:
-            await self._over.wait()
-        else:
+    async def ended(self, *, taken: bool) -> None:
+        """Wait until nobody reads the pieces any more. To be called when the request is over.
+
+        Unless all was `taken`, the line is cut: otherwise it would stay, with what is left to send, for as long as the
+        worker keeps it and reads nothing.
+        """
+        if not self._begun:
             await self._pieces.aclose()
+            return
+        if self._transport is not None and not (taken and self.is_whole):
+            self._transport.abort()
+        await self._over.wait()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Return what nobody asks a stream for.

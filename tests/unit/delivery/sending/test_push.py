@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import random
 import socket
 import ssl
@@ -31,6 +32,7 @@ from penstock.delivery.sending.putting import Putting
 from penstock.delivery.sending.targets import Targets
 from penstock.errors import PenstockError
 from penstock.events.types import StartPostprocessingStep
+from penstock.testing import eventually
 from tests.servers.nats import Certificate
 from tests.servers.nginx import running_nginx
 from tests.servers.ports import free_port
@@ -326,11 +328,23 @@ def test_names_cannot_break_out_of_a_form() -> None:
     assert b'filename="a%22%0D%0A%0D%0Ab"\r\n' in before
 
 
-async def test_a_receiver_that_hangs_is_given_up(blobs: LocalBlobs) -> None:
-    with unruly("hang") as server:
+@pytest.mark.parametrize("worker", ["hang", "at once 413"])
+async def test_a_receiver_that_hangs_is_given_up_and_its_line_cut(blobs: LocalBlobs, worker: str) -> None:
+    with unruly(worker) as server:
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         way = put(to(server), blobs, tries=1, stall_limit=timedelta(seconds=0.5))
         with pytest.raises(NotDelivered, match="tried once"):
             await way.address(start(), str(uuid.uuid4()), Reports().take)
+        await eventually(lambda: lines_to(server.server_port) == 0)
+
+
+def lines_to(port: int) -> int:
+    """Count the connections of this process to a server."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as line:
+            found += line.family == socket.AF_INET and line.getpeername()[1] == port
+    return found
 
 
 async def test_no_redirect_is_followed(blobs: LocalBlobs) -> None:
