@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 
 from ..errors import ConfigurationError, InvalidRequest
-from .kind import DatabaseUnavailable, kind_of
+from .kind import DatabaseUnavailable, kind_of, reason_of
 from .readers import Readers
 from .schema import upgrade
 from .writer import Job, Writer
@@ -226,7 +226,7 @@ class Database:
             return InvalidRequest("there is a NUL character in what was asked for. No name has one.")
         if not self._kind.is_unavailable(error):
             return error
-        return DatabaseUnavailable(f"database {self}: {str(error.orig).strip()}. Try again once that is mended.")
+        return DatabaseUnavailable(f"database {self}: {reason_of(error)}. Try again once that is mended.")
 
     def _open(self) -> None:
         writing = self._engine(self._kind.writer_engine)

@@ -26,6 +26,11 @@ class DatabaseUnavailable(Unavailable):
     code = "database-unavailable"
 
 
+def reason_of(error: DBAPIError) -> str:
+    """Return what the database said, on one line: libpq takes several."""
+    return " ".join(str(error.orig).split())
+
+
 ORDERED: Final = "penstock.ordered"
 """In the `info` of a connection whose transactions come one after the other, among all processes (`Kind.order`)."""
 

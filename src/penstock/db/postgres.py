@@ -16,7 +16,7 @@ from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import OperationalError
 
 from ..errors import ConfigurationError, PenstockError
-from .kind import ORDERED, DatabaseUnavailable, Kind, Limit
+from .kind import ORDERED, DatabaseUnavailable, Kind, Limit, reason_of
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -122,7 +122,7 @@ def is_unavailable(error: DBAPIError) -> bool:
 
 def cannot_be_opened(name: str, error: DBAPIError) -> PenstockError:
     """Return what to raise when connecting or upgrading has failed: is it the configuration, or only the moment?"""
-    reason = str(error.orig).strip()
+    reason = reason_of(error)
     refused = "FATAL" in reason and not any(words in reason for words in _PASSING)
     if refused or not isinstance(error, OperationalError):
         return ConfigurationError(
