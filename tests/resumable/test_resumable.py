@@ -228,6 +228,15 @@ def test_an_unknown_version_is_served_without_interim_responses(client: Client, 
     assert "upload-draft-interop-version" not in answer
 
 
+@requirement("resumable-interim-3", "TRAP", "Through a proxy 104 is only sent if it says that it passes it on.")
+def test_through_a_proxy_that_takes_an_interim_response_for_the_answer(client: Client) -> None:
+    head = spoken(6, complete=True, X_Forwarded_For="192.0.2.1")
+    answer = client.ask("POST", "/uploads/", head, BODY)
+    assert answer.status == 202
+    assert answer["upload-complete"] == "?1"
+    assert client.ask("POST", "/uploads/", {**head, "Penstock-Interim": "pass"}, BODY).status == 104
+
+
 # 4.1.3: length
 
 

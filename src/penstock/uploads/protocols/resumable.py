@@ -28,6 +28,11 @@ PARTIAL_TYPE: Final = "application/partial-upload"
 VERSIONS: Final = range(3, 11)
 _VERSION_FIELD: Final = "upload-draft-interop-version"
 _EXTENDED_NAME: Final = re.compile(r"filename\*\s*=\s*utf-8'[^']*'(?P<value>[^;\s]+)", re.ASCII | re.IGNORECASE)
+_FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")
+"""By one of these, a request has come through a proxy. nginx, for one, takes a 104 for the answer, and the answer for
+its body: HTTP/2 clients get an error, and others wait for the end of the connection behind it."""
+_INTERIM: Final = "penstock-interim"
+"""By which a proxy tells that it passes interim responses on."""
 _WITH_LIMITS: Final = 6
 """From this version on, there are limits, Upload-Length, and a media type of appended bytes."""
 _WITH_MAX_AGE: Final = 7
@@ -40,11 +45,13 @@ class Dialect(NamedTuple):
 
     version: int | None
     """None: the client has not said; the newest is spoken, without interim responses."""
+    reached: bool = True
+    """Whether interim responses get to the client."""
 
     @property
     def informs(self) -> bool:
-        """Whether the client expects interim responses (section 5)."""
-        return self.version is not None
+        """Whether the client expects interim responses (section 5), and would get them."""
+        return self.version is not None and self.reached
 
     @property
     def names_parts(self) -> bool:
@@ -93,7 +100,8 @@ class Part(NamedTuple):
 def dialect_of(headers: Mapping[str, str]) -> Dialect:
     """Return how the client speaks."""
     version = _integer(headers, _VERSION_FIELD)
-    return Dialect(version if version is not None and version in VERSIONS else None)
+    reached = headers.get(_INTERIM) == "pass" or not any(name in headers for name in _FORWARDED)
+    return Dialect(version if version is not None and version in VERSIONS else None, reached)
 
 
 def filename_of(headers: Mapping[str, str]) -> str | None:

@@ -19,6 +19,14 @@ def test_the_version(said: str, version: int | None) -> None:
     assert resumable.dialect_of({"upload-draft-interop-version": said}).version == version
 
 
+@pytest.mark.parametrize("name", ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"])
+def test_through_a_proxy_only_whoever_passes_them_on_is_sent_interim_responses(name: str) -> None:
+    spoken = {"upload-draft-interop-version": "6"}
+    assert resumable.dialect_of(spoken).informs
+    assert not resumable.dialect_of({**spoken, name: "x"}).informs
+    assert resumable.dialect_of({**spoken, name: "x", "penstock-interim": "pass"}).informs
+
+
 @pytest.mark.parametrize(
     ("headers", "complete"),
     [
