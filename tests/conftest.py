@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,12 @@ def _storage(item: pytest.Item) -> str:
 
 
 def _file(item: pytest.Item) -> str:
-    return item.path.relative_to(TESTS).as_posix()
+    return _below_tests(item.path)
+
+
+@cache
+def _below_tests(path: Path) -> str:
+    return path.relative_to(TESTS).as_posix()
 
 
 def _rank(item: pytest.Item) -> int:
