@@ -326,9 +326,21 @@ def test_resume_tries_now_and_restart_begins_anew() -> None:
     assert (restarted.progress.attempt, restarted.progress.run) == (1, "second run")
     unknown = go(None, said(ResumePostprocessing(upload_id="u"), "resume"))
     assert kinds(unknown) == [RestartPostprocessing]
-    decided = go(begun(), finished("abort")).progress
-    again = go(decided, said(ResumePostprocessing(upload_id="u"), "resume"))
-    assert kinds(again) == [PostprocessingFinished]
+
+
+def test_each_resume_says_a_decision_as_a_new_statement() -> None:
+    """The other side may have done what the first one said, and lost it since: a repeat would pass for known."""
+    decided = go(begun(), finished("abort"))
+    ids = [decided.emits[0].event_id]
+    for number in range(3):
+        assert decided.progress is not None
+        again = go(decided.progress, said(ResumePostprocessing(upload_id="u"), f"resume {number}"))
+        assert kinds(again) == [PostprocessingFinished]
+        assert again.progress is not None
+        assert again.progress.attempt == decided.progress.attempt + 1
+        ids.append(again.emits[0].event_id)
+        decided = again
+    assert len(set(ids)) == len(ids)
 
 
 def test_cancel_forgets_and_later_answers_are_unknown() -> None:

@@ -29,6 +29,7 @@ VALIDATORS = Validators(TAG, AT)
         ("bytes=50-,0-1", [(50, 100), (0, 2)]),
         ("bytes=0-1,200-300", [(0, 2)]),
         ("bytes=,0-1,", [(0, 2)]),
+        ("bytes=" + ",".join(["0-0"] * MOST_PARTS), [(0, 1)] * MOST_PARTS),
     ],
 )
 def test_parts_that_are_there(header: str, spans: list[tuple[int, int]]) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from penstock.testing import ManualClock
 from penstock.uploads.steady import SteadyTime
@@ -142,6 +143,18 @@ async def test_a_machine_that_is_off_every_night_is_never_far_behind() -> None:
             assert clock.now() - time.now() <= 2 * DAY
             await clock.advance(timedelta(hours=1))
         believed, wall = time.believed(), clock.now()
+
+
+async def test_one_jump_is_seen_once_however_often_somebody_looks() -> None:
+    clock = ManualClock()
+    time = SteadyTime(clock, believed_after=DAY)
+    clock.jump(YEAR)
+    with capture_logs() as logged:
+        for _ in range(10):
+            time.now()
+            await clock.advance(timedelta(minutes=1))
+    assert [jump.ahead for jump in time.believed().jumps] == [YEAR]
+    assert [entry["event"] for entry in logged] == ["clock_jumped_ahead"]
 
 
 async def test_many_jumps_are_remembered_as_few() -> None:
