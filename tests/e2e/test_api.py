@@ -248,3 +248,4 @@ def test_wrong_requests_are_told_what_to_do(client: httpx.Client) -> None:
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json()["status"] == status
         assert answer.json()["detail"]
+    assert client.post("/api/v1/paths/copy", json=[]).json()["detail"].startswith("the body: ")

@@ -435,18 +435,24 @@ def test_a_line_that_is_dead_without_a_word_is_given_up(page: Page, tmp_path: Pa
     page.clock.install()
     page.reload()
     held: list[Route] = []
+    upload = re.compile("/uploads/[0-9a-f]{32}$")
 
     def hold(route: Route) -> None:
-        if route.request.method == "PATCH" and not held:
+        if route.request.method == "PATCH":
             held.append(route)  # and never answered
         else:
             route.continue_()
 
-    page.route(re.compile("^http://[^/]+/uploads/[0-9a-f]{32}$"), hold)
+    page.route(upload, hold)
     with page.expect_request(lambda request: request.method == "PATCH"):
         choose(page, tmp_path / "dead-line.txt")
+    row = page.locator("tr", has_text="dead-line.txt")
+    expect(row).to_have_attribute("data-phase", "receiving")
+    page.route(upload, lambda route: route.abort())
     page.clock.fast_forward("04:00")
-    expect(page.locator("tr", has_text="dead-line.txt")).to_have_attribute("data-phase", "released")
+    expect(row.locator(".trouble")).to_have_text("The server does not answer. Trying again.")
+    page.unroute(upload)
+    expect(row).to_have_attribute("data-phase", "released")
     assert held
 
 

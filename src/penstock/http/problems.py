@@ -174,7 +174,9 @@ def install(api: FastAPI) -> None:
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         del request
-        found = "; ".join(f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors())
+        found = "; ".join(
+            f"{'.'.join(str(part) for part in one['loc'][1:]) or 'the body'}: {one['msg']}" for one in error.errors()
+        )
         return _response(problem(422, "invalid-request", f"{found}. See /docs for what this address takes."))
 
     @api.exception_handler(HTTPException)

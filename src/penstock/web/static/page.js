@@ -8,7 +8,7 @@ import { showVersions } from "./versions.js";
 const list = document.getElementById("uploads"), empty = document.getElementById("empty");
 const usage = document.getElementById("usage"), pick = document.getElementById("pick");
 const rows = new Map();      // upload ID -> its row
-const sender = new Sender({ changed: (id) => refresh(id), moved, tell });
+const sender = new Sender({ changed, moved, tell });
 
 // What the virus scanner said, with who looked and how far: for whom the word "released" is not enough.
 const scanned = (scan) => scan && scan.end
@@ -51,6 +51,7 @@ function render(upload, isOlder = false) {
   ];
   const row = element("tr", { id: `upload-${upload.id}` }, ...cells);
   row.dataset.phase = upload.phase;
+  row.upload = upload;
   const old = rows.get(upload.id), focused = old?.contains(document.activeElement) ? document.activeElement : null;
   if (old) old.replaceWith(row); else if (isOlder) list.append(row); else list.prepend(row);
   if (focused) focusIn(row, focused.textContent);
@@ -215,6 +216,13 @@ async function examine() {
     troubles.hidden = !wrong.length;
   }
   setTimeout(examine, 5000);
+}
+
+// A server that is away cannot be asked, and that is just what its row is to say then.
+function changed(id) {
+  const row = rows.get(id);
+  if (row) render(row.upload);
+  refresh(id);
 }
 
 function moved(id, share) {
