@@ -18,6 +18,7 @@ from penstock.blobs.objects.place import ObjectPlace
 from penstock.db import Database, DatabaseUnavailable
 from penstock.events.types import Envelope, Outcome, PostprocessingFinished
 from penstock.ids import new_upload_id
+from penstock.testing import eventually
 from penstock.uploads.catalogue.quarantine import Doer
 from penstock.uploads.file_errors import FileThere
 from penstock.uploads.garbage.collecting import Means
@@ -303,6 +304,32 @@ async def test_what_is_being_released_is_cancelled_without_waiting_for_that(
         assert not await site.is_copied(upload)
         assert await parts.blobs.staged() == []
         assert [one async for batch in parts.catalogue.to_discard() for one in batch] == []
+
+
+async def test_releases_hold_up_no_other_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with on_a_bucket(tmp_path) as site:
+        begun, go_on, put = asyncio.Event(), asyncio.Event(), site.final.put
+
+        async def slow(*arguments: Any, **options: Any) -> None:
+            begun.set()
+            await go_on.wait()
+            await put(*arguments, **options)
+
+        monkeypatch.setattr(site.final, "put", slow)
+        released, infected = [await site.arrived() for _ in range(2)]
+
+        async def is_in(upload: Upload, phase: Phase) -> bool:
+            return (await site.now(upload)).phase is phase
+
+        async with site.parts.gateway.subscribe(workers=1):
+            for upload, outcome in ((released, Outcome.CONTINUE), (infected, Outcome.DELETE)):
+                decided = PostprocessingFinished(upload_id=upload.id, outcome=outcome)
+                await site.parts.gateway._bus.publish(Envelope(event=decided))
+                await begun.wait()
+            await eventually(lambda: is_in(infected, Phase.DELETED))
+            assert await is_in(released, Phase.PROCESSING)
+            go_on.set()
+            await eventually(lambda: is_in(released, Phase.RELEASED))
 
 
 async def test_what_was_released_before_it_could_be_cancelled_goes_as_well(

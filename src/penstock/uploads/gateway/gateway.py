@@ -6,9 +6,12 @@ upload.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ...blobs.handover import SupportsHandovers
+from ...events.types import PostprocessingFinished
 from ...tracing import UNTRACED, Tracing
 from ..locking.locks import UploadLocks
 from ..locking.turns import Turns
@@ -16,7 +19,7 @@ from ..upload import Phase, Upload
 from .at_once import AtOnce
 from .begun import Begun
 from .deeds import Deeds
-from .heard import CONSUMED, Heard
+from .heard import CONSUMED, Heard, is_release
 from .left_undone import LeftUndone, later, no_wait
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ class Gateway:
         self._locks = UploadLocks() if locks is None else locks
         self._catalogue = catalogue
         self._bus = bus
+        self._copies = isinstance(blobs, SupportsHandovers)
         self._publisher = publisher
         self._at_once = None
         if foresee is not None:
@@ -105,11 +109,18 @@ class Gateway:
     async def subscribe(self, *, workers: int = 64) -> AsyncIterator[None]:
         """Handle events while the returned context is open.
 
-        Workers mostly wait for the disk, and all for the same flush, so there are many.
+        Workers mostly wait for the disk, and all for the same flush, so there are many. Where a release copies, it may
+        take hours: as many more are for nothing else, and hold up no other decision, nor what steps say.
         """
-        with self._publisher.heard_first(self._heard.keep_explanation):
-            async with self._bus.subscribe(GROUP, CONSUMED, self.handle, workers=workers):
-                yield
+        subscribe = partial(self._bus.subscribe, GROUP, handler=self.handle, workers=workers)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._publisher.heard_first(self._heard.keep_explanation))
+            if self._copies:
+                await stack.enter_async_context(subscribe(CONSUMED, only=lambda envelope: not is_release(envelope)))
+                await stack.enter_async_context(subscribe([PostprocessingFinished], only=is_release))
+            else:
+                await stack.enter_async_context(subscribe(CONSUMED))
+            yield
 
     async def handle(self, envelope: Envelope) -> None:
         """Handle one event from the bus. Returning means that it is done for good.

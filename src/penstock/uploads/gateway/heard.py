@@ -13,6 +13,7 @@ from ...errors import InvalidRequest
 from ...events.types import (
     Envelope,
     Event,
+    Outcome,
     PostprocessingFinished,
     PostprocessingRetry,
     PostprocessingStepFinished,
@@ -38,6 +39,11 @@ CONSUMED: Final[tuple[type[Event], ...]] = (
     RestartPostprocessing,
     StartPostprocessingStep,
 )
+
+
+def is_release(envelope: Envelope) -> bool:
+    """Tell whether an event has an upload be released."""
+    return isinstance(envelope.event, PostprocessingFinished) and envelope.event.outcome == Outcome.CONTINUE.value
 
 
 class Heard:
