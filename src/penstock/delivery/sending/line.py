@@ -14,6 +14,7 @@ import aiohttp
 
 from ..addresses import moved_to
 from ..asking import as_given, asked_once
+from .interim import FewInterim
 from .outgoing import Outgoing
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ async def open_line(
         connector=aiohttp.TCPConnector(limit=0, ssl=tls),
         cookie_jar=aiohttp.DummyCookieJar(),
         middlewares=(asked_once,),
+        response_class=FewInterim,
         auto_decompress=False,
         headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {secret}"} if secret else {}),
         timeout=aiohttp.ClientTimeout(total=None, connect=min(10.0, stall), sock_read=stall),
@@ -245,7 +247,7 @@ def _failed(error: aiohttp.ClientError | TimeoutError) -> Failed:
             return Failed(str(error), told="its certificate is not one that is trusted")
         case aiohttp.ClientConnectorError():
             return Failed(str(error), told="nobody could be reached there")
-        case aiohttp.ClientResponseError():
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
             return Failed("what it answers is not HTTP")
         case _:
             return Failed("the connection broke off")

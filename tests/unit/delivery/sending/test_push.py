@@ -164,6 +164,10 @@ class Unruly(QuietHandler):
             self.wfile.write(b"no!")
             server.ending.wait(120)
             return
+        if isinstance(status, str) and status.startswith("interim "):
+            for _ in range(int(status.removeprefix("interim "))):
+                self.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            status = 201
         if status == "endless":
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.talk()
@@ -271,6 +275,14 @@ async def test_a_file_that_was_not_all_sent_was_not_taken(blobs: LocalBlobs) -> 
     with hasty("201") as server, pytest.raises(NotDelivered, match=said) as found:
         await put(to(server), blobs, tries=1).address(start(), str(uuid.uuid4()), Reports().take)
     assert found.value.told.endswith("it answered 201 Created, before it had all of the file")
+
+
+async def test_interim_answers_are_passed_over_but_not_without_end(blobs: LocalBlobs) -> None:
+    """aiohttp would take them for as long as they come, and do nothing else meanwhile."""
+    with unruly("interim 3", "interim 1000") as server:
+        await put(to(server), blobs, tries=1).address(start(), str(uuid.uuid4()), Reports().take)
+        with pytest.raises(NotDelivered, match="what it answers is not HTTP"):
+            await put(to(server), blobs, tries=1).address(start(), str(uuid.uuid4()), Reports().take)
 
 
 async def test_nobody_there_is_said_without_where(blobs: LocalBlobs) -> None:
