@@ -14,11 +14,11 @@ uvicorn parses (llhttp, by httptools), keeps connections alive and frames answer
 
 from __future__ import annotations
 
-import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..http.asgi import EXCHANGE
@@ -35,8 +35,6 @@ _HEAD_FIELDS: Final = 200
 """Headers and trailers; clients send thirty at the most. Each costs much more than its bytes."""
 _HEAD_SECONDS: Final = 30.0
 """How long a request's line and headers may take; for the first one, from the opening of the connection on."""
-_STANDSTILL_SECONDS: Final = 60.0
-"""How long a client may take nothing of what is sent to it. Whoever goes on after that asks for the rest."""
 _DRAIN_BYTES: Final = 64 * 1024 * 1024
 _DRAIN_SECONDS: Final = 5.0
 """How much of the rest of a refused body is read and forgotten, and for how long: a client that only listens after it
@@ -71,9 +69,16 @@ class Connection(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Wait for a first request, not for ever."""
-        super().connection_made(transport)
-        _give_up_after(transport, _STANDSTILL_SECONDS)
+        """Wait for a first request, not for ever.
+
+        Not uvicorn's way, which makes a socket object for each thing that it asks of the connection.
+        """
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        peer: tuple[Any, ...] | None = transport.get_extra_info("peername")
+        self.client = None if peer is None else peer[:2]
+        self.scheme = "http"
         self._close_in(_HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -289,10 +294,3 @@ class Connection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-def _give_up_after(transport: asyncio.Transport, seconds: float) -> None:
-    """Have the system end a connection whose other side acknowledges, or makes room for, nothing for so long."""
-    own: socket.socket | None = transport.get_extra_info("socket")
-    if own is not None and own.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
-        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

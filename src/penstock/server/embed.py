@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _BACKLOG = 1024
 _LAST_SECONDS = 0.5
 """How long requests that were cancelled may take to end."""
+_STANDSTILL_SECONDS = 60.0
+"""How long a client may take nothing of what is sent to it. Whoever goes on after that asks for the rest."""
 
 
 def stop_signal() -> asyncio.Event:
@@ -81,6 +83,8 @@ async def serve(
     server = await loop.create_server(
         lambda: Connection(config, state, {}, loop), host, port, family=_family(host), backlog=_BACKLOG
     )
+    for listener in server.sockets:
+        _give_up_after(listener, _STANDSTILL_SECONDS)
     try:
         await stop.wait()
         server.close()
@@ -102,6 +106,14 @@ async def _ended(connections: Iterable[Connection], seconds: float) -> None:
     """Wait until all connections are closed, which they are after the answers that are due, but only so long."""
     if closed := [connection.closed for connection in connections]:
         await asyncio.wait(closed, timeout=seconds)
+
+
+def _give_up_after(listener: socket.socket, seconds: float) -> None:
+    """Have the system end connections whose other side acknowledges, or makes room for, nothing for so long."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000)
+        )  # each connection inherits it
 
 
 def _family(host: str) -> socket.AddressFamily:

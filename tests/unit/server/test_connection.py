@@ -431,12 +431,10 @@ async def test_lines_without_a_request_keep_nothing_open(
         assert await client.closed() == b""
 
 
-async def test_who_takes_nothing_of_an_answer_is_gone(
-    app: Seen, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_takes_nothing_of_an_answer_is_gone(app: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     """A receive window that stays shut holds neither the request nor the file behind it open."""
-    monkeypatch.setattr(module, "_STANDSTILL_SECONDS", 0.3)
-    async with connect() as client:
+    monkeypatch.setattr("penstock.server.embed._STANDSTILL_SECONDS", 0.3)
+    async with serving(app) as connect, connect() as client:
         client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as one that only writes
         client.send(b"GET /pour HTTP/1.1\r\nHost: x\r\n\r\n")
