@@ -32,6 +32,8 @@ _TAKEN: Final = frozenset({200, 201, 204})
 _ANSWER_BYTES: Final = 4096
 """How much of an answer's body is read: a worker that goes on to talk is not listened to."""
 _ANSWER_SECONDS: Final = 5.0
+_FIELD_BYTES: Final = 64 * 1024
+"""The longest line in the head of an answer: a tus server may say a long Location, a proxy may set long cookies."""
 _SHOWN_CHARACTERS: Final = 200
 
 
@@ -200,6 +202,8 @@ async def open_line(
         middlewares=(asked_once,),
         response_class=FewInterim,
         auto_decompress=False,
+        max_line_size=_FIELD_BYTES,
+        max_field_size=_FIELD_BYTES,
         headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {secret}"} if secret else {}),
         timeout=aiohttp.ClientTimeout(total=None, connect=min(10.0, stall), sock_read=stall),
         trust_env=False,

@@ -285,6 +285,12 @@ async def test_interim_answers_are_passed_over_but_not_without_end(blobs: LocalB
             await put(to(server), blobs, tries=1).address(start(), str(uuid.uuid4()), Reports().take)
 
 
+async def test_an_answer_may_have_long_fields(blobs: LocalBlobs) -> None:
+    with unruly() as server:
+        server.known = [{"Set-Cookie": "x" * 30_000}]
+        await put(to(server), blobs, tries=1).address(start(), str(uuid.uuid4()), Reports().take)
+
+
 async def test_nobody_there_is_said_without_where(blobs: LocalBlobs) -> None:
     with pytest.raises(NotDelivered) as found:
         await put(f"http://127.0.0.1:{free_port()}/files", blobs, tries=1).address(
