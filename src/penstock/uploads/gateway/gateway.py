@@ -241,11 +241,12 @@ class Gateway:
         """Give an upload up because its time is over; return whether it was, or (`dry_run`) would be.
 
         One whose bytes have all arrived is completed instead: who sent them could not know better; unless its client
-        was to say that this is all. One that was completed or removed meanwhile is left alone.
+        was to say that this is all. A part stays while something is still to be put together of it and others that are
+        all there. One that was completed or removed meanwhile is left alone.
         """
         async with self._turns.of(upload.id):
             present = await self._catalogue.get(upload.id)
-            if present is None or present.phase is not Phase.RECEIVING:
+            if present is None or present.phase is not Phase.RECEIVING or await self._is_needed(present):
                 return False
             complete = await self._deeds.all_there(present)
             if dry_run:
@@ -259,6 +260,11 @@ class Gateway:
             with later(expired):
                 await self._deeds.give_up(expired)
             return True
+
+    async def _is_needed(self, upload: Upload) -> bool:
+        """Tell whether this is a part of what only has to be put together, once there is room for it or time."""
+        finals = await self._catalogue.waiting_finals(upload.id) if upload.is_part else []
+        return any([await self._deeds.all_there(final) for final in finals])
 
     async def reconcile(self) -> None:
         """Do what a death may have left undone: to be called at start, once the bus has its subscribers.

@@ -71,7 +71,10 @@ class Finals:
         """
         known = await self._catalogue.same_final(final)
         if known is not None and known.owner == final.owner:
-            return self._checked(await self._gateway.complete(known.id))
+            present = self._checked(await self._gateway.complete(known.id))
+            if present.phase is Phase.RECEIVING:
+                await self._size_of(present)  # says so if it lacks a part that does not come any more
+            return present
         entered = await self._enter(final)
         try:
             present = await self._gateway.complete(entered.id)
@@ -93,8 +96,7 @@ class Finals:
                 log.warning("upload_left_for_later", upload=final.id, phase=final.phase, error=str(error))
 
     async def _enter(self, final: Upload) -> Upload:
-        parts = await self._catalogue.get_many(set(final.parts))
-        size_bytes = sum(_size_of(part_id, parts, final.owner) for part_id in final.parts)
+        size_bytes = await self._size_of(final)
         self._admission.check_size(final.space, final.owner, size_bytes)
         self._admission.begin(final.space, final.owner)
         final = msgspec.structs.replace(final, size_bytes=size_bytes)
@@ -109,6 +111,10 @@ class Finals:
             raise
         self._room.entered(final.id)
         return final
+
+    async def _size_of(self, final: Upload) -> int:
+        parts = await self._catalogue.get_many(set(final.parts))
+        return sum(_size_of(part_id, parts, final.owner) for part_id in final.parts)
 
     def _checked(self, final: Upload) -> Upload:
         if final.phase is not Phase.RECEIVING:

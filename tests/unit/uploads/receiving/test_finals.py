@@ -93,9 +93,22 @@ async def test_what_its_last_part_could_not_complete_the_next_sweep_does(tmp_pat
         faults.before("blobs.concatenate", fail(StorageFull("full")), number=1)
         await parts.receiver.receive(late, 0, body(b"late"), length=4)
         assert (await parts.receiver.find(final.id)).phase is Phase.RECEIVING
+        sent = await parts.receiver.find(late)
+        for dry_run in (True, False):
+            assert not await parts.receiver.expire(sent, dry_run=dry_run), "nobody else has its bytes yet"
         await parts.gateway.catch_up()
         assert (await parts.receiver.find(final.id)).phase is Phase.PROCESSING
         assert await parts.content(final.id) == b"late"
+        assert await parts.receiver.expire(sent)
+
+
+async def test_who_asks_again_for_what_has_lost_a_part_is_told(tmp_path: Path) -> None:
+    async with way_in(tmp_path) as parts:
+        ids = [await part(parts, b"one"), await part(parts, b"late", sent=0)]
+        await parts.receiver.create("whole.txt", size_bytes=None, concat=of(*ids))
+        assert await parts.receiver.expire(await parts.receiver.find(ids[0]))
+        with pytest.raises(NotAPart, match=f"{ids[0]} is expired"):
+            await parts.receiver.create("whole.txt", size_bytes=None, concat=of(*ids))
 
 
 async def test_parts_go_when_their_time_is_over_and_finals_stay(tmp_path: Path) -> None:
