@@ -26,9 +26,12 @@ def refusal(version: str, target: bytes, headers: Sequence[tuple[bytes, bytes]])
         return 400  # sections 2.3 and 3.2; a line without a version is one of 1991
     if b"#" in target:  # section 3.2: no target has one; who comes before us may have cut it off there, or not
         return 400
-    if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in headers):
-        return 501  # section 6.1: a body that was compressed on its way would be kept as it is
-    return None
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings in ([], [b"chunked"]):
+        return None
+    if codings[-1].rpartition(b",")[2].strip() != b"chunked":
+        return 400  # section 6.3: nobody can tell where the body ends
+    return 501  # section 6.1: a body that was compressed on its way would be kept as it is
 
 
 def believe_target(target: bytes, headers: Headers) -> None:

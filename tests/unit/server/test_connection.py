@@ -353,6 +353,7 @@ async def test_a_head_may_only_be_so_large(app: Seen, connect: Connect, head: by
         b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n folded: y\r\n\r\nabc",
@@ -364,7 +365,17 @@ async def test_a_head_may_only_be_so_large(app: Seen, connect: Connect, head: by
         b"GET /#x HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
     ids=[
-        *("TLS", "two lengths", "length and chunked", "not chunked last", "space", "sign", "folded", "bare LF"),
+        *(
+            "TLS",
+            "two lengths",
+            "length and chunked",
+            "not chunked last",
+            "not chunked",
+            "space",
+            "sign",
+            "folded",
+            "bare LF",
+        ),
         *("two hosts", "no host", "no version", "version 2", "fragment"),
     ],
 )
