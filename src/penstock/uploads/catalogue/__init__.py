@@ -1,1 +1,1 @@
-"""What is known of uploads, and of the files that they became: all of their SQL, and every change of phase."""
+"""What is known of uploads, and of the files that they became; every change of phase happens in here."""
