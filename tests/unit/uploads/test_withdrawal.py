@@ -332,6 +332,32 @@ async def test_releases_hold_up_no_other_decision(tmp_path: Path, monkeypatch: p
             await eventually(lambda: is_in(released, Phase.RELEASED))
 
 
+async def test_a_release_is_for_somebody_from_the_first_moment_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes between the beginnings of two subscriptions is not taken for what nobody wants."""
+    async with on_a_bucket(tmp_path) as site:
+        bus, present = site.parts.gateway._bus, await site.arrived()
+        subscribe = bus.subscribe
+
+        @asynccontextmanager
+        async def slow(*arguments: Any, **options: Any) -> AsyncIterator[None]:
+            async with subscribe(*arguments, **options):
+                if not present_is_decided:
+                    present_is_decided.append(True)
+                    decided = PostprocessingFinished(upload_id=present.id, outcome=Outcome.CONTINUE)
+                    await bus.publish(Envelope(event=decided))
+                yield
+
+        async def is_released() -> bool:
+            return (await site.now(present)).phase is Phase.RELEASED
+
+        present_is_decided: list[bool] = []
+        monkeypatch.setattr(bus, "subscribe", slow)
+        async with site.parts.gateway.subscribe(workers=1):
+            await eventually(is_released)
+
+
 async def test_what_was_released_before_it_could_be_cancelled_goes_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,13 +113,15 @@ class Gateway:
         take hours: as many more are for nothing else, and hold up no other decision, nor what steps say.
         """
         subscribe = partial(self._bus.subscribe, GROUP, handler=self.handle, workers=workers)
+        apart = False
         async with AsyncExitStack() as stack:
             stack.enter_context(self._publisher.heard_first(self._heard.keep_explanation))
+            # What comes before the others are there is for somebody as well.
+            everything_else = subscribe(CONSUMED, only=lambda envelope: not (apart and is_release(envelope)))
+            await stack.enter_async_context(everything_else)
             if self._copies:
-                await stack.enter_async_context(subscribe(CONSUMED, only=lambda envelope: not is_release(envelope)))
                 await stack.enter_async_context(subscribe([PostprocessingFinished], only=is_release))
-            else:
-                await stack.enter_async_context(subscribe(CONSUMED))
+                apart = True
             yield
 
     async def handle(self, envelope: Envelope) -> None:
