@@ -1,7 +1,9 @@
-"""A step of one's own: a small picture of each picture. `penstock serve --steps examples/thumbnails.py` runs it.
+"""A step of one's own: a small picture of each picture.
+
+`POSTPROCESSING_STEPS=virusscan,thumbnail penstock serve --steps examples/thumbnails.py` runs it after the scan.
 
 Thumbnails go to the folder that THUMBNAILS names (default: `thumbnails` where the server was started), as
-`<upload ID>.png`. Needs Pillow: `pip install 'penstock[thumbnails]'`.
+`<upload ID>.png`. Needs Pillow: `pip install '.[thumbnails]'` in a clone.
 """
 
 from __future__ import annotations

@@ -82,7 +82,9 @@ def check_handlers(settings: Settings, definitions: Sequence[StepDefinition]) ->
                 raise ConfigurationError(_nobody(where, steps, step, known, settings))
     for definition in definitions:
         if definition.name not in used:
-            log.warning("step_is_not_used", step=definition.name, hint="it is defined but not among the steps")
+            log.warning(
+                "step_is_not_used", step=definition.name, hint="no upload meets it: add it to POSTPROCESSING_STEPS"
+            )
 
 
 def _nobody(where: str, steps: Sequence[str], step: str, known: Sequence[str], settings: Settings) -> str:

@@ -14,7 +14,11 @@ def serve(
     config: ConfigFile = None,
     steps: Annotated[
         list[Path] | None,
-        typer.Option("--steps", metavar="FILE", help="Python file with steps of your own; may be repeated."),
+        typer.Option(
+            "--steps",
+            metavar="FILE",
+            help="Python file with steps of your own, run where POSTPROCESSING_STEPS names them; may be repeated.",
+        ),
     ] = None,
     data_dir: Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder that holds everything.")] = None,
     http_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = None,

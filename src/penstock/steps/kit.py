@@ -10,7 +10,7 @@ A step is a Python function that gets an upload and says what is to become of it
             ...
         return Outcome.CONTINUE
 
-`penstock serve --steps FILE` runs it. docs/guide/writing-steps.md tells the whole story.
+`penstock serve --steps FILE` runs it where POSTPROCESSING_STEPS names it. docs/guide/writing-steps.md tells all.
 """
 
 from __future__ import annotations
