@@ -6,6 +6,8 @@ must still be known after the power came back. Group commit makes many writes sh
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import NullPool, create_engine, event, text
@@ -16,16 +18,14 @@ from .kind import Kind
 from .prepared import Prepared
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from sqlalchemy import URL, Connection, Engine
     from sqlalchemy.exc import DBAPIError
 
 _LOCK_TIMEOUT_SECONDS: Final = 10.0
 """How long to wait for another process that writes, such as a command of an operator."""
-
+_LOOK_AGAIN_SECONDS: Final = 0.02
+_TO_WAL: Final = "PRAGMA journal_mode = WAL"
 _EVERYWHERE: Final = (
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -8192",  # KiB
@@ -82,6 +82,7 @@ def _engine(url: URL, *, begin: str | None, pragmas: tuple[str, ...]) -> Engine:
     def prepare(connection: sqlite3.Connection, record: object) -> None:
         del record
         connection.isolation_level = None  # the driver shall not begin transactions of its own
+        _have_wal(connection)
         for pragma in pragmas:
             connection.execute(pragma)
 
@@ -94,6 +95,20 @@ def _engine(url: URL, *, begin: str | None, pragmas: tuple[str, ...]) -> Engine:
     if begin is not None:
         event.listen(engine, "begin", begin_transaction)
     return engine
+
+
+def _have_wal(connection: sqlite3.Connection) -> None:
+    """Have the database write ahead. SQLite does not wait here, as elsewhere, for another one that does the same."""
+    ends_at = time.monotonic() + _LOCK_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute(_TO_WAL)
+        except sqlite3.OperationalError:
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        else:
+            return
 
 
 KIND: Final = Kind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
@@ -51,3 +52,24 @@ def test_each_lookup_sees_what_is_committed_by_then(tmp_path: Path) -> None:
             looker.execute(text("DELETE FROM step_answers"))
     writing.dispose()
     looking.dispose()
+
+
+def test_an_empty_database_that_another_process_is_making_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself says at once that it is locked: to write ahead is not waited for."""
+    other = sqlite3.connect(tmp_path / "new.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    looks: list[float] = []
+
+    def end(seconds: float) -> None:
+        looks.append(seconds)
+        other.execute("COMMIT")
+
+    monkeypatch.setattr("penstock.db.sqlite.time.sleep", end)
+    engine = sqlite.writer_engine(make_url(f"sqlite:///{tmp_path}/new.db"))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    assert len(looks) == 1
+    engine.dispose()
+    other.close()
