@@ -372,13 +372,15 @@ def test_every_click_tells_why_nothing_comes_of_it(page: Page, server: PenstockS
     page.on("dialog", hear)
     away = re.compile("/api/v1/(uploads|paths)[/?]")
     page.route(away, lambda route: route.abort())
-    for button in (row.get_by_role("button", name="Versions"), row.get_by_role("button", name="Delete")):
-        button.click()
-    page.get_by_role("button", name="Older ones").click()
+    versions, delete = (row.get_by_role("button", name=name) for name in ("Versions", "Delete"))
+    for button in (versions, delete, page.get_by_role("button", name="Older ones")):
+        with page.expect_event("dialog", lambda dialog: dialog.type == "alert"):
+            button.click()
     expect(row).to_have_attribute("data-phase", "released")
     page.unroute(away)
     page.route(away, lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>"))
-    row.get_by_role("button", name="Delete").click()
+    with page.expect_event("dialog", lambda dialog: dialog.type == "alert"):
+        delete.click()
     page.unroute(away)
     assert said == [
         "clicks.txt: The server does not answer.",
