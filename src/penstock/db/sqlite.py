@@ -103,8 +103,9 @@ def _have_wal(connection: sqlite3.Connection) -> None:
     while True:
         try:
             connection.execute(_TO_WAL)
-        except sqlite3.OperationalError:
-            if time.monotonic() > ends_at:
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest of the code says why
+            if not is_busy or time.monotonic() > ends_at:
                 raise
             time.sleep(_LOOK_AGAIN_SECONDS)
         else:

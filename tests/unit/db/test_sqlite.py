@@ -73,3 +73,17 @@ def test_an_empty_database_that_another_process_is_making_is_waited_for(
     assert len(looks) == 1
     engine.dispose()
     other.close()
+
+
+def test_what_time_does_not_mend_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sqlite3.connect(tmp_path / "old.db") as made:
+        made.execute("CREATE TABLE t (a)")
+    looks: list[float] = []
+    monkeypatch.setattr("penstock.db.sqlite.time.sleep", looks.append)
+    monkeypatch.setattr(sqlite, "_LOCK_TIMEOUT_SECONDS", 0.2)
+    reading = sqlite3.connect(f"file:{tmp_path}/old.db?mode=ro", uri=True)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        sqlite._have_wal(reading)
+    assert looks == []
+    reading.close()
+    made.close()
